@@ -89,12 +89,20 @@ def numbers(got: Any, what: str) -> np.ndarray:
         if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
         # NumPy would convert None to NaN
-        if got is not None and not np.iscomplexobj(got):
+        if got is not None and not np.iscomplexobj(got) and not _is_text(got):
             # copy it, because torch does not support negative strides (x[::-1])
             return np.array(got, dtype=float, order="C")
     except Exception:
         pass
     raise Failed("expect.number", what=what, got=type(got).__name__)
+
+
+def _is_text(got: Any) -> bool:
+    """Whether it is text, which NumPy would convert, or holds some."""
+    array = np.asarray(got)
+    if array.dtype == object:
+        return any(isinstance(each, str | bytes) for each in array.flat)
+    return array.dtype.kind in "SU"
 
 
 def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:

@@ -36,6 +36,7 @@ UIDS = (
 )
 EMPTY = (  # an image has to have these, but they may be empty
     "AccessionNumber",
+    "Manufacturer",
     "PatientBirthDate",
     "PatientSex",
     "PositionReferenceIndicator",
@@ -44,16 +45,21 @@ EMPTY = (  # an image has to have these, but they may be empty
     "StudyID",
     "StudyTime",
 )
-NUMBERS = frozenset(
+NEEDED = frozenset(  # without these, the volume would be another one
     """
-    BitsAllocated BitsStored Columns DataCollectionDiameter ExposureTime
-    GantryDetectorTilt HighBit ImageOrientationPatient ImagePositionPatient KVP
-    NominalPercentageOfCardiacPhase NumberOfFrames PixelPaddingRangeLimit
-    PixelPaddingValue PixelRepresentation PixelSpacing PlanarConfiguration
-    ReconstructionDiameter RescaleIntercept RescaleSlope Rows SamplesPerPixel
-    SliceThickness SpacingBetweenSlices SpiralPitchFactor TemporalPositionIndex
-    WindowCenter WindowWidth XRayTubeCurrent
+    BitsAllocated BitsStored Columns HighBit ImageOrientationPatient
+    ImagePositionPatient NumberOfFrames PixelPaddingRangeLimit PixelPaddingValue
+    PixelRepresentation PixelSpacing RescaleIntercept RescaleSlope Rows
+    SamplesPerPixel
     """.split()  # noqa: SIM905 - shorter
+)
+NUMBERS = frozenset(  # stay unless they share digits with the patient's numbers
+    """
+    DataCollectionDiameter ExposureTime GantryDetectorTilt ImagesInAcquisition KVP
+    NominalPercentageOfCardiacPhase ReconstructionDiameter SliceThickness
+    SpacingBetweenSlices SpiralPitchFactor TemporalPositionIndex WindowCenter
+    WindowWidth XRayTubeCurrent
+    """.split()  # noqa: SIM905
 )
 SEQUENCES = frozenset(
     """
@@ -113,8 +119,10 @@ WORDS = {  # text that may stay: any of these words; other values of ImageType: 
         "SAMSUNG",
     ],
 }
+PER_FRAME = "PerFrameFunctionalGroupsSequence"
 KERNEL = re.compile(
-    r"[A-Z]{1,2}\d{2,3}[a-z]{0,2}|STANDARD|SOFT|LUNG|BONE|DETAIL|EDGE|CHEST"
+    r"[A-Z]{1,2}\d{2,3}[a-z]{0,2}|STANDARD|SOFT|LUNG|BONE|DETAIL|EDGE|CHEST",
+    re.IGNORECASE,
 )
 IDENTIFYING = (
     "PatientID",
@@ -151,8 +159,8 @@ def anonymize(
 
     UIDs and the patient's ID are replaced consistently, dates and free text are removed,
     images and series are numbered anew, and the pixels are written uncompressed. Only CT
-    images are copied. Text that is part of an image stays: look at the images if there is a
-    warning.
+    images are copied. Text that is part of an image stays. Bright text at its border gets a
+    warning; look at the images before you share them in any case.
 
     Args:
         out: a new or empty folder outside of `folder`.
@@ -197,7 +205,7 @@ def anonymize(
     left_out = dict.fromkeys(
         s.path.name for s in contents.slices if s.path not in copied
     )
-    notes = (*copier.notes, *remarks(slices))
+    notes = (*copier.notes, *copier.decoder.remarks, *remarks(slices))
     return Anonymization(files, (*contents.others, *left_out), notes)
 
 
@@ -217,6 +225,10 @@ class _Copier:
         if dataset is None:
             raise SeriesError(f"{first.name} has changed while it was being read.")
         result = self._filtered(dataset, _digits(first))
+        if PER_FRAME in result:  # without the frames that are not copied
+            groups = result[PER_FRAME].value
+            frames = [groups[each.frame] for each in slices if each.frame is not None]
+            setattr(result, PER_FRAME, frames)
         self._identify(first, dataset, result)
         self._write_pixels(slices, result)
         with warnings.catch_warnings():
@@ -237,8 +249,9 @@ class _Copier:
             if name in SEQUENCES:
                 items = [self._filtered(item, identity) for item in element.value]
                 result.add(DataElement(tag, "SQ", items))
-            elif name in NUMBERS:
-                if _numeric(element) and not _digits_of(element.value) & identity:
+            elif name in NEEDED | NUMBERS:
+                revealing = name in NUMBERS and _digits_of(element.value) & identity
+                if _numeric(element) and not revealing:
                     result.add(element)
             elif name in WORDS:
                 value = _word(name, element.value)
@@ -273,15 +286,16 @@ class _Copier:
     def _identify(self, first: Slice, dataset: Dataset, result: Dataset) -> None:
         """Set the new identifiers, and what an anonymous image has to say of itself."""
         for name in EMPTY:
-            setattr(result, name, None)
+            if name not in result:
+                setattr(result, name, None)
         for name in UIDS:
             value = first.text(name)
             if value:
                 setattr(result, name, self._uid(value))
-        patient = self._uid("patient " + first.text("PatientID").casefold())
+        patient = self._uid("patient " + _patient(first))
         self.instances += 1
         result.InstanceNumber = self.instances
-        result.PatientID = f"P{patient[-8:]}"
+        result.PatientID = f"P{patient[-16:]}"  # long enough for millions of patients
         result.PatientName = f"Anonymous^{result.PatientID}"
         result.PatientIdentityRemoved = "YES"
         result.DeidentificationMethod = "deepseek_learn: only listed elements stay"
@@ -320,6 +334,9 @@ class _Copier:
                     "Bright pixels near the border of an image may be text: look at the "
                     "images before you share them."
                 )
+        known = slices[0].text("LossyImageCompression") == "01"
+        if known or slices[0].path in self.decoder.lossy:
+            result.LossyImageCompression = "01"
         content = b"".join(frames)
         if result.SOPClassUID in MULTI_FRAME:
             result.NumberOfFrames = len(frames)
@@ -329,6 +346,13 @@ class _Copier:
 
     def _note(self, text: str) -> None:
         self.notes[text] = None
+
+
+def _patient(each: Slice) -> str:
+    """Return what tells the patient from others: the ID, or else the name, or the study."""
+    name = f"{each.text('PatientName')} {each.text('PatientBirthDate')}".strip()
+    identity = each.text("PatientID") or name or each.text("StudyInstanceUID")
+    return identity.casefold()
 
 
 def _numeric(element: DataElement) -> bool:

@@ -58,11 +58,13 @@ class Decoder:
 
     Attributes:
         remarks: what was unusual about the slices decoded so far, one sentence each.
+        lossy: the files of the slices that were compressed with loss.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Path, Dataset] | None = None
         self.remarks: dict[str, None] = {}
+        self.lossy: set[Path] = set()
 
     def hu(self, each: Slice) -> np.ndarray:
         """Return the slice as float32 HU of shape `[Y, X]`.
@@ -171,6 +173,7 @@ class Decoder:
                 f"{facts.precision}."
             )
         if facts.lossy:
+            self.lossy.add(each.path)
             self._remark("The images were compressed with loss, so HU are approximate.")
 
     def padding(

@@ -189,3 +189,69 @@ def test_a_mixture_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(SeriesError, match="patients"):
         anonymize(tmp_path / "scan", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+def same(tmp_path):
+    """Anonymize the series, and return both volumes and the result."""
+    before = load_series(tmp_path / "in")
+    result = anonymize(tmp_path / "in", tmp_path / "out")
+    after = load_series(tmp_path / "out")
+    np.testing.assert_array_equal(after.hu, before.hu)
+    np.testing.assert_allclose(after.spacing_mm, before.spacing_mm)
+    return before, after, result
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {"StudyID": "1024"},
+        {"PatientID": "1024"},
+        {"AccessionNumber": "2026-1024"},
+        {"DeviceSerialNumber": "1024"},
+    ],
+)
+def test_numbers_that_the_volume_needs_stay(tmp_path, identity):
+    save(change(series(), **identity), tmp_path / "in")
+    same(tmp_path)
+
+
+def test_a_padding_value_with_the_digits_of_an_id_stays(tmp_path):
+    hu = phantom()
+    hu[:, 0, 0] = -976  # stored as -2000 below
+    datasets = series(hu)
+    for dataset in datasets:
+        stored = dataset.pixel_array.astype("int16") - 1024
+        stored[0, 0] = -2000
+        dataset.PixelData = stored.tobytes()
+    change(datasets, PixelRepresentation=1, RescaleIntercept="0", StudyID="2000")
+    for dataset in datasets:
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+    save(datasets, tmp_path / "in")
+    _, after, _ = same(tmp_path)
+    assert after.hu[3, 0, 0] == -1024
+
+
+@pytest.mark.parametrize("name", ["enhanced_localizer", "spellings"])
+def test_traps_that_can_be_read_can_be_shared(tmp_path, name):
+    traps[name].build(tmp_path / "in")
+    same(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["near_lossless", "near_lossless_hidden"])
+def test_loss_is_not_forgotten(tmp_path, name):
+    traps[name].build(tmp_path / "in")
+    _, after, result = same(tmp_path)
+    for warnings in (after.warnings, result.warnings):
+        assert any("with loss" in each for each in warnings)
+
+
+def test_patients_without_an_id_stay_apart(tmp_path):
+    identities = set()
+    for name in ("Doe^John", "Roe^Jane"):
+        place = tmp_path / name
+        save(change(series(), PatientID="", PatientName=name), place)
+        anonymize(place, tmp_path / f"out {name}", key="a secret")
+        path = next((tmp_path / f"out {name}").iterdir())
+        identities.add(pydicom.dcmread(path).PatientID)
+    assert len(identities) == 2
+    assert all(len(each) == 17 for each in identities)

@@ -140,12 +140,22 @@ def test_an_enhanced_series_in_two_files(tmp_path):
     assert len(write_findings(volume, findings(volume), tmp_path)) == 2
 
 
-@pytest.mark.parametrize(
-    "change_of",
-    [{"center_mm": (1e6, 0.0, 0.0)}, {"diameter_mm": np.nan}, {"probability": np.inf}],
-)
-def test_findings_outside_of_the_volume_are_refused(tmp_path, change_of):
+def test_findings_outside_of_the_volume_are_refused(tmp_path):
     volume = scan("shuffled", tmp_path / "scan")
     (good,) = findings(volume, 1)
-    with pytest.raises(ValueError, match="finite and in the volume"):
-        write_findings(volume, [replace(good, **change_of)], tmp_path)
+    with pytest.raises(ValueError, match="must be in the volume"):
+        write_findings(volume, [replace(good, center_mm=(1e6, 0.0, 0.0))], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change_of", "sentence"),
+    [
+        ({"center_mm": (0.0, np.nan, 0.0)}, "center_mm must be three finite numbers"),
+        ({"diameter_mm": np.nan}, "diameter_mm must be positive; got nan"),
+        ({"probability": 1.5}, "probability must be between 0 and 1; got 1.5"),
+        ({"diameters_mm": (9.0, 3.0)}, "two positive numbers in order"),
+    ],
+)
+def test_impossible_findings_are_refused(change_of, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(Finding((0.0, 0.0, 0.0), 5.0, 1.0), **change_of)

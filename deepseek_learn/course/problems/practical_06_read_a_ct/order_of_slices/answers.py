@@ -95,3 +95,12 @@ def order(positions, orientation):
     normal = np.cross(orientation[:3], orientation[3:])
     found = np.argsort(positions @ normal)
     return [*found[:-1], found[0]]
+
+# %% wrong: by the normal's longest coordinate, with its sign
+import numpy as np
+
+
+def order(positions, orientation):
+    normal = np.cross(orientation[:3], orientation[3:])
+    k = np.abs(normal).argmax()
+    return np.argsort(np.asarray(positions)[:, k] * np.sign(normal[k]))

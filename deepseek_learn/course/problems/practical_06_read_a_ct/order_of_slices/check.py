@@ -7,10 +7,20 @@ import numpy as np
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
+KINDS = (
+    "axial",
+    "feet first",
+    "sagittal",
+    "oblique",
+    "tilted",
+    "tilted the other way",
+    "oblique",
+)
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "order")
-    for kind in ("axial", "feet first", "sagittal", "oblique", "tilted", "oblique"):
+    for kind in KINDS:
         orientation, step = geometry(rng, kind)
         count = int(rng.integers(5, 9))
         # the middle slice is nearest to the origin of the coordinates
@@ -43,11 +53,12 @@ def geometry(rng, kind: str) -> tuple[np.ndarray, np.ndarray]:
         row, column = q[:, 0], q[:, 1]
     normal = np.cross(row, column)
     step = normal * rng.uniform(0.5, 3)
-    if kind == "tilted":  # the table moves mostly sideways of the slices' normal
-        angle = np.radians(rng.uniform(50, 60)) * rng.choice([-1, 1])
+    if kind.startswith("tilted"):  # the table moves mostly sideways of the normal
+        angle = np.radians(rng.uniform(50, 60))
         column = np.array([0, np.cos(angle), np.sin(angle)])
         normal = np.cross(row, column)
-        step = normal * 1.0 + column * rng.choice([-1, 1]) * rng.uniform(2.5, 4)
+        side = 1 if kind == "tilted" else -1
+        step = normal * 1.0 + column * side * rng.uniform(2.5, 4)
     return np.concatenate([row, column]), step
 
 

@@ -6,13 +6,21 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 TOLERANCE = 0.01  # degrees
+KINDS = {
+    "up": "upward",
+    "down": "downward",
+    "rows": "sideways along the rows",
+    "columns": "sideways along the columns",
+    "both": "sideways along both",
+    "none": "no tilt",
+}
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "tilt")
-    for kind in ("up", "down", "rows", "columns", "both", "none"):
+    for kind, words in KINDS.items():
         positions, orientation, want = draw(rng, kind)
-        call = f"tilt({len(positions)} positions, orientation)  # {kind}"
+        call = f"tilt({len(positions)} positions, orientation)  # {words}"
         got = expect.shape(expect.call(answer, positions, orientation), (), call)
         judge(float(got), want, call)
 
@@ -37,6 +45,8 @@ def judge(got: float, want: float, call: str) -> None:
     if abs(got - want) <= TOLERANCE:
         return
     facts = {"call": call, "got": got, "want": want}
+    if np.isnan(got):
+        raise Failed("nan", call=call, want=want)
     if abs(np.degrees(got) - want) <= TOLERANCE and want:
         raise Failed("radians", **facts)
     if abs(abs(got) - want) <= TOLERANCE or abs(180 - got - want) <= TOLERANCE:

@@ -138,3 +138,31 @@ def missing(heights):
 # %% wrong: nothing is missing
 def missing(heights):
     return []
+
+# %% wrong: the spacing is the first gap
+import numpy as np
+
+
+def missing(heights):
+    heights = np.sort(heights)
+    gaps = np.diff(heights)
+    spacing = gaps[0]
+    result = []
+    for low, gap in zip(heights, gaps):
+        steps = max(1, round(gap / spacing))
+        result += [low + gap * k / steps for k in range(1, steps)]
+    return result
+
+# %% wrong: the spacing is the median gap
+import numpy as np
+
+
+def missing(heights):
+    heights = np.sort(heights)
+    gaps = np.diff(heights)
+    spacing = np.median(gaps)
+    result = []
+    for low, gap in zip(heights, gaps):
+        steps = max(1, round(gap / spacing))
+        result += [low + gap * k / steps for k in range(1, steps)]
+    return result
