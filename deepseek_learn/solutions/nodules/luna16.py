@@ -139,7 +139,7 @@ def _table(path: str | Path, columns: list[str]) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{str(path)!r} does not exist.")
-    table = pd.read_csv(path, dtype={"seriesuid": str}, float_precision="round_trip")
+    table = pd.read_csv(path, dtype={"seriesuid": str})
     missing = [name for name in columns if name not in table]
     if missing:
         raise ValueError(f"{path.name} has no column {missing[0]!r}.")

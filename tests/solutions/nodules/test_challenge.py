@@ -1,0 +1,62 @@
+"""A detector on files in LUNA16's format, as the challenge judges it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+from deepseek_learn.solutions.nodules.challenge import challenge
+from deepseek_learn.solutions.nodules.measure import froc
+
+from .test_screening import Bright, body
+
+SPOTS = {"1.2": [(60, 50, 40), (40, 40, 100)], "1.3": [(80, 60, 50)], "1.4": []}
+ORIGIN = (-70.0, -50.0, 200.0)  # x, y, z
+
+
+@pytest.fixture
+def download(tmp_path):
+    rows = []
+    for number, (uid, spots) in enumerate(SPOTS.items()):
+        folder = tmp_path / "scans" / f"subset{number}"
+        folder.mkdir(parents=True)
+        (folder / f"{uid}.raw").write_bytes(body(spots).astype("<i2").tobytes())
+        (folder / f"{uid}.mhd").write_text(
+            "NDims = 3\nDimSize = 140 100 120\nElementType = MET_SHORT\n"
+            "ElementSpacing = 1 1 1\nOffset = -70 -50 200\n"
+            f"ElementDataFile = {uid}.raw\n"
+        )
+        rows += [[uid, *np.add(ORIGIN, spot[::-1]), 8.0] for spot in spots]
+    scripts = tmp_path / "evaluationScript" / "annotations"
+    scripts.mkdir(parents=True)
+    (scripts / "seriesuids.csv").write_text("\n".join(SPOTS) + "\n")
+    columns = ["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.iloc[:2].to_csv(scripts / "annotations.csv", index=False)
+    table.iloc[2:].to_csv(scripts / "annotations_excluded.csv", index=False)
+    return tmp_path
+
+
+def test_all_scans_are_marked_and_judged(download):
+    folders = (download / "scans", download / "evaluationScript", download / "out")
+    judged = challenge(Bright().eval(), *folders, progress=False)
+    assert judged.nodules.tolist() == [2, 0, 0]
+    assert froc(judged).at(8) == 1
+    assert len(judged.hits) == 2  # the mark on the excluded finding counts neither way
+    candidates = pd.read_csv(download / "out" / "candidates.csv")
+    assert len(candidates) == 3
+    # a second run takes what is there
+    again = challenge(nn.Identity(), *folders, progress=False)
+    np.testing.assert_array_equal(again.scores, judged.scores)
+
+
+def test_missing_files_are_named_before_the_run(download):
+    (download / "scans" / "subset1" / "1.3.mhd").unlink()
+    folders = (download / "scans", download / "evaluationScript", download / "out")
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks 1 of the 3 scans, such as 1\.3"
+    ):
+        challenge(nn.Identity(), *folders)
+    with pytest.raises(FileNotFoundError, match=r"contains no seriesuids\.csv"):
+        challenge(nn.Identity(), folders[0], folders[0], folders[2])
+    assert not folders[2].exists()
