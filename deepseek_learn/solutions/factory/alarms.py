@@ -15,6 +15,9 @@ import numpy as np
 from scipy import stats
 
 
+LEAST_RATE = 1e-6  # needs a million good parts
+
+
 @dataclass(frozen=True)
 class Alarm:
     """A threshold above which a part is reported.
@@ -67,4 +70,6 @@ def least_scores(rate: float) -> int:
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate must be between 0 and 1; got {rate:g}.")
+    if rate < LEAST_RATE:
+        raise ValueError(f"rate must be at least {LEAST_RATE:g}; got {rate:g}.")
     return math.ceil(1 / rate - 1 - 1e-9)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ...errors import require
 from ...registry import Registry
+from .data import SMALLEST
 
 Surface = Callable[[np.random.Generator, int, str], np.ndarray]
 Defect = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -53,18 +54,26 @@ def parts(
         surface: one of `surfaces`.
         good: the number of good parts, which come first.
         defective: the number of defective parts; the kinds of defects take turns.
-        size: the side length in pixels, up to 256 for a photographed surface.
+        size: the side length in pixels, at least 32, and up to 256 for a photographed
+            surface.
         part: "train" or "test", that is, the half of a photograph to use.
 
     Raises:
         UnknownNameError: if the surface is unknown.
         MissingPackageError: if the surface is a photograph and scikit-image is missing.
-        ValueError: if `part` or `size` is out of range.
+        ValueError: if `part` or a number is out of range.
     """
     if part not in ("train", "test"):
         raise ValueError(f'part must be "train" or "test"; got {part!r}.')
     if surface in PHOTOGRAPHS and size > 256:
         raise ValueError(f"size must be at most 256 for {surface}; got {size}.")
+    if size < SMALLEST:
+        raise ValueError(f"size must be at least {SMALLEST} pixels; got {size}.")
+    if min(good, defective) < 0 or not good + defective:
+        raise ValueError(
+            f"good and defective must not be negative, nor both 0; got {good} and "
+            f"{defective}."
+        )
     rng = np.random.default_rng(seed)
     count = good + defective
     images = np.stack([surfaces[surface](rng, size, part) for _ in range(count)])

@@ -37,6 +37,7 @@ def test_equal_scores_raise_no_alarm():
         ([], 0.5, "at least 1 good parts; got 0"),
         ([1.0] * 9, 1.0, "between 0 and 1; got 1"),
         ([1.0] * 9, 0.0, "between 0 and 1; got 0"),
+        ([1.0] * 9, 1e-320, "rate must be at least 1e-06"),
         ([1.0, np.nan] * 20, 0.1, "must be finite; got NaN"),
     ],
 )

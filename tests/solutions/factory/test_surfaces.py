@@ -88,3 +88,16 @@ def test_synthetic_defects_are_visible_small_and_marked():
             assert change[mask].mean() > change[~mask].mean()
     assert 0 < np.median(shares) < 0.05
     assert np.mean(np.array(shares) > 0) > 0.8  # some changes are too weak to see
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"good": 0}, "nor both 0; got 0 and 0"),
+        ({"good": 2, "defective": -1}, "must not be negative"),
+        ({"good": 1, "size": 8}, "size must be at least 32 pixels; got 8"),
+    ],
+)
+def test_numbers_out_of_range_get_a_sentence(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        parts("cast", **numbers)
