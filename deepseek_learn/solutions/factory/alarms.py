@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-
 LEAST_RATE = 1e-6  # needs a million good parts
 
 
