@@ -6,11 +6,12 @@ Protocol. One thread. The wizard deploys the zoo's `nodule_detector_dpg` for `cp
 float32 and in INT8, for tiles of 96 x 96 x 96 mm. INT8 is calibrated on 16 crops of
 training scans; the guard's metric is the average precision of the marks in 24 others.
 
-`exact`: the deployed models' outputs on 48 crops around nodules and elsewhere of validation
-scans, against PyTorch's: the largest difference, and the average precision of the marks of
-both. `speed`: in each of 7 rounds, in turn, PyTorch eager in float32 and in bfloat16
-(channels last) with the original, and the C++ engine in both precisions, one tile; the
-ratio within a round, median and quartiles. `size`: bytes of the model.
+`exact`: the outputs of the deployed files in ONNX Runtime on 48 crops around nodules and
+elsewhere of validation scans, against PyTorch's: the largest difference, and the average
+precision of the marks of both. `speed`: in each of 7 rounds, in turn, PyTorch eager in
+float32 and in bfloat16 (channels last) with the original, and the C++ engine in both
+precisions, one tile; the ratio within a round, median and quartiles. `size`: bytes of the
+model.
 
 Targets, stated before the run. The guide (C2, C12): 98 % of the accuracy at 35 % of the
 memory; 3 times as fast with INT8, less than 1 % lost. Ours: float32 within 1e-3 of PyTorch
@@ -162,9 +163,9 @@ def measure(run: Run) -> Iterator[Row]:
     facts = runs.once({"part": "exact"}, lambda: exact(deployed()))
     yield row("fp32: largest difference of an output", facts["fp32_apart"], target=1e-3,
               unit="", better="lower", n=facts["crops"])  # fmt: skip
-    for name, words in (("fp32", "in C++"), ("int8", "in C++ with INT8")):
+    for name, words in (("fp32", "in float32"), ("int8", "in INT8")):
         lost = facts["points"] - facts[f"{name}_points"]
-        what = f"average precision lost {words}"
+        what = f"average precision lost as deployed {words}"
         yield row(what, lost, unit="points", better="lower", n=facts["nodules"],
                   target=1.0, claim="C12" if name == "int8" else "C14")  # fmt: skip
         megabytes = facts[f"{name}_bytes"] / 1e6

@@ -28,7 +28,8 @@ def challenge(
 ) -> Judged:
     """Mark all scans, write `candidates.csv`, and judge the marks.
 
-    Each finished scan is kept in `out`, so an interrupted run can be continued.
+    Each finished scan is kept in `out`, so an interrupted run can be continued. Another
+    model needs another folder.
 
     Args:
         scans: the folder with the `.mhd` files, also in subfolders.
