@@ -7,6 +7,7 @@ from harness.interval import quartiles, spread, student
 from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import measured_error
 
 from .station import RATE, SIDE
 
@@ -130,9 +131,21 @@ def kill_rows(surface: str, result: dict) -> Iterator[Row]:
 
 
 def promise_rows(surface: str, result: dict) -> Iterator[Row]:
+    count = len(result["statistics"])  # the good parts
+    bounds = measured_error(round(result["rate"] * count), count)
     what = f"{surface}: false alarms, promised 5 %"
     note = f"mean of 2,000 calibrations; this program's own rate {result['own']:.3f}"
-    yield row(what, "of 1", result["rate"], RATE, note=note)
+    yield row(
+        what,
+        "of 1",
+        result["rate"],
+        RATE,
+        low=bounds.low,
+        high=bounds.high,
+        interval="95 % Wilson",
+        n=count,
+        note=note,
+    )
 
 
 def drift_rows(surface: str, result: dict) -> Iterator[Row]:
