@@ -6,7 +6,6 @@ words, and the pixels are written anew, so that nothing hides in unused bits, in
 bytes or in the comments of a compressed image.
 """
 
-import re
 import secrets
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from . import mixture
+from .allowed import KERNEL, NEEDED, NUMBERS, SEQUENCES, WORDS, digits, numeric, word
 from .files import MULTI_FRAME, SeriesError, Slice, read_dataset, read_folder
 from .pixels import AIR, Decoder, check, remarks, rescale
 from .series import by_series, images
@@ -45,85 +45,7 @@ EMPTY = (  # an image has to have these, but they may be empty
     "StudyID",
     "StudyTime",
 )
-NEEDED = frozenset(  # without these, the volume would be another one
-    """
-    BitsAllocated BitsStored Columns HighBit ImageOrientationPatient
-    ImagePositionPatient NumberOfFrames PixelPaddingRangeLimit PixelPaddingValue
-    PixelRepresentation PixelSpacing RescaleIntercept RescaleSlope Rows
-    SamplesPerPixel
-    """.split()  # noqa: SIM905 - shorter
-)
-NUMBERS = frozenset(  # stay unless they share digits with the patient's numbers
-    """
-    DataCollectionDiameter ExposureTime GantryDetectorTilt ImagesInAcquisition KVP
-    NominalPercentageOfCardiacPhase ReconstructionDiameter SliceThickness
-    SpacingBetweenSlices SpiralPitchFactor TemporalPositionIndex WindowCenter
-    WindowWidth XRayTubeCurrent
-    """.split()  # noqa: SIM905
-)
-SEQUENCES = frozenset(
-    """
-    CTImageFrameTypeSequence FrameContentSequence PerFrameFunctionalGroupsSequence
-    PixelMeasuresSequence PixelValueTransformationSequence PlaneOrientationSequence
-    PlanePositionSequence SharedFunctionalGroupsSequence
-    """.split()  # noqa: SIM905
-)
-TYPES = [
-    "ORIGINAL",
-    "DERIVED",
-    "MIXED",
-    "PRIMARY",
-    "SECONDARY",
-    "AXIAL",
-    "LOCALIZER",
-    "SCOUT",
-    "VOLUME",
-    "MPR",
-    "MIP",
-    "MAXIMUM",
-    "MINIMUM",
-    "MEAN",
-    "NONE",
-    "RESAMPLED",
-    "HELIX",
-    "REFORMATTED",
-]
-WORDS = {  # text that may stay: any of these words; other values of ImageType: OTHER
-    "BodyPartExamined": [
-        "CHEST",
-        "THORAX",
-        "LUNG",
-        "ABDOMEN",
-        "CHESTABDOMEN",
-        "HEAD",
-        "NECK",
-    ],
-    "BurnedInAnnotation": ["YES", "NO"],
-    "FrameType": TYPES,
-    "ImageType": TYPES,
-    "LossyImageCompression": ["00", "01"],
-    "Modality": ["CT"],
-    "PatientPosition": ["HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"],
-    "PhotometricInterpretation": ["MONOCHROME1", "MONOCHROME2"],
-    "RescaleType": ["HU"],
-    "Manufacturer": [
-        "SIEMENS",
-        "GE",
-        "PHILIPS",
-        "TOSHIBA",
-        "CANON",
-        "HITACHI",
-        "NEUSOFT",
-        "UIH",
-        "FUJIFILM",
-        "SAMSUNG",
-    ],
-}
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
-KERNEL = re.compile(
-    r"[A-Z]{1,2}\d{2,3}[a-z]{0,2}|STANDARD|SOFT|LUNG|BONE|DETAIL|EDGE|CHEST",
-    re.IGNORECASE,
-)
 IDENTIFYING = (
     "PatientID",
     "PatientBirthDate",
@@ -224,7 +146,7 @@ class _Copier:
         dataset = read_dataset(first.path)
         if dataset is None:
             raise SeriesError(f"{first.name} has changed while it was being read.")
-        result = self._filtered(dataset, _digits(first))
+        result = self._filtered(dataset, _identity(first))
         if PER_FRAME in result:  # without the frames that are not copied
             groups = result[PER_FRAME].value
             frames = [groups[each.frame] for each in slices if each.frame is not None]
@@ -250,11 +172,11 @@ class _Copier:
                 items = [self._filtered(item, identity) for item in element.value]
                 result.add(DataElement(tag, "SQ", items))
             elif name in NEEDED | NUMBERS:
-                revealing = name in NUMBERS and _digits_of(element.value) & identity
-                if _numeric(element) and not revealing:
+                revealing = name in NUMBERS and digits(element.value) & identity
+                if numeric(element) and not revealing:
                     result.add(element)
             elif name in WORDS:
-                value = _word(name, element.value)
+                value = word(name, element.value)
                 if value:
                     setattr(result, name, value)
             elif name == "ConvolutionKernel":
@@ -355,31 +277,9 @@ def _patient(each: Slice) -> str:
     return identity.casefold()
 
 
-def _numeric(element: DataElement) -> bool:
-    values = np.atleast_1d(np.asarray(element.value, dtype=object))
-    return all(re.fullmatch(r"[-+0-9.eE ]*", str(value)) for value in values)
-
-
-def _word(name: str, value: object) -> str | list[str] | None:
-    """Return the known words among an element's values; None if there are none."""
-    known = WORDS[name]
-    single = isinstance(value, str)
-    values = [value] if single else list(value)  # type: ignore[call-overload]
-    words = [str(each).strip().upper() for each in values]
-    if name == "Manufacturer":
-        return next((k for k in known if k in words[0].split()), None)
-    if name in ("ImageType", "FrameType"):
-        return [word if word in known else "OTHER" for word in words]
-    return words[0] if len(words) == 1 and words[0] in known else None
-
-
-def _digits(each: Slice) -> set[str]:
+def _identity(each: Slice) -> set[str]:
     """Return the runs of at least four digits of what identifies the patient."""
-    return {d for name in IDENTIFYING for d in _digits_of(each.text(name))}
-
-
-def _digits_of(value: object) -> set[str]:
-    return {run for run in re.findall(r"\d{4,}", str(value)) if int(run)}
+    return {d for name in IDENTIFYING for d in digits(each.text(name))}
 
 
 def _bright_margin(hu: np.ndarray) -> bool:
