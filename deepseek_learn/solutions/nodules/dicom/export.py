@@ -183,7 +183,10 @@ def _multi_frame(volume: Volume, slices: Sequence[Slice]) -> Dataset:
 def segmentation(
     volume: Volume, findings: Sequence[Finding], images: Sequence[Dataset], number: int
 ) -> "hd.seg.Segmentation":
-    """Return a binary segmentation with a segment for each finding."""
+    """Return a binary segmentation with a segment for each finding.
+
+    Where findings overlap, a voxel belongs to the smallest one.
+    """
     algorithm = hd.AlgorithmIdentificationSequence(
         name=ALGORITHM,
         family=codes.DCM.ArtificialIntelligence,
@@ -203,14 +206,13 @@ def segmentation(
         )
         for index in range(1, len(findings) + 1)
     ]
-    masks = np.stack([ball(volume, each) for each in findings], -1)  # [Z, Y, X, N]
     dz, dy, dx = volume.spacing_mm
     thickness = _thickness(volume, Slice(volume.files[0], volume.headers[0]))
     several = images[0].SOPClassUID in MULTI_FRAME and len(images) > 1
     return hd.seg.Segmentation(
         source_images=images[:1] if several else images,
         further_source_images=images[1:] if several else None,
-        pixel_array=masks.astype(np.uint8),
+        pixel_array=_label_map(volume, findings),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
         series_instance_uid=hd.UID(),
@@ -234,6 +236,17 @@ def segmentation(
     )
 
 
+def _label_map(volume: Volume, findings: Sequence[Finding]) -> np.ndarray:
+    """Return for each voxel the number of its finding, or 0: `[Z, Y, X]`."""
+    labels = np.zeros(volume.hu.shape, np.min_scalar_type(len(findings)))
+    order = sorted(
+        range(len(findings)), key=lambda i: findings[i].diameter_mm, reverse=True
+    )
+    for index in order:
+        labels[ball(volume, findings[index])] = index + 1
+    return labels
+
+
 def report(
     findings: Sequence[Finding],
     images: Sequence[Dataset],
@@ -255,8 +268,6 @@ def report(
         procedure_reported=CHEST_CT,
         imaging_measurements=groups or [_nothing_found()],
         title=codes.DCM.ImagingMeasurementReport,
-        # their library describes images by elements that enhanced ones do not have
-        referenced_images=None if images[0].SOPClassUID in MULTI_FRAME else images,
     )
     evidence = [*images, segments] if segments is not None else [*images]
     return hd.sr.Comprehensive3DSR(

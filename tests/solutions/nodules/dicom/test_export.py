@@ -66,6 +66,18 @@ def test_the_segmentation_is_where_the_findings_are(name, tmp_path):
     assert seg.ContentDescription == WARNING
 
 
+def test_where_findings_overlap_a_voxel_belongs_to_the_smallest(tmp_path):
+    volume = scan("shuffled", tmp_path / "scan")
+    large, small = Finding(findings(volume)[0].center_mm, 9.0, 0.5), findings(volume)[0]
+    path, _ = write_findings(volume, [large, small], tmp_path)
+    seg = hd.seg.segread(path)
+    counts = np.bincount(
+        seg.get_volume(combine_segments=True).array.ravel(), minlength=3
+    )
+    inner, outer = ball(volume, small).sum(), ball(volume, large).sum()
+    assert [*counts[1:]] == [outer - inner, inner]
+
+
 def test_the_report_says_that_nothing_was_found(tmp_path):
     volume = scan("shuffled", tmp_path / "scan")
     (path,) = write_findings(volume, [], tmp_path)
