@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ...catalog import language, text
+from ...catalog import text
 from ...files import atomic_write
 from ...report import Report
+from ..page import GREEN, RED, YELLOW, save_page
 from .alarms import Alarm
 
 if TYPE_CHECKING:
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
 SHOWN = 200  # the page shows at most this many parts of each verdict
 BINS = 40  # of the scores, in the plot
 COLORS = {"good": "#1a7f4b", "defective": "#b3261e"}  # in the plot
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
-       padding: 0 1rem; color: CanvasText; background: Canvas; color-scheme: light dark; }
-ul { display: grid; gap: 1rem; padding: 0; list-style: none;
-     grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }
-li { border: 1px solid #8886; border-radius: .5rem; padding: .5rem;
-     overflow-wrap: anywhere; }
-img { width: 100%; height: auto; }
-.good { color: light-dark(#1a7f4b, #5ecb90); }
-.defective { color: light-dark(#b3261e, #ff8a80); }
-.unreadable { color: light-dark(#7a5c00, #e0b84a); }
+STYLE = f"""
+ul {{ display: grid; gap: 1rem; padding: 0; list-style: none;
+     grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }}
+li {{ border: 1px solid #8886; border-radius: .5rem; padding: .5rem;
+     overflow-wrap: anywhere; }}
+img {{ width: 100%; height: auto; }}
+.good {{ color: {GREEN}; }}
+.defective {{ color: {RED}; }}
+.unreadable {{ color: {YELLOW}; }}
 """
 
 
@@ -125,17 +124,8 @@ class Inspection(Report):
         if len(entries) < len(self.verdicts):
             count, parts = len(entries), len(self.verdicts)
             sentences += " " + text("factory.page", count=count, parts=parts)
-        title = html.escape(text("factory.title"))
-        page = (
-            f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}</title><style>{STYLE}</style></head>"
-            f"<body><h1>{title}</h1><p>{html.escape(sentences)}</p><ul>{items}</ul>"
-            "</body></html>"
-        )
-        with atomic_write(out / "index.html") as temporary:
-            temporary.write_text(page, encoding="utf-8", errors="replace")
-        return out / "index.html"
+        body = f"<p>{html.escape(sentences)}</p><ul>{items}</ul>"
+        return save_page(out, text("factory.title"), body, STYLE)
 
 
 def _item(verdict: dict[str, Any]) -> str:

@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...catalog import language, text
-from ...files import atomic_write
+from ...catalog import text
 from ...report import Report
+from ..page import GREEN, RED, YELLOW, save_page
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem;
-       padding: 0 1rem; color: CanvasText; background: Canvas; color-scheme: light dark; }
-section { border-top: 1px solid #8886; padding: .5rem 0; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; }
-ul { color: light-dark(#7a5c00, #e0b84a); }
-.warning { font-weight: bold; border: 2px solid; padding: .5rem; }
-.clear { color: light-dark(#1a7f4b, #5ecb90); }
-.suspicious { color: light-dark(#b3261e, #ff8a80); }
-.refused { color: light-dark(#7a5c00, #e0b84a); }
+STYLE = f"""
+body {{ max-width: 60rem; }}
+section {{ border-top: 1px solid #8886; padding: .5rem 0; overflow-wrap: anywhere; }}
+img {{ max-width: 100%; height: auto; }}
+ul, .refused {{ color: {YELLOW}; }}
+.warning {{ font-weight: bold; border: 2px solid; padding: .5rem; }}
+.clear {{ color: {GREEN}; }}
+.suspicious {{ color: {RED}; }}
 """
 
 
@@ -83,19 +81,13 @@ class Screening(Report):
 
     def save(self, out: Path) -> Path:
         """Write the page `index.html` to the folder and return its path."""
-        title = html.escape(text("nodules.title"))
         order = {"suspicious": 0, "refused": 1, "clear": 2}
         ranked = sorted(self.verdicts, key=lambda v: order[v["verdict"]])
-        page = (
-            f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"
+        body = (
             f'<p class="warning">{html.escape(text("nodules.warning"))}</p>'
-            f"<p>{html.escape(self.why())}</p>{''.join(map(_scan, ranked))}</body></html>"
+            f"<p>{html.escape(self.why())}</p>{''.join(map(_scan, ranked))}"
         )
-        with atomic_write(out / "index.html") as temporary:
-            temporary.write_text(page, encoding="utf-8", errors="replace")
-        return out / "index.html"
+        return save_page(out, text("nodules.title"), body, STYLE)
 
 
 def _scan(verdict: dict[str, Any]) -> str:
