@@ -22,6 +22,18 @@ def factory(
     _run("factory", folder, out, rate=rate)
 
 
+@solve.command()
+def nodules(
+    folder: Annotated[Path, typer.Argument(help="DICOM series, or .mhd files")],
+    out: Annotated[Path, typer.Option(help="folder for findings, pictures and a page")],
+    rate: Annotated[float, typer.Option(help="false findings per scan")] = 0.8,
+    gaps: Annotated[str, typer.Option(help="refuse or interpolate")] = "refuse",
+    tilt: Annotated[str, typer.Option(help="refuse or resample")] = "refuse",
+) -> None:
+    """Find lung nodules in CT scans. Not for diagnosis."""
+    _run("nodules", folder, out, rate=rate, gaps=gaps, tilt=tilt)
+
+
 def _run(name: str, folder: Path, out: Path, **options: Any) -> None:
     from .. import solutions
 

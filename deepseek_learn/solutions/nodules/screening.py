@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ... import zoo
 from ...bar import Bar
 from ...catalog import text
 from ..verdicts import Verdicts
@@ -22,6 +23,7 @@ from .dicom.files import read_folder
 from .dicom.series import by_series, images
 from .pictures import save_picture
 from .report import Screening
+from .train import CALIBRATION, NAME
 from .uncertainty import Calibration
 from .volume import Volume
 
@@ -32,6 +34,11 @@ class Detector:
 
     model: nn.Module
     calibration: Calibration
+
+
+def pretrained() -> Detector:
+    """Return the zoo's detector, which was trained on phantoms."""
+    return Detector(zoo.load(NAME), Calibration.load(CALIBRATION))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
+from deepseek_learn import cli, solutions
 from deepseek_learn.catalog import text
+from deepseek_learn.solutions.nodules import screening
 from deepseek_learn.solutions.nodules.dicom.traps import save, series
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
 from deepseek_learn.solutions.nodules.screening import Detector, screen
@@ -176,3 +179,27 @@ def test_another_threshold_asks_for_another_folder(scans, result):
     other = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.6))
     with pytest.raises(ValueError, match="another threshold"):
         screen(Detector(nn.Identity(), other), scans, out, progress=False)
+
+
+def test_the_solution_and_its_command(tmp_path, scans, detector, monkeypatch):
+    monkeypatch.setattr(screening, "pretrained", lambda: detector)
+    result = solutions.load("nodules").run(
+        scans, tmp_path / "a", progress=False, rate=1.0
+    )
+    assert result.rate == 1.0
+    words = [
+        "solve",
+        "nodules",
+        str(scans),
+        "--out",
+        str(tmp_path / "b"),
+        "--rate",
+        "0.8",
+    ]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert text("nodules.warning") in done.output
+    assert (tmp_path / "b" / "index.html").exists()
+    shown = CliRunner().invoke(cli.app, ["solve", "nodules", "--help"])
+    assert "Not for diagnosis" in shown.output
+    assert "nodules" in solutions.names()
