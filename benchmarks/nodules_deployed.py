@@ -6,136 +6,220 @@ Protocol. One thread. The wizard deploys the zoo's `nodule_detector_dpg` for `cp
 float32 and in INT8, for tiles of 96 x 96 x 96 mm. INT8 is calibrated on 16 crops of
 training scans; the guard's metric is the average precision of the marks in 24 others.
 
-`exact`: the outputs of the deployed files in ONNX Runtime on 48 crops around nodules and
-elsewhere of validation scans, against PyTorch's: the largest difference, and the average
-precision of the marks of both. `speed`: in each of 7 rounds, in turn, PyTorch eager in
-float32 and in bfloat16 (channels last) with the original, and the C++ engine in both
-precisions, one tile; the ratio within a round, median and quartiles. `size`: bytes of the
-model. `scan`: the zoo's detector on whole validation scans (resampling, lungs, tiles,
+`exact`: the outputs of the C++ engine on crops of the 50 validation scans, one around each
+nodule and one elsewhere in each scan, against PyTorch's: the largest difference, and the
+average precision of the marks of all. Intervals resample the crops 1,000 times. `memory`:
+the peak memory of a fresh process above what the imports take, while PyTorch runs a tile
+through the original and through the model with DPG; median of 3. `speed`: in each of 7
+rounds, in turn, PyTorch eager in float32 and in bfloat16 (channels last) with the original,
+and the C++ engine in both precisions, one tile; the ratio within a round, median and
+quartiles. `scan`: the zoo's detector on whole validation scans (resampling, lungs, tiles,
 marks; not reading the files) with two threads, median and quartiles of 7 scans.
 
 Targets, stated before the run. The guide (C2, C12): 98 % of the accuracy at 35 % of the
 memory; 3 times as fast with INT8, less than 1 % lost. Ours: float32 within 1e-3 of PyTorch
-in every output; the average precision with INT8 at most one point lower; INT8 at least 3
-times as fast as eager float32; at most 15 s per scan on two cores. Every figure is one of
-phantoms.
-`--quick` takes 4 crops, 2 rounds and 2 scans.
+in every output; INT8 at least 3 times as fast as eager float32; at most 15 s per scan on
+two cores. If the guard refuses INT8, its loss on the 24 crops is the row. Every figure is
+one of phantoms.
+`--quick` takes the crops of one scan, 2 rounds and 2 scans.
 """
 
 import time
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from deploying.backends import Engine, timed
+from harness import peak
 from harness.interval import quartiles
 from harness.runs import end_time
 from harness.script import BENCHMARKS, Run, Script, Skip
 from sklearn.metrics import average_precision_score
 
 from deepseek_learn import zoo
-from deepseek_learn.deploy import BuildError, DeploymentWizard
-from deepseek_learn.deploy.runtimes import runner
+from deepseek_learn.deploy import AccuracyError, BuildError, DeploymentWizard, native
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import memory
 from deepseek_learn.measure.clock import in_turn
 from deepseek_learn.solutions.nodules import scans
 from deepseek_learn.solutions.nodules.detector import mark, peaks
-from deepseek_learn.solutions.nodules.measure import judge
+from deepseek_learn.solutions.nodules.measure import Judged, bootstrap_pairs, judge
 from deepseek_learn.solutions.nodules.train import Crops
 
-SCRIPT = Script(__file__, __doc__, quick="4 crops, 2 rounds", anew=True, speed=True)
-SIDE, CALIBRATION, GUARDED, TESTED, ROUNDS, SCANS = 96, 16, 24, 48, 7, 7
+SIDE, CALIBRATION, GUARDED, ROUNDS, SCANS, PROCESSES = 96, 16, 24, 7, 7, 3
 CHESTS = BENCHMARKS / ".venv" / "chests"
+MODELS = ("nodule_detector", "nodule_detector_dpg")
+Cut = tuple[
+    torch.Tensor, list[np.ndarray]
+]  # crops [N, 1, 96, 96, 96] and their nodules
 
 
-def crops(part: str, count: int, seed: int) -> tuple[torch.Tensor, list[np.ndarray]]:
-    """Crops `[N, 1, 96, 96, 96]` with their nodules, from training or validation scans."""
-    if part == "training":
-        source = scans.training_scans(CHESTS, 1 if count < 8 else 4)
-    else:
-        made = [scans.generate(part, index) for index in range(1 if count < 8 else 8)]
-        source = [(scans.gray(each.hu), scans.boxes(each)) for each in made]
+def print_peak(name: str) -> None:
+    """Print the peak memory of one tile in this process: weights and activations."""
+    torch.set_num_threads(1)
+    x = torch.zeros(1, 1, SIDE, SIDE, SIDE)
+    before = memory.resident_bytes()
+    model = zoo.load(name).eval()
+    with torch.inference_mode():
+        peak.print_peak(lambda: model(x), above=before)
+
+
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="one scan's crops, 2 rounds",
+    anew=True,
+    speed=True,
+    children={"peak": print_peak},
+)
+
+
+def training_crops(count: int, seed: int) -> Cut:
+    source = scans.training_scans(CHESTS, 1 if count < 8 else 4)
     dataset = Crops(source, count, seed, augment=False, size=SIDE)
-    pairs = [dataset.crop(index) for index in range(count)]
+    return _stacked([dataset.crop(index) for index in range(count)])
+
+
+def validation_crops(count: int) -> Cut:
+    """A crop around each nodule of the first scans, and one elsewhere in each."""
+    pairs = []
+    for index in range(count):
+        scan = scans.generate("validation", index)
+        gray, boxes = scans.gray(scan.hu), scans.boxes(scan)
+        room = np.array(gray.shape) - SIDE
+        elsewhere = np.random.default_rng(index).integers(room + 1)
+        around = np.clip(boxes[:, :3] - SIDE / 2, 0, room).astype(int)
+        for corner in (elsewhere, *around):
+            window = tuple(slice(n, n + SIDE) for n in corner)
+            crop = gray[window].astype(np.float32) / 255
+            pairs.append((crop, boxes - np.array([*corner, 0])))
+    return _stacked(pairs)
+
+
+def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Cut:
+    """Crops with the nodules whose centers are inside."""
     volumes = torch.from_numpy(np.stack([crop for crop, _ in pairs]))[:, None]
     inside = [own[((own[:, :3] >= 0) & (own[:, :3] < SIDE)).all(1)] for _, own in pairs]
     return volumes, inside
 
 
-def precision(answers: torch.Tensor, nodules: list[np.ndarray]) -> float:
-    """The average precision of the marks, in points; a missed nodule has the score 0."""
+def judged(answers: torch.Tensor, nodules: list[np.ndarray]) -> Judged:
     everywhere = torch.ones(answers.shape[2:], dtype=torch.bool)
-    marks = [peaks(each, everywhere).table() for each in answers]
-    judged = judge(marks, nodules)
-    missed = int(np.isnan(judged.best).sum())
-    hits = np.append(judged.hits, np.ones(missed, bool))
-    return 100 * float(
-        average_precision_score(hits, np.append(judged.scores, [0.0] * missed))
-    )
+    return judge([peaks(each, everywhere).table() for each in answers], nodules)
+
+
+def points(marks: Judged) -> float:
+    """The average precision of the marks, in points; a missed nodule has the score 0."""
+    missed = int(np.isnan(marks.best).sum())
+    hits = np.append(marks.hits, np.ones(missed, bool))
+    scores = np.append(marks.scores, np.zeros(missed))
+    return 100 * float(average_precision_score(hits, scores))
 
 
 class Deployed:
     """The deployed model, in both precisions, and its test crops."""
 
     def __init__(self, quick: bool):
-        if "nodule_detector_dpg" not in zoo.zoo:
-            raise Skip("the zoo has no nodule_detector_dpg yet.")
+        for name in MODELS:
+            if name not in zoo.zoo:
+                raise Skip(f"the zoo has no {name} yet.")
         self.quick = quick
-        self.original = zoo.load("nodule_detector")
-        self.compressed = zoo.load("nodule_detector_dpg").eval()
-        self.tested = crops("validation", 4 if quick else TESTED, seed=2)
+        self.original, self.compressed = (zoo.load(name).eval() for name in MODELS)
         self.place = TemporaryDirectory()
         self.folder = Path(self.place.name)
 
     @cache  # noqa: B019 - one object lives as long as the script
-    def model(self, precision_name: str) -> Path:
-        """The exported model in one precision."""
-        calibration, _ = crops("training", 4 if self.quick else CALIBRATION, seed=0)
-        held_out, nodules = crops("training", 4 if self.quick else GUARDED, seed=1)
+    def tested(self) -> Cut:
+        return validation_crops(1 if self.quick else len(scans.deal("validation")))
+
+    @cache  # noqa: B019
+    def model(self, precision: str) -> Path:
+        """The folder of the deployed model in one precision.
+
+        Raises:
+            AccuracyError: if the wizard's guard refuses INT8.
+        """
+        calibration, _ = training_crops(4 if self.quick else CALIBRATION, seed=0)
+        held_out, nodules = training_crops(4 if self.quick else GUARDED, seed=1)
 
         def metric(predict) -> float:
             with torch.inference_mode():
                 rows = [torch.as_tensor(predict(x)) for x in held_out.split(1)]
-            return precision(torch.cat(rows), nodules)
+            return points(judged(torch.cat(rows), nodules))
 
         wizard = DeploymentWizard(
             self.compressed, calibration[:1], [*calibration.split(1)], metric
         )
-        out = self.folder / precision_name
-        options = {"precision": precision_name, "progress": False}
+        out = self.folder / precision
         try:
-            wizard.to("cpp-cpu", out, **options)
+            wizard.to("cpp-cpu", out, precision=precision, progress=False)
         except BuildError as error:
             raise Skip(str(error)) from error
-        return out / "model.onnx"
+        return out
+
+    def answers(self, precision: str, volumes: torch.Tensor) -> torch.Tensor:
+        """What the C++ engine answers, one process per crop."""
+        folder, place = self.model(precision), self.folder / "crop"
+        place.mkdir(exist_ok=True)
+        words = ["--library", native.library(), "--input", place / "x.npy"]
+        words += ["--output", place]
+        rows = []
+        for x in volumes.split(1):
+            np.save(place / "x.npy", x.numpy())
+            native.run(folder / "engine", folder / "model.onnx", *words)
+            rows.append(torch.from_numpy(np.load(place / "output_0.npy")))
+        return torch.cat(rows)
 
 
 def exact(deployed: Deployed) -> dict:
-    volumes, nodules = deployed.tested
+    volumes, nodules = deployed.tested()
     with torch.inference_mode():
         truth = torch.cat([deployed.compressed(x) for x in volumes.split(1)])
-        float32 = torch.cat([deployed.original(x) for x in volumes.split(1)])
-    facts = {
-        "original_points": precision(float32, nodules),
-        "points": precision(truth, nodules),
-        "crops": len(volumes),
-        "nodules": sum(map(len, nodules)),
-    }
+        original = torch.cat([deployed.original(x) for x in volumes.split(1)])
+    base = judged(truth, nodules)
+    facts = {"crops": len(volumes), "nodules": int(base.nodules.sum())}
+    facts["points"] = points(base)
+    facts["kept"] = compared(judged(original, nodules), base, lambda a, b: b / a)
     for name in ("fp32", "int8"):
-        answer = runner(deployed.model(name))
-        answers = torch.cat([torch.from_numpy(answer(x)[0]) for x in volumes.split(1)])
-        facts[f"{name}_apart"] = float((answers - truth).abs().max())
-        facts[f"{name}_points"] = precision(answers, nodules)
-        facts[f"{name}_bytes"] = deployed.model(name).stat().st_size
+        try:
+            model = deployed.model(name) / "model.onnx"
+        except AccuracyError as error:
+            facts[name] = {"refused": error.guard.loss}
+            continue
+        answers = deployed.answers(name, volumes)
+        lost = compared(base, judged(answers, nodules), lambda a, b: a - b)
+        apart = float((answers - truth).abs().max())
+        facts[name] = {"apart": apart, "lost": lost, "bytes": model.stat().st_size}
     return facts
+
+
+def compared(one: Judged, other: Judged, difference) -> list[float]:
+    """What `difference` says of the points of both, with the bounds of its interval."""
+    pairs = [one, other]
+
+    def statistic(both) -> float:
+        return difference(*map(points, both))
+
+    return [statistic(pairs), *bootstrap_pairs(pairs, statistic)]
+
+
+def peak_bytes(quick: bool) -> dict:
+    return {
+        name: [
+            peak.in_fresh_process(__file__, "peak", name)
+            for _ in range(1 if quick else PROCESSES)
+        ]
+        for name in MODELS
+    }
 
 
 def speed(deployed: Deployed) -> dict:
     torch.set_num_threads(1)
-    x = deployed.tested[0][:1].contiguous(memory_format=torch.channels_last_3d)
+    x = deployed.tested()[0][:1].contiguous(memory_format=torch.channels_last_3d)
     model = deployed.original.to(memory_format=torch.channels_last_3d)
 
     def bf16() -> None:
@@ -146,9 +230,13 @@ def speed(deployed: Deployed) -> dict:
         "eager": partial(timed(lambda: model(x)), 1),
         "bf16": partial(timed(bf16), 1),
     }
-    program = deployed.folder / "fp32" / "engine"
     for name in ("fp32", "int8"):
-        engine = Engine(program, _proto(deployed.model(name)), x, deployed.folder)
+        try:
+            folder = deployed.model(name)
+        except AccuracyError:
+            continue
+        proto, words = _proto(folder / "model.onnx"), ("--library", native.library())
+        engine = Engine(folder / "engine", proto, x, deployed.folder, *words)
         sides[name] = partial(engine, 1)
     with torch.inference_mode():
         for side in sides.values():
@@ -158,7 +246,7 @@ def speed(deployed: Deployed) -> dict:
 
 def whole_scans(quick: bool) -> dict:
     torch.set_num_threads(2)
-    model = zoo.load("nodule_detector").eval()
+    model = zoo.load(MODELS[0]).eval()
     seconds = []
     for index in range(2 if quick else SCANS):
         scan = scans.generate("validation", index)
@@ -183,34 +271,52 @@ def measure(run: Run) -> Iterator[Row]:
         )
         return
     facts = runs.once({"part": "exact"}, lambda: exact(deployed()))
-    yield row("fp32: largest difference of an output", facts["fp32_apart"], target=1e-3,
-              unit="", better="lower", n=facts["crops"])  # fmt: skip
-    for name, words in (("fp32", "in float32"), ("int8", "in INT8")):
-        lost = facts["points"] - facts[f"{name}_points"]
-        what = f"average precision lost as deployed {words}"
-        yield row(what, lost, unit="points", better="lower", n=facts["nodules"],
-                  target=1.0, claim="C12" if name == "int8" else "C14")  # fmt: skip
-        megabytes = facts[f"{name}_bytes"] / 1e6
-        yield row(f"size of the model {words}", megabytes, unit="MB", better="lower")
-    kept = facts["points"] / facts["original_points"]
-    yield row("average precision with DPG, of the original's", kept, target=0.98,
-              better="higher", n=facts["nodules"], claim="C2")  # fmt: skip
+    yield from exact_rows(facts)
+    used = runs.once({"part": "memory"}, lambda: peak_bytes(run.quick))
+    original, compressed = (median(used[name]) for name in MODELS)
+    what = "peak memory of a tile with DPG, of the original's"
+    yield row(what, compressed / original, better="lower", target=0.35, **GUIDE)
     yield from speed_rows(
         runs.once({"part": "speed"}, lambda: speed(deployed())),
         runs.once({"part": "scan"}, lambda: whole_scans(run.quick)),
     )
 
 
+def exact_rows(facts: dict) -> Iterator[Row]:
+    note = f"{facts['crops']} crops"
+    yield row("average precision with DPG, of the original's", *facts["kept"],
+              n=facts["nodules"], target=0.98, note=note, **GUIDE)  # fmt: skip
+    for name, words in (("fp32", "in float32"), ("int8", "in INT8")):
+        part, in_points = facts[name], {"unit": "points", "better": "lower"}
+        in_points |= {"target": 1.0, "claim": "C12", "source": "guide"}
+        if "refused" in part:
+            refused = f"refused by the wizard's guard, on {GUARDED} training crops"
+            what = f"average precision lost {words}"
+            yield row(what, part["refused"], note=refused, **in_points)
+            continue
+        what = f"average precision that the C++ engine loses {words}"
+        yield row(what, *part["lost"], n=facts["nodules"], note=note, **in_points)
+        what = f"largest difference of an output of the C++ engine {words}"
+        target = 1e-3 if name == "fp32" else None
+        yield row(
+            what, part["apart"], target=target, unit="", better="lower", note=note
+        )
+        what, megabytes = f"size of the model {words}", part["bytes"] / 1e6
+        yield row(what, megabytes, unit="MB", better="lower")
+
+
 def speed_rows(times: dict, scan: dict) -> Iterator[Row]:
     for name, words in (("fp32", "float32"), ("int8", "INT8")):
         for base, base_words in (("eager", "float32"), ("bf16", "bfloat16")):
+            if name not in times:  # refused
+                continue
             ratios = [a / b for a, b in zip(times[base], times[name], strict=True)]
-            target = 3.0 if (name, base) == ("int8", "eager") else None
+            of_guide = (name, base) == ("int8", "eager")
             yield Row(
-                claim="C12", source="ours", unit="times", better="higher",
+                claim="C12", source="guide" if of_guide else "ours",
+                unit="times", better="higher", target=3.0 if of_guide else None,
                 what=f"nodule detector: C++ with {words} is faster than PyTorch eager in "
-                f"{base_words}",
-                target=target, **vars(quartiles(ratios)),
+                f"{base_words}", **vars(quartiles(ratios)),
             ).at(end_time(times))  # fmt: skip
     yield Row(
         claim="C14", source="ours", unit="s", better="lower", target=15.0,
@@ -219,8 +325,13 @@ def speed_rows(times: dict, scan: dict) -> Iterator[Row]:
     ).at(end_time(scan))  # fmt: skip
 
 
-def row(what: str, value: float, **more) -> Row:
+GUIDE = {"claim": "C2", "source": "guide"}
+
+
+def row(what: str, value: float, low=None, high=None, **more) -> Row:
     fields = {"claim": "C14", "source": "ours", "unit": "of 1", "better": "higher"}
+    if low is not None:
+        fields |= {"low": low, "high": high, "interval": "95 % bootstrap of crops"}
     return Row(
         **fields | {"what": f"nodule detector: {what}", "measured": value} | more
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepseek_learn.measure import measured_error
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -55,6 +57,12 @@ def half_width(error: float, n: int) -> float:
     from scipy import stats
 
     return float(stats.t.ppf(0.975, n - 1)) * error
+
+
+def share(hits: int, n: int) -> Estimate:
+    """A share of n with Wilson's 95 % interval."""
+    rest = measured_error(n - hits, n)
+    return Estimate(hits / n, 1 - rest.high, 1 - rest.low, "95 % Wilson", n)
 
 
 def bootstrap(

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
-from harness.interval import quartiles, spread, student
+from harness.interval import quartiles, share, spread, student
 from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.measure import measured_error
 
 from .station import RATE, SIDE
 
@@ -132,7 +131,7 @@ def kill_rows(surface: str, result: dict) -> Iterator[Row]:
 
 def promise_rows(surface: str, result: dict) -> Iterator[Row]:
     count = len(result["statistics"])  # the good parts
-    bounds = measured_error(round(result["rate"] * count), count)
+    bounds = share(round(result["rate"] * count), count)
     what = f"{surface}: false alarms, promised 5 %"
     note = f"mean of 2,000 calibrations; this program's own rate {result['own']:.3f}"
     yield row(
@@ -142,7 +141,7 @@ def promise_rows(surface: str, result: dict) -> Iterator[Row]:
         RATE,
         low=bounds.low,
         high=bounds.high,
-        interval="95 % Wilson",
+        interval=bounds.interval,
         n=count,
         note=note,
     )

@@ -14,6 +14,7 @@ from scipy import ndimage
 from deepseek_learn.solutions.nodules.detector import COARSE, lung_mask, resampled
 from deepseek_learn.solutions.nodules.scans import gray
 from deepseek_learn.solutions.nodules.train import Crops, Scans
+from deepseek_learn.training.precision import autocast_dtype, mixed_precision
 
 SIGMAS_MM = (1.5, 2.1, 3.0, 4.2, 6.0)
 AIR_HU, SOLID_HU = -900.0, 100.0  # clips, so that bones do not outshine nodules
@@ -142,8 +143,12 @@ class Monai:
         )
 
     def train(self, scans: Scans, cpu_seconds: float) -> int:
-        """Train for a time on one thread, and return the number of steps."""
-        network = self.detector.network
+        """Train for a time on one thread, and return the number of steps.
+
+        As in the tutorial, in mixed precision where the processor gains from it.
+        """
+        network = self.detector.network.to(memory_format=torch.channels_last_3d)
+        dtype = autocast_dtype("auto", network)
         optimizer = torch.optim.SGD(
             network.parameters(), 1e-2, momentum=0.9, weight_decay=3e-5, nesterov=True
         )
@@ -156,7 +161,8 @@ class Monai:
             for group in optimizer.param_groups:
                 group["lr"] = 1e-2 * warm * late
             images, targets = self._batch(scans, step)
-            losses = self.detector(images, targets)
+            with mixed_precision(torch.device("cpu"), dtype):
+                losses = self.detector(images, targets)
             loss = losses["classification"] + losses["box_regression"]
             optimizer.zero_grad()
             loss.backward()
@@ -190,8 +196,12 @@ class Monai:
         volume = resampled(hu, spacing_mm)
         lungs = lung_mask(volume)
         x = torch.from_numpy(gray(volume)).float()[None] / 255
-        (answer,) = self.detector([x], use_inferer=True)
-        box, score = answer["box"].numpy(), answer["label_scores"].numpy()
+        with mixed_precision(x.device, autocast_dtype("auto", self.detector.network)):
+            (answer,) = self.detector([x], use_inferer=True)
+        box, score = (
+            answer["box"].float().numpy(),
+            answer["label_scores"].float().numpy(),
+        )
         centers = (box[:, :3] + box[:, 3:]) / 2
         diameters = (box[:, 3:] - box[:, :3]).mean(1)
         cell = np.clip((centers / COARSE).astype(int), 0, np.array(lungs.shape) - 1)

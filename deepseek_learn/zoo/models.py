@@ -224,7 +224,7 @@ def _read(path: Path) -> Model:
         return Model(name=path.stem, **facts)
     original = _read(path.with_name(f"{facts['original']}.toml"))
     command = f"python -m deepseek_learn.zoo.train.compressed {original.name} --ship"
-    facts |= {"name": path.stem, "weights": None, "command": command}
+    facts = {"command": command} | facts | {"name": path.stem, "weights": None}
     return dataclasses.replace(original, title=_compressed(original.title), **facts)
 
 

@@ -6,6 +6,7 @@ Source: the challenge's script, `noduleCADEvaluationLUNA16.py`.
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from ...bar import Bar
 from ...files import atomic_write
 from . import luna16
-from .detector import find
+from .detector import NoLungsError, find
 from .finding import Finding
 from .measure import Judged, judge
 
@@ -38,7 +39,7 @@ def challenge(
 
     Raises:
         FileNotFoundError: if one of the files or a scan is missing.
-        SeriesError, NoLungsError: if a scan cannot be read or shows no lungs.
+        SeriesError: if a scan cannot be read. One that shows no lungs gets no marks.
     """
     uids = luna16.series_uids(_only(evaluation, "seriesuids.csv"))
     nodules, excluded = (
@@ -78,7 +79,11 @@ def _only(folder: str | Path, name: str) -> Path:
 def _findings(model: nn.Module, path: Path, finished: Path) -> list[Finding]:
     """Return the findings in a scan, from an earlier run if there was one."""
     if not finished.exists():
-        found = find(model, luna16.read_scan(path), progress=False)
+        try:
+            found = find(model, luna16.read_scan(path), progress=False)
+        except NoLungsError as error:
+            warnings.warn(f"{path.name}: {error}", stacklevel=3)
+            found = []
         rows = [[*f.center_mm, f.diameter_mm, f.probability] for f in found]
         with atomic_write(finished) as temporary:
             temporary.write_text(json.dumps(rows))

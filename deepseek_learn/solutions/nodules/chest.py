@@ -20,6 +20,11 @@ FAT, MUSCLE, BLOOD, AIR = -100.0, 45.0, 45.0, -1000.0  # HU
 BONE, MARROW = 550.0, 180.0
 UP = np.array([1.0, 0, 0])
 WALL = 11.0  # mm of muscle between the fat and the lung
+HILUM = 25.0  # mm from their root, trees may be outside of the lung
+TRUNK = 30.0  # mm of a vessel before its first branch, toward the heart
+CLEAR = 1.5  # mm between a branch and the pleura
+THIN = 0.4  # mm; the radius of the thinnest branches
+TURNS = (0.18, 0.18, 0.4, 0.7)  # deviations of a branch's direction, try by try
 Segment = tuple[np.ndarray, np.ndarray, float]  # a tube: from, to, radius
 
 
@@ -49,6 +54,7 @@ def chest(rng: np.random.Generator, vessels: float = 1.0) -> Chest:
     size = rng.uniform(0.9, 1.05)
     heart = middle + size * np.array([-45 + rng.uniform(-8, 8), -18, 22])
     hu, wall = _body(rng, (z, y, x), middle, size)
+    _bones(rng, hu, middle, size)
     depth = np.full(SHAPE, -100, np.float32)
     half = round(middle[2])
     sides = (np.s_[:, :, :half], np.s_[:, :, half:])  # right and left
@@ -57,7 +63,6 @@ def chest(rng: np.random.Generator, vessels: float = 1.0) -> Chest:
         own = np.broadcast_to(wall, SHAPE)[part]
         depth[part] = np.minimum(_lung(rng, grid, middle, heart, side, size), own)
         _aerate(rng, hu[part], depth[part], grid)
-    _bones(rng, hu, middle, size)
     carina = middle + size * np.array([rng.uniform(25, 45), 6, 0])
     hila = tuple(
         middle + size * np.array([rng.uniform(0, 15), 4, side * rng.uniform(32, 40)])
@@ -212,7 +217,9 @@ def _vessels(
     for _ in range(round(density * rng.integers(11, 15))):
         direction = np.array([rng.normal(0, 0.9), rng.normal(0, 0.8), side * 0.7])
         start = hilum + rng.normal(0, 7, 3)
-        tree = branches(rng, start, _unit(direction), rng.uniform(2.2, 4.2), 10, depth)
+        radius = rng.uniform(2.2, 4.2)
+        tube(hu, start, start - np.array([0, 0, side * TRUNK]), radius, BLOOD)
+        tree = branches(rng, start, _unit(direction), radius, 10, depth)
         for a, b, radius in tree:
             tube(hu, a, b, radius, BLOOD)
 
@@ -281,7 +288,9 @@ def _scars(rng: np.random.Generator, hu: np.ndarray, depth: np.ndarray) -> None:
         tube(hu, start, end, rng.uniform(0.6, 1.5), rng.uniform(-300, 30))
     for _ in range(rng.poisson(0.6)):
         start = place(rng, depth, 0, 1)
-        along = np.array([rng.normal(0, 12), rng.normal(0, 5), 0])
+        along = np.array(
+            [rng.choice([-1, 1]) * rng.uniform(12, 30), rng.normal(0, 5), 0]
+        )
         tube(hu, start, start + along, rng.uniform(1, 2.5), rng.uniform(0, 60))
 
 
@@ -304,19 +313,25 @@ def branches(
     radius: float,
     generations: int,
     depth: np.ndarray,
+    root: np.ndarray | None = None,
 ) -> Iterator[Segment]:
-    """Yield the tubes of a tree that branches in two until it leaves the lung.
+    """Yield the tubes of a tree that branches in two and ends in thin tips.
 
-    The branches near the root may be outside of the lung, as at the hilum.
+    It stays in the lung, except near its root, as at the hilum. A branch that would touch
+    the pleura turns; where no turn helps, it ends.
     """
-    if generations == 0 or radius < 0.4:
+    root = start if root is None else root
+    if radius < THIN:
         return
-    length = radius * rng.uniform(5, 9) + 4
+    length = (radius * rng.uniform(5, 9) + 4) / 2
     for _ in range(2):
-        direction = _unit(direction + rng.normal(0, 0.18, 3))
-        end = start + direction * length / 2
-        if not _within(end, depth, -12 if radius > 2 else 1.5):
+        turned = None
+        if generations > 0:
+            turned = _turned(rng, root, start, direction, length, radius, depth)
+        if turned is None:
+            yield from _tip(rng, start, direction, radius, depth)
             return
+        direction, end = turned, start + turned * length
         yield start, end, radius
         start, radius = end, 0.95 * radius
     sideways = rng.normal(0, 1, 3)
@@ -325,13 +340,57 @@ def branches(
     for sign, low, high in ((1, 0.72, 0.88), (-1, 0.6, 0.82)):
         fork = _unit(direction + sign * spread * sideways)
         thinner = radius * rng.uniform(low, high)
-        yield from branches(rng, start, fork, thinner, generations - 1, depth)
+        yield from branches(rng, start, fork, thinner, generations - 1, depth, root)
 
 
-def _within(point: np.ndarray, depth: np.ndarray, least: float) -> bool:
+def _turned(
+    rng: np.random.Generator,
+    root: np.ndarray,
+    start: np.ndarray,
+    direction: np.ndarray,
+    length: float,
+    radius: float,
+    depth: np.ndarray,
+) -> np.ndarray | None:
+    """Return a branch's direction, None if there is no room for it."""
+    for bend in TURNS:
+        turned = _unit(direction + rng.normal(0, bend, 3))
+        for part in (0.5, 1):
+            point = start + part * length * turned
+            near = np.linalg.norm(point - root) < HILUM
+            if _deep(point, depth) <= (-12 if near else CLEAR + radius):
+                break
+        else:
+            return turned
+    return None
+
+
+def _tip(
+    rng: np.random.Generator,
+    start: np.ndarray,
+    direction: np.ndarray,
+    radius: float,
+    depth: np.ndarray,
+) -> Iterator[Segment]:
+    """Yield the tubes of a branch that ends, each thinner than the one before.
+
+    Of eight directions, it takes the one that stays farthest from the pleura.
+    """
+    reach = 3.5 * radius  # the tubes' lengths add up to it
+    turns = [_unit(direction + rng.normal(0, 0.7, 3)) for _ in range(8)]
+    direction = max(turns, key=lambda turn: _deep(start + reach * turn, depth))
+    while radius > THIN:
+        radius *= 0.7
+        end = start + 1.5 * radius * direction
+        yield start, end, radius
+        start = end
+
+
+def _deep(point: np.ndarray, depth: np.ndarray) -> float:
+    """Return how deep a point is in a lung in mm, far outside for one beyond the scan."""
     index = np.round(point).astype(int)
     inside = (index >= 0).all() and (index < SHAPE).all()
-    return bool(inside and depth[tuple(index)] > least)
+    return float(depth[tuple(index)]) if inside else -np.inf
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

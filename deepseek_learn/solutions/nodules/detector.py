@@ -1,7 +1,7 @@
 """Find nodules in a whole scan: lungs, tiles, network, peaks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -70,13 +70,16 @@ def mark(
         NoLungsError: if there are no lungs in the volume.
     """
     volume = resampled(hu, spacing_mm)  # [D, H, W], 1 mm
+    last = np.array(volume.shape) - 1.0
     lungs = lung_mask(volume)
     x = torch.from_numpy(gray(volume))
     del volume  # is four times as large
     heads = _heads(model, x, lungs, bf16, progress)  # [5, D/2, H/2, W/2]
     fine = np.kron(lungs, np.ones((COARSE // STRIDE,) * 3, bool))
     margin = [(0, n - m) for n, m in zip(heads.shape[1:], fine.shape, strict=True)]
-    return peaks(heads, torch.from_numpy(np.pad(fine, margin, mode="edge")))
+    marks = peaks(heads, torch.from_numpy(np.pad(fine, margin, mode="edge")))
+    # a cell may lie in the padding, an offset may point out of the volume
+    return replace(marks, centers_mm=np.clip(marks.centers_mm, 0, last))
 
 
 def resampled(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -200,12 +200,25 @@ def bootstrap(
 
     Samples without a nodule are drawn again.
     """
+    return bootstrap_pairs([judged], lambda one: statistic(one[0]), repeats, seed)
+
+
+def bootstrap_pairs(
+    judgments: Sequence[Judged],
+    statistic: Callable[[Sequence[Judged]], float],
+    repeats: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a 95 % interval of a statistic of several detectors on the same scans.
+
+    Each sample takes the same scans of all of them.
+    """
     rng, values = np.random.default_rng(seed), list[float]()
-    count = len(judged.nodules)
+    count = len(judgments[0].nodules)
     while len(values) < repeats:
         scans = rng.integers(count, size=count)
-        if judged.nodules[scans].sum():
-            values.append(statistic(judged.select(scans)))
+        if judgments[0].nodules[scans].sum():
+            values.append(statistic([each.select(scans) for each in judgments]))
     ordered = np.sort(values)
     return float(ordered[int(0.025 * repeats)]), float(ordered[int(0.975 * repeats)])
 

@@ -3,7 +3,7 @@
 No patient's nodules stand on both sides of a split. Each nodule of the validation and test
 parts is in one scan; those of the training part are used again and again, turned and with
 other densities. The external scans hold the test part's nodules in other chests, scanned
-at another hospital.
+at another hospital; the validation part has such a twin, too.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,13 @@ from ...files import atomic_write
 from .phantom import ELSEWHERE, HOME, Scan, Scanner, scan
 
 SEED = 20_260_101
+GENERATOR = (
+    2  # the version of `chest` and `phantom`; scans of different ones do not mix
+)
 TEST, VALIDATION = 760, 60  # at least so many nodules
 PARTS: dict[str, tuple[int, Scanner]] = {  # the first number of the seed, the scanner
     "validation": (1, HOME),
+    "validation_elsewhere": (4, ELSEWHERE),
     "test": (2, HOME),
     "external": (3, ELSEWHERE),
 }
@@ -55,15 +59,15 @@ def deal(part: str) -> tuple[tuple[int, ...], ...]:
     1.2), so some scans have none.
 
     Raises:
-        ValueError: if `part` is not "validation", "test" or "external".
+        ValueError: if `part` is not one of `PARTS`.
     """
     _check(part)
-    source = "validation" if part == "validation" else "test"
+    source = "validation" if part.startswith("validation") else "test"
     rng = np.random.default_rng([SEED, PARTS[part][0]])
     shapes = list(rng.permutation(split_shapes()[source]))
     scans = []
     while shapes:
-        count = min(int(rng.poisson(1.2 if part == "validation" else 2.6)), 6)
+        count = min(int(rng.poisson(1.2 if source == "validation" else 2.6)), 6)
         scans.append(tuple(map(int, shapes[:count])))
         shapes = shapes[count:]
     return tuple(scans)
@@ -109,7 +113,8 @@ def training_scans(
     """Return scans to train on, which are generated once and kept in a folder.
 
     Args:
-        folder: the cache, 19 MB per scan.
+        folder: the cache, 19 MB per scan; each version of the generator has its own
+            folder in it.
 
     Returns:
         For each scan, its gray values (uint8, `[Z, Y, X]`, 1 mm) as a memory map, and
@@ -118,7 +123,7 @@ def training_scans(
     scans = []
     with Bar(count, progress, "training scans") as bar:
         for index in range(count):
-            path = Path(folder) / f"{index:04d}.npy"
+            path = Path(folder) / f"generator-{GENERATOR}" / f"{index:04d}.npy"
             listed = path.with_suffix(".txt")
             if not (path.exists() and listed.exists()):
                 _save(training_scan(index), path, listed)

@@ -47,11 +47,13 @@ class _Scan:
 
     Attributes:
         files: what it consists of; its checksum is computed from them.
+        damage: why none of the files can be read.
     """
 
     name: str
     files: tuple[Path, ...]
     series_uid: str | None = None
+    damage: str | None = None
 
     def digest(self) -> str:
         total = hashlib.sha256()
@@ -132,14 +134,22 @@ def _scans(root: Path, out: Path) -> Iterator[_Scan]:
     for path in (p for p in candidates if p.suffix == ".mhd" and own(p)):
         data = [p for p in path.parent.glob(f"{path.stem}.*raw") if p.is_file()]
         yield _Scan(str(path.relative_to(base)), (path, *data))
-    places = {}
-    for uid, slices in sorted(by_series(images(read_folder(root))).items()):
+    contents, places = read_folder(root), {}
+    for uid, slices in sorted(by_series(images(contents)).items()):
         files = sorted({each.path for each in slices if own(each.path)})
         if files:
             places[uid] = _place(files, base), tuple(files)
     names = Counter(name for name, _ in places.values())
     for uid, (name, parts) in places.items():
         yield _Scan(name if names[name] == 1 else f"{name} ({uid})", parts, uid)
+    with_images = {path.parent for _, parts in places.values() for path in parts}
+    damaged: dict[Path, list[Path]] = {}
+    for path in sorted(filter(own, contents.damaged)):
+        if path.parent not in with_images:  # else its series is refused
+            damaged.setdefault(path.parent, []).append(path)
+    for group in damaged.values():
+        reason = contents.damaged[group[0]]
+        yield _Scan(_place(group, base), tuple(group), damage=reason)
 
 
 def _place(files: list[Path], base: Path) -> str:
@@ -153,10 +163,16 @@ def _verdict(
     detector: Detector, scan: _Scan, place: Path, threshold: float, gaps: str, tilt: str
 ) -> dict[str, Any]:
     try:
-        volume = _read(scan, gaps, tilt)
-        found = find(detector.model, volume, progress=False)
-    except (SeriesError, NoLungsError) as error:
+        return _screened(detector, scan, place, threshold, gaps, tilt)
+    except (SeriesError, NoLungsError, FileNotFoundError) as error:
         return {"verdict": "refused", "reason": str(error)}
+
+
+def _screened(
+    detector: Detector, scan: _Scan, place: Path, threshold: float, gaps: str, tilt: str
+) -> dict[str, Any]:
+    volume = _read(scan, gaps, tilt)
+    found = find(detector.model, volume, progress=False)
     calibrated = [detector.calibration.apply(each) for each in found]
     reported = [each for each in calibrated if each.probability >= threshold]
     lines = []
@@ -177,6 +193,8 @@ def _verdict(
 
 
 def _read(scan: _Scan, gaps: str, tilt: str) -> Volume:
+    if scan.damage is not None:
+        raise SeriesError(scan.damage)
     if scan.series_uid is None:
         return luna16.read_scan(scan.files[0])
     folders = {path.parent for path in scan.files}

@@ -11,6 +11,14 @@ random. The loss is the focal loss of the centers plus the L1 loss of diameter a
 (those of CenterNet). The network is trained with DeepOpt and a cosine
 schedule; the last weights are used. Probabilities, intervals and thresholds are fitted on
 the validation scans. The test scans are not looked at.
+
+This is the second run. The first, otherwise the same, reached a CPM of 0.80 on the
+validation scans. Its highest false marks were faults of the phantom: unlabeled balls that
+nobody could tell from nodules, where thick vessels ended, where they left the lung and
+grazed the pleura, and where ribs or short thickenings of the pleura reached into it. In
+`chest`, branches now keep away from the pleura and end in thin tips, vessels hang together
+with the heart, ribs stay outside, thickenings are long. There are as many vessels as before
+(2.4 % of the lungs). The validation scans have the same nodules in new chests.
 """
 
 import argparse
@@ -35,6 +43,7 @@ STEPS, EPOCH_STEPS, BATCH, LR, SEED = 6000, 200, 4, 3e-3, 0
 NAME = "nodule_detector"
 CALIBRATION = Path(__file__).parent / "calibration.json"
 VALIDATION = Path(__file__).parent / "validation.jsonl"  # the marks in the scans
+ELSEWHERE = Path(__file__).parent / "validation_elsewhere.jsonl"
 CROP = 64  # mm
 NEAR_NODULE, JITTER_MM = 0.75, 20.0
 LUNG = (36, 99)  # gray values, -950 to -500 HU
@@ -238,7 +247,12 @@ def main() -> None:
     calibration = calibrate(judged, evaluate.diameters(results))
     calibration.save(arguments.out / CALIBRATION.name)
     evaluate.save(results, arguments.out / VALIDATION.name)
-    metrics = {"all": evaluate.metrics(judged)}
+    elsewhere = evaluate.mark_part(model, "validation_elsewhere")
+    evaluate.save(elsewhere, arguments.out / ELSEWHERE.name)
+    metrics = {
+        "all": evaluate.metrics(judged),
+        "elsewhere": evaluate.metrics(evaluate.judged(elsewhere)),
+    }
     settings = {
         "seed": SEED,
         "batch_size": BATCH,
@@ -251,6 +265,7 @@ def main() -> None:
         storage.ship(NAME, arguments.out, "patient", weights=True)
         calibration.save(CALIBRATION)
         evaluate.save(results, VALIDATION)
+        evaluate.save(elsewhere, ELSEWHERE)
     print(metrics)
 
 

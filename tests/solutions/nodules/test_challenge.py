@@ -50,6 +50,15 @@ def test_all_scans_are_marked_and_judged(download):
     np.testing.assert_array_equal(again.scores, judged.scores)
 
 
+def test_a_scan_without_lungs_gets_no_marks(download):
+    hu = np.full((120, 100, 140), 40, "<i2")
+    (download / "scans" / "subset0" / "1.2.raw").write_bytes(hu.tobytes())
+    folders = (download / "scans", download / "evaluationScript", download / "out")
+    with pytest.warns(UserWarning, match=r"1\.2\.mhd: The scan shows no lungs"):
+        judged = challenge(Bright().eval(), *folders, progress=False)
+    assert np.isnan(judged.best).all()
+
+
 def test_missing_files_are_named_before_the_run(download):
     (download / "scans" / "subset1" / "1.3.mhd").unlink()
     folders = (download / "scans", download / "evaluationScript", download / "out")

@@ -110,6 +110,25 @@ def test_tiles_give_what_the_whole_volume_gives():
     torch.testing.assert_close(heads, Blur()(x[None, None] / 255)[0])
 
 
+class Everywhere(nn.Module):
+    """Marks every cell a little, the later ones more, and points beyond the end."""
+
+    def forward(self, x):
+        heads = torch.zeros(1, 5, *(n // 2 for n in x.shape[2:]))
+        heads[0, 0] = torch.arange(heads[0, 0].numel()).reshape(heads[0, 0].shape) / 1e6
+        heads[0, 2:] = 3.0
+        return heads
+
+
+def test_marks_stay_in_a_volume_whose_size_is_no_multiple_of_a_tile():
+    hu = np.full((121, 101, 143), 40, np.float32)
+    hu[:, 10:90, 10:66] = hu[:, 10:90, 76:133] = -850  # lungs to the last slice
+    marks = detector.mark(Everywhere(), hu, (1, 1, 1))
+    assert len(marks.scores) > 0
+    assert (marks.centers_mm >= 0).all()
+    assert (marks.centers_mm <= np.array(hu.shape) - 1).all()
+
+
 def test_a_scan_without_lungs_is_refused():
     with pytest.raises(detector.NoLungsError, match="no lungs"):
         detector.lung_mask(np.full((200, 200, 200), 40, np.float32))

@@ -8,21 +8,33 @@ from deepseek_learn.data.chest_ct import chest_ct
 from deepseek_learn.solutions.nodules import evaluate, scans
 from deepseek_learn.solutions.nodules.detector import mark
 from deepseek_learn.solutions.nodules.screening import pretrained
-from deepseek_learn.solutions.nodules.train import VALIDATION
+from deepseek_learn.solutions.nodules.train import ELSEWHERE, VALIDATION
 from deepseek_learn.solutions.nodules.uncertainty import calibrate
 
 
-def test_the_kept_marks_give_the_cards_figures_and_the_calibration():
+@pytest.mark.parametrize(
+    ("path", "part", "place"),
+    [
+        (VALIDATION, "validation", "all"),
+        (ELSEWHERE, "validation_elsewhere", "elsewhere"),
+    ],
+)
+def test_the_kept_marks_give_the_cards_figures(path, part, place):
+    marked = evaluate.load(path)
+    assert len(marked) == len(scans.deal(part))
+    card = zoo.card("nodule_detector").metrics(part=place)
+    for name, figure in evaluate.metrics(evaluate.judged(marked)).items():
+        assert card.loc[name, "value"] == pytest.approx(figure["value"], abs=1e-3)
+
+
+def test_the_kept_marks_give_the_calibration():
     marked = evaluate.load(VALIDATION)
     judged = evaluate.judged(marked)
-    card = zoo.card("nodule_detector").metrics()
-    assert len(marked) == len(scans.deal("validation"))
-    for name, figure in evaluate.metrics(judged).items():
-        assert card.loc[name, "value"] == pytest.approx(figure["value"], abs=1e-3)
     # the kept marks are rounded
     again = calibrate(judged, evaluate.diameters(marked))
     calibration = pretrained().calibration
     assert again.slope == pytest.approx(calibration.slope, rel=2e-3)
+    assert again.spread == pytest.approx(calibration.spread, rel=2e-3)
     assert again.thresholds == pytest.approx(calibration.thresholds, rel=2e-3)
 
 
@@ -43,4 +55,4 @@ def test_the_lesion_of_a_real_scan_is_marked():
     marks = mark(zoo.load("nodule_detector"), scan.hu, scan.spacing_mm)
     inside = np.argwhere(scan.lesion) * scan.spacing_mm
     near = [np.linalg.norm(inside - c, axis=1).min() < 3 for c in marks.centers_mm]
-    assert any(near)
+    assert any(near[:10])  # the best are first

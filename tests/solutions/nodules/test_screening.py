@@ -160,6 +160,31 @@ def test_a_single_series_and_a_metaimage(tmp_path, detector):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_a_scan_that_cannot_be_used_does_not_end_the_run(tmp_path, detector):
+    write(tmp_path / "in" / "good", body([(60, 50, 40)]))
+    datasets = ct_datasets(body([(60, 50, 40)]), (1, 1, 1), (-70, -50, 200))
+    for each in datasets:
+        del each.StudyInstanceUID  # what is written must refer to a study
+    save(datasets, tmp_path / "in" / "no study")
+    damaged = tmp_path / "in" / "damaged"
+    damaged.mkdir()
+    for name in ("a.dcm", "b.dcm"):
+        (damaged / name).write_bytes(bytes(128) + b"DICM" + b"\x08\x00\x05" * 5)
+    (tmp_path / "in" / "lost.mhd").write_text(
+        "NDims = 3\nDimSize = 140 100 120\nElementType = MET_SHORT\n"
+        "ElementSpacing = 1 1 1\nOffset = 0 0 0\nElementDataFile = lost.raw\n"
+    )
+    result = screen(detector, tmp_path / "in", tmp_path / "out", progress=False)
+    verdicts = {v["name"]: v for v in result.verdicts}
+    refused = {"no study", "damaged", "lost.mhd"}
+    assert {n: v["verdict"] for n, v in verdicts.items()} == {
+        "good": "suspicious"
+    } | dict.fromkeys(refused, "refused")
+    assert "StudyInstanceUID" in verdicts["no study"]["reason"]
+    assert "a.dcm" in verdicts["damaged"]["reason"]
+    assert "lost.raw" in verdicts["lost.mhd"]["reason"]
+
+
 def test_bad_input_gets_a_sentence(tmp_path, scans, detector):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         screen(detector, tmp_path / "nowhere", tmp_path / "out")

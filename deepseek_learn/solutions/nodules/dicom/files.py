@@ -119,14 +119,14 @@ class Contents:
     Attributes:
         others: the names of files that are not DICOM.
         links: the names of links that were not followed.
-        damaged: the names of damaged DICOM files, with the reason.
+        damaged: damaged DICOM files, with the reason.
         catalogued: the images that a DICOMDIR lists, as `place` names them.
     """
 
     slices: list[Slice]
     others: list[str]
     links: list[str]
-    damaged: dict[str, str]
+    damaged: dict[Path, str]
     catalogued: set[str]
 
     @property
@@ -158,9 +158,9 @@ def read_folder(folder: str | Path) -> Contents:
             else:
                 contents.slices.extend(_slices(path, dataset))
         except SeriesError as error:
-            contents.damaged[path.name] = str(error)
+            contents.damaged[path] = str(error)
         except Exception as error:  # pydicom has many for malformed elements
-            contents.damaged[path.name] = f"{path.name!r} is damaged: {error}."
+            contents.damaged[path] = f"{path.name!r} is damaged: {error}."
     return contents
 
 

@@ -59,3 +59,14 @@ def test_findings_are_in_the_study_and_can_be_read_again(answer):
     assert first["Probability"] == 0.93
     assert first["lower end of the diameter's interval"] == 5.0
     assert second == {"Diameter": 4.0, "Probability": 0.5}
+
+
+def test_what_is_found_in_a_retrieved_scan_is_stored_with_it(answer):
+    from tests.solutions.nodules.dicom.archive import SPOTS
+
+    detected = answer["detected"]
+    assert detected["modalities"] == ["CT", "SEG", "SR"]
+    expected = sorted([x - 70, y - 50, z + 200] for z, y, x in SPOTS)
+    np.testing.assert_allclose(sorted(detected["centers"]), expected, atol=1.5)
+    assert all(count > 100 for count in detected["findings"]["voxels"])
+    assert all(m["Diameter"] > 5 for m in detected["findings"]["measurements"])

@@ -176,6 +176,66 @@ def inflate(conv, depth):
         new.bias.data.copy_(conv.bias.data)
     return new
 
+# %% wrong: expanded, not copied
+import torch
+from torch import nn
+
+
+def inflate(conv, depth):
+    new = nn.Conv3d(conv.in_channels, conv.out_channels, (depth, *conv.kernel_size),
+                    (1, *conv.stride), (depth // 2, *conv.padding),
+                    bias=conv.bias is not None)
+    share = conv.weight.detach()[:, :, None] / depth
+    new.weight = nn.Parameter(share.expand(-1, -1, depth, -1, -1))
+    if conv.bias is not None:
+        new.bias.data.copy_(conv.bias.data)
+    return new
+
+# %% wrong: another dtype
+import torch
+from torch import nn
+
+
+def inflate(conv, depth):
+    new = nn.Conv3d(conv.in_channels, conv.out_channels, (depth, *conv.kernel_size),
+                    (1, *conv.stride), (depth // 2, *conv.padding),
+                    bias=conv.bias is not None).double()
+    with torch.no_grad():
+        new.weight.copy_(conv.weight[:, :, None] / depth)
+        if conv.bias is not None:
+            new.bias.copy_(conv.bias)
+    return new
+
+# %% wrong: a bias per slice
+import torch
+from torch import nn
+
+
+def inflate(conv, depth):
+    new = nn.Conv3d(conv.in_channels, conv.out_channels, (depth, *conv.kernel_size),
+                    (1, *conv.stride), (depth // 2, *conv.padding),
+                    bias=conv.bias is not None)
+    with torch.no_grad():
+        new.weight.copy_(conv.weight[:, :, None] / depth)
+    if conv.bias is not None:
+        new.bias = nn.Parameter(conv.bias.detach().repeat(depth))
+    return new
+
+# %% wrong: the 2-D layer is frozen
+import torch
+from torch import nn
+
+
+def inflate(conv, depth):
+    conv.requires_grad_(False)
+    new = nn.Conv3d(conv.in_channels, conv.out_channels, (depth, *conv.kernel_size),
+                    (1, *conv.stride), (depth // 2, *conv.padding),
+                    bias=conv.bias is not None)
+    new.weight.data.copy_(conv.weight[:, :, None] / depth)
+    if conv.bias is not None:
+        new.bias.data.copy_(conv.bias)
+    return new
+
 # %% wrong: frozen
 import torch
 from torch import nn

@@ -19,7 +19,7 @@ def check(answer, rng) -> None:
         if not isinstance(new, nn.Conv3d):
             raise Failed("type", call=call, got=type(new).__name__)
         pairs = zip(conv.parameters(), before, strict=True)
-        if any(not torch.equal(now, then) for now, then in pairs):
+        if any(not (torch.equal(*each) and each[0].requires_grad) for each in pairs):
             raise Failed("changed", call=call)
         compare_settings(new, conv, depth, call)
         compare_weights(new, conv, depth, call)
@@ -50,6 +50,13 @@ def compare_settings(new: nn.Conv3d, conv: nn.Conv2d, depth: int, call: str) -> 
 
 
 def compare_weights(new: nn.Conv3d, conv: nn.Conv2d, depth: int, call: str) -> None:
+    for name, old in conv.named_parameters():
+        each = getattr(new, name)
+        if each is not None and each.dtype != old.dtype:
+            what, want = f"{name}.dtype", str(old.dtype)
+            raise Failed(
+                "setting", call=call, name=what, got=str(each.dtype), want=want
+            )
     weight, flat = new.weight.detach(), conv.weight.detach()
     share = (flat / depth)[:, :, None].expand_as(weight)
     center = torch.zeros_like(weight)
@@ -63,13 +70,16 @@ def compare_weights(new: nn.Conv3d, conv: nn.Conv2d, depth: int, call: str) -> N
     if new.bias is None or conv.bias is None:
         same_bias = new.bias is conv.bias
     else:
-        same_bias = torch.allclose(new.bias, conv.bias)
+        same_bias = new.bias.shape == conv.bias.shape
+        same_bias = same_bias and torch.allclose(new.bias, conv.bias)
     if not same_bias:
         raise Failed("bias", call=call)
     memory = {each.untyped_storage().data_ptr() for each in conv.parameters()}
     for name, each in new.named_parameters():
         if each.untyped_storage().data_ptr() in memory:
             raise Failed("shared", call=call)
+        if each.untyped_storage().nbytes() < each.numel() * each.element_size():
+            raise Failed("repeated", call=call, name=name)
         if not each.requires_grad or not each.is_leaf:
             raise Failed("frozen", call=call, name=name)
     missing = {"weight", "bias"} - {name for name, _ in new.named_parameters()}

@@ -100,6 +100,57 @@ def judge(marks, nodules):
             false += 1
     return len(found), false
 
+# %% wrong: the nearest center decides what is false
+import numpy as np
+
+
+def judge(marks, nodules):
+    distance = np.linalg.norm(marks[:, None, 1:] - nodules[None, :, :3], axis=2)
+    radius = nodules[:, 3] / 2
+    if not len(nodules):
+        return 0, len(marks)
+    nearest = distance.argmin(1)
+    false = distance[np.arange(len(marks)), nearest] >= radius[nearest]
+    return int((distance < radius).any(0).sum()), int(false.sum())
+
+# %% wrong: a cube for a ball
+import numpy as np
+
+
+def judge(marks, nodules):
+    far = np.abs(marks[:, None, 1:] - nodules[None, :, :3]).max(2)
+    near = far < nodules[:, 3] / 2
+    return int(near.any(0).sum()), int((~near.any(1)).sum())
+
+# %% wrong: in the plane only
+import numpy as np
+
+
+def judge(marks, nodules):
+    distance = np.linalg.norm(marks[:, None, 2:] - nodules[None, :, 1:3], axis=2)
+    near = distance < nodules[:, 3] / 2
+    return int(near.any(0).sum()), int((~near.any(1)).sum())
+
+# %% wrong: whole millimeters
+import numpy as np
+
+
+def judge(marks, nodules):
+    marks = marks.round()
+    distance = np.linalg.norm(marks[:, None, 1:] - nodules[None, :, :3], axis=2)
+    near = distance < nodules[:, 3] / 2
+    return int(near.any(0).sum()), int((~near.any(1)).sum())
+
+# %% wrong: marks with a score of 0 are dropped
+import numpy as np
+
+
+def judge(marks, nodules):
+    marks = marks[marks[:, 0] > 0]
+    distance = np.linalg.norm(marks[:, None, 1:] - nodules[None, :, :3], axis=2)
+    near = distance < nodules[:, 3] / 2
+    return int(near.any(0).sum()), int((~near.any(1)).sum())
+
 # %% wrong: squared on one side
 import numpy as np
 

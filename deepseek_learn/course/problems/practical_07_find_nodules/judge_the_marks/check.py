@@ -15,14 +15,18 @@ def check(answer, rng) -> None:
 
 
 def special() -> list[tuple[np.ndarray, np.ndarray]]:
-    """A mark on the surface, one in two nodules, three on one nodule, nothing at all."""
+    """Marks where wrong rules differ from the right one, and nothing at all."""
     ball, none = [10.0, 10, 10, 8], np.zeros((0, 4))
     two = np.array([ball, [10.0, 10, 14, 8]])
     edge = np.array([[0.9, 10.0, 10, 14], [0.8, 10, 10, 13], [0.1, 1, 1, 1]])
     both = np.array([[0.5, 10.0, 10, 12]])
     thrice = np.array([[0.5, 10.0, 10, 11], [0.6, 10, 9, 10], [0.7, 11, 10, 10]])
     one = two[:1]
+    corner = np.array([[0.5, 13.0, 13, 13], [0.4, 15, 10, 10], [0, 10, 10, 13.6]])
+    large = np.array([[10.0, 10, 10, 20], [10, 10, 18, 4]])  # and a small one beside
+    nearer = np.array([[0.5, 10.0, 10, 15]])  # to the small one, but in the large one
     pairs = [(edge[:1], one), (edge, one), (both, two), (thrice, one)]
+    pairs += [(corner, one), (corner[:2], one), (nearer, large), (corner * 0, one)]
     return [*pairs, (none, two), (edge, none), (none, none)]
 
 

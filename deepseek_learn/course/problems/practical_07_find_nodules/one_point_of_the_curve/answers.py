@@ -55,6 +55,27 @@ def sensitivity(scores, hits, nodules, scans, rate):
             best = max(best, (reported & hits).sum())
     return best / nodules
 
+# %% wrong: a grid of thresholds
+import numpy as np
+
+
+def sensitivity(scores, hits, nodules, scans, rate):
+    best = 0
+    for t in np.linspace(0, 1, 1001):
+        reported = scores >= t
+        if (reported & ~hits).sum() <= rate * scans:
+            best = max(best, (reported & hits).sum())
+    return best / nodules
+
+# %% wrong: a rounded number of false marks
+def sensitivity(scores, hits, nodules, scans, rate):
+    best = 0
+    for t in scores:
+        reported = scores >= t
+        if (reported & ~hits).sum() <= round(rate * scans):
+            best = max(best, (reported & hits).sum())
+    return best / nodules
+
 # %% wrong: fewer than the rate
 def sensitivity(scores, hits, nodules, scans, rate):
     best = 0

@@ -7,12 +7,13 @@ import numpy as np
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
-BEST = 0.99  # higher than every other score
+BEST = 0.99
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "sensitivity")
-    cases = [crowded(), generous(), *(random_case(rng) for _ in range(12))]
+    cases = [crowded(), generous(), close(), fraction()]
+    cases += [random_case(rng) for _ in range(12)]
     cases.append((np.zeros(0), np.zeros(0, bool), 3, 2, 1.0))
     for scores, hits, nodules, scans, rate in cases:
         call = f"sensitivity({len(scores)} marks, {nodules=}, {scans=}, {rate=})"
@@ -34,6 +35,17 @@ def crowded() -> tuple:
     return scores, hits, 4, 2, 2.0
 
 
+def close() -> tuple:
+    """A hit and a false mark with almost the same score."""
+    hits = np.array([True, False, True])
+    return np.array([0.50003, 0.50001, 0.2]), hits, 2, 2, 0.25
+
+
+def fraction() -> tuple:
+    """Three quarters of a false mark are acceptable, so none is."""
+    return np.array([0.9, 0.8]), np.array([False, True]), 1, 3, 0.25
+
+
 def random_case(rng) -> tuple:
     nodules, scans = int(rng.integers(5, 30)), int(rng.integers(2, 9))
     found = int(rng.integers(2, nodules))
@@ -42,7 +54,9 @@ def random_case(rng) -> tuple:
     scores = np.where(hits, rng.beta(4, 2, len(hits)), rng.beta(2, 3, len(hits)))
     if rng.random() < 0.6:
         scores = np.round(scores, 1)  # with ties
-    return scores, hits, nodules, scans, float(rng.choice([0.25, 0.5, 1, 2]))
+    if rng.random() < 0.3:
+        scores = 12 * scores - 6  # not every score is a probability
+    return scores, hits, nodules, scans, float(rng.choice([0.25, 0.5, 0.8, 1, 2]))
 
 
 def best(scores, hits, whole: int, allowed: Iterable[bool]) -> float:
@@ -63,13 +77,12 @@ def compare(got: float, case: tuple, call: str) -> None:
     want = best(scores, hits, nodules, allowed)
     if abs(got - want) < 1e-6:
         return
-    order = np.argsort(-scores, kind="stable")
     one_by_one = [
         np.cumsum(hits[o])[np.cumsum(~hits[o]) <= rate * scans]
-        for o in (order, order[np.argsort(~hits[order], kind="stable")])
+        for o in (np.argsort(-scores, kind="stable"), np.lexsort((~hits, -scores)))
     ]
     last = int(allowed.sum())
-    reported = scores >= thresholds(scores)[last - 1] if last else scores > BEST
+    reported = scores >= (thresholds(scores)[last - 1] if last else np.inf)
     guesses = {
         "scans": [best(scores, hits, nodules, false <= rate)],
         "less": [best(scores, hits, nodules, false < rate * scans)],

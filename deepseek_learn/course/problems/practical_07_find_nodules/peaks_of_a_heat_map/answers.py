@@ -42,6 +42,52 @@ def peaks(heat, least):
                     found.append((values[z][y][x], z, y, x))
     return [place for _, *place in sorted(found, reverse=True)]
 
+# %% wrong: greater than the threshold
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    highest = F.max_pool3d(heat[None, None], 3, stride=1, padding=1)[0, 0]
+    index = ((heat == highest) & (heat > least)).nonzero()
+    return index[heat[tuple(index.T)].argsort(descending=True)]
+
+# %% wrong: half a voxel off
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    highest = F.max_pool3d(heat[None, None], 3, stride=1, padding=1)[0, 0]
+    index = ((heat == highest) & (heat >= least)).nonzero()
+    return index[heat[tuple(index.T)].argsort(descending=True)] + 0.5
+
+# %% wrong: the highest twenty
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    highest = F.max_pool3d(heat[None, None], 3, stride=1, padding=1)[0, 0]
+    index = ((heat == highest) & (heat >= least)).nonzero()
+    return index[heat[tuple(index.T)].argsort(descending=True)][:20]
+
+# %% wrong: each peak twice
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    highest = F.max_pool3d(heat[None, None], 3, stride=1, padding=1)[0, 0]
+    index = ((heat == highest) & (heat >= least)).nonzero()
+    index = index[heat[tuple(index.T)].argsort(descending=True)]
+    return index.repeat_interleave(2, 0)
+
+# %% wrong: a window of five
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    highest = F.max_pool3d(heat[None, None], 5, stride=1, padding=2)[0, 0]
+    index = ((heat == highest) & (heat >= least)).nonzero()
+    return index[heat[tuple(index.T)].argsort(descending=True)]
+
 # %% wrong: six neighbors
 import numpy as np
 from scipy import ndimage
@@ -53,6 +99,16 @@ def peaks(heat, least):
     highest = ndimage.maximum_filter(values, footprint=cross, mode="nearest")
     index = np.argwhere((values == highest) & (values >= least))
     return index[np.argsort(-values[tuple(index.T)])]
+
+# %% wrong: padded with a low number
+import torch.nn.functional as F
+
+
+def peaks(heat, least):
+    padded = F.pad(heat, (1,) * 6, value=-1000.0)
+    highest = F.max_pool3d(padded[None, None], 3, stride=1)[0, 0]
+    index = ((heat == highest) & (heat >= least)).nonzero()
+    return index[heat[tuple(index.T)].argsort(descending=True)]
 
 # %% wrong: padded with zeros
 import torch
