@@ -118,7 +118,9 @@ def _lung(
     np.minimum(depth, side * (x - middle[2]) - size * medial, out=depth)
     outside = (_radius(grid, heart, size * np.array([48.0, 45, 52])) - 1) * 45
     np.minimum(depth, outside, out=depth)
-    depth += 1.2 * noise(rng, depth.shape, 16, octaves=2)
+    depth += 1.2 * noise(
+        rng, depth.shape, 40, octaves=1
+    )  # smooth: no bumps, no islands
     return depth
 
 
@@ -281,17 +283,43 @@ def _fissures(
 
 
 def _scars(rng: np.random.Generator, hu: np.ndarray, depth: np.ndarray) -> None:
-    """Paint strands and thickened pleura, which are not nodules."""
+    """Paint strands and plaques of the pleura: long or flat, so they are not nodules."""
     for _ in range(rng.poisson(1.2)):
-        start = place(rng, depth, 2, 40)
-        end = start + rng.normal(0, 9, 3)
-        tube(hu, start, end, rng.uniform(0.6, 1.5), rng.uniform(-300, 30))
-    for _ in range(rng.poisson(0.6)):
-        start = place(rng, depth, 0, 1)
-        along = np.array(
-            [rng.choice([-1, 1]) * rng.uniform(12, 30), rng.normal(0, 5), 0]
+        start = place(rng, depth, 4, 40)
+        length, radius = rng.uniform(10, 25), rng.uniform(0.6, 1.5)
+        ends = start + length * np.array(
+            [_unit(rng.normal(0, 1, 3)) for _ in range(16)]
         )
-        tube(hu, start, start + along, rng.uniform(1, 2.5), rng.uniform(0, 60))
+        end = next((each for each in ends if _deep(each, depth) > 2), ends[0])
+        tube(hu, start, end, radius, rng.uniform(-300, 30))
+    for _ in range(rng.poisson(0.6)):
+        center, radius = place(rng, depth, 0, 1), rng.uniform(12, 30)
+        _plaque(hu, depth, center, radius, rng.uniform(1, 2.5), rng.uniform(0, 60))
+
+
+def _plaque(
+    hu: np.ndarray,
+    depth: np.ndarray,
+    center: np.ndarray,
+    radius: float,
+    thickness: float,
+    value: float,
+) -> None:
+    """Thicken the pleura around a point; it is thickest in the middle."""
+    low = np.maximum(np.floor(center - radius), 0).astype(int)
+    window = tuple(
+        slice(a, int(c + radius) + 1) for a, c in zip(low, center, strict=True)
+    )
+    own = depth[window]
+    squared = sum(
+        (axis + a - c) ** 2
+        for axis, a, c in zip(
+            np.ogrid[tuple(map(slice, own.shape))], low, center, strict=True
+        )
+    )
+    surface = thickness * (1 - squared / radius**2)
+    weight = np.clip(surface - own + 0.5, 0, 1) * (own > -1) * (surface > 0)
+    hu[window] = np.maximum(hu[window], hu[window] + weight * (value - hu[window]))
 
 
 def place(
@@ -374,8 +402,11 @@ def _tip(
 ) -> Iterator[Segment]:
     """Yield the tubes of a branch that ends, each thinner than the one before.
 
-    Of eight directions, it takes the one that stays farthest from the pleura.
+    Of eight directions, it takes the one that stays farthest from the pleura. A branch
+    outside of the lung ends where it is, unseen.
     """
+    if _deep(start, depth) < radius:
+        return
     reach = 3.5 * radius  # the tubes' lengths add up to it
     turns = [_unit(direction + rng.normal(0, 0.7, 3)) for _ in range(8)]
     direction = max(turns, key=lambda turn: _deep(start + reach * turn, depth))

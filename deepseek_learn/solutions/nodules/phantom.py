@@ -16,6 +16,7 @@ from .chest import SHAPE, Chest, chest, noise, place, tube
 # texture as rated, 1 ground glass to 5 solid → mean and deviation of HU
 DENSITY = {1: (-620, 70), 2: (-480, 80), 3: (-250, 100), 4: (-60, 60), 5: (20, 40)}
 CHANGED_HU, CHANGED = 100, 0.5  # of a nodule's voxels: else nobody could see it
+LUMEN_HU, LUMEN = -970, 0.02  # of its voxels at most were the inside of an airway
 PLEURAL, FED = 0.3, 0.35  # of the nodules touch the pleura; have a vessel of their own
 APART_MM = 4
 TRIES = 200
@@ -129,6 +130,8 @@ def _insert(
         if any(_crowded(center, diameter, other) for other in others):
             continue
         before = body.hu[window]
+        if (before[weight > 0.5] < LUMEN_HU).mean() > LUMEN:
+            continue
         density = _density(rng, weight, texture, float(row["calcification"]))
         after = np.where(density > before, before + weight * (density - before), before)
         if ((after - before)[weight > 0.5] > CHANGED_HU).mean() < CHANGED:

@@ -18,9 +18,8 @@ from ...files import atomic_write
 from .phantom import ELSEWHERE, HOME, Scan, Scanner, scan
 
 SEED = 20_260_101
-GENERATOR = (
-    2  # the version of `chest` and `phantom`; scans of different ones do not mix
-)
+# the version of `chest` and `phantom`: scans of different ones do not mix
+GENERATOR = 3
 TEST, VALIDATION = 760, 60  # at least so many nodules
 PARTS: dict[str, tuple[int, Scanner]] = {  # the first number of the seed, the scanner
     "validation": (1, HOME),
