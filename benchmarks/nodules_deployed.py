@@ -210,7 +210,7 @@ def compared(one: Judged, other: Judged, difference) -> list[float]:
 def peak_bytes(quick: bool) -> dict:
     return {
         name: [
-            peak.in_fresh_process(__file__, "peak", name)
+            peak.in_fresh_process(__file__, "--peak", name)
             for _ in range(1 if quick else PROCESSES)
         ]
         for name in MODELS
