@@ -7,7 +7,7 @@ nodules from LIDC's readers, everything else generated. No patient of the test p
 the training part. *detector*: the zoo's `nodule_detector` on all test scans (296, of which
 15 have no nodule; 760 nodules) and on the external scans (the same nodules in other chests,
 with another scanner). *attention*: three seeds of the same network with and without
-SC-attention, with it 1,000 steps each (half an hour on one core), without it as many
+SC-attention, with it 1,000 steps each, without it as many
 hundreds of steps as take the same processor time (the cost of a step is measured first,
 over 20 steps of each). *peers*: the classical blob filter, and MONAI 1.6's RetinaNet
 trained for the mean processor time of the three trainings with attention, in bfloat16 where
@@ -129,10 +129,10 @@ class Trained:
         if not path.exists():
             steps = detector.train(self.scans, cpu_seconds)
             keep(path, {"state": network.state_dict(), "steps": steps})
-        kept = torch.load(path)
-        network.load_state_dict(kept["state"])
+        stored = torch.load(path)
+        network.load_state_dict(stored["state"])
         detector.detector.eval()
-        return detector, kept["steps"]
+        return detector, stored["steps"]
 
     def steps(self, attention: str | None) -> int:
         """How many steps take as long as `STEPS` of the network with attention."""

@@ -43,7 +43,7 @@ def kept():
 def results(shift=0.0, count=40, seed=0):
     """Scans with a nodule each; half of the marks hit it, the others are far away."""
     rng = np.random.default_rng(seed)
-    made = []
+    marked = []
     for _ in range(count):
         nodule = [*rng.uniform(50, 200, 3), rng.uniform(5, 20)]
         hit = [rng.uniform(0.3, 1) + shift, *nodule[:3], nodule[3] * 1.1]
@@ -51,8 +51,8 @@ def results(shift=0.0, count=40, seed=0):
             [rng.uniform(0, 0.8), *rng.uniform(300, 400, 3), 6.0] for _ in range(3)
         ]
         marks = np.array([hit, *false])
-        made.append(Marked(marks, np.array([nodule]), np.zeros((0, 4))))
-    return made
+        marked.append(Marked(marks, np.array([nodule]), np.zeros((0, 4))))
+    return marked
 
 
 def test_the_detectors_rows_are_those_of_its_marks(script, kept, tmp_path):

@@ -51,7 +51,7 @@ def mark_scan(model: nn.Module, part: str, index: int) -> Marked:
 
 
 def mark_part(model: nn.Module, part: str, progress: bool = True) -> list[Marked]:
-    """Generate and mark all phantoms of a part: about 6 CPU seconds per scan."""
+    """Generate and mark all phantoms of a part."""
     results = []
     with Bar(len(deal(part)), progress, part) as bar:
         for index in range(len(deal(part))):

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from ...data.nodule_shapes import VOXEL_MM, NoduleShapes, nodule_shapes
-from .chest import SHAPE, Chest, chest, noise, place, tube
+from .chest import SHAPE, Chest, chest, noise, place
+from .trees import tube
 
 # texture as rated, 1 ground glass to 5 solid → mean and deviation of HU
 DENSITY = {1: (-620, 70), 2: (-480, 80), 3: (-250, 100), 4: (-60, 60), 5: (20, 40)}

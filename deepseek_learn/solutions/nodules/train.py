@@ -20,9 +20,9 @@ pleura, ribs had reached into the lungs. Now branches keep away from the pleura 
 thin tips, and ribs stay outside. After the second: rods had lain at the curved pleura, of
 which only bumps showed; strands had been as short as nodules; the rough surface of the
 lungs had had bumps and islands; a nodule had been in an airway. Now plaques follow the
-pleura, strands are at least 10 mm long, the surface is smooth, airways stay open. Vessels
-fill 2.7 % of the lungs instead of 2.3 %. The nodules, what makes one visible, and the split
-are unchanged. The validation scans have the same nodules in new chests each time. The test
+pleura, strands are at least 10 mm long, the surface is smooth, airways stay open. The
+nodules, what makes one visible, and the split are unchanged. The validation scans have the
+same nodules in new chests each time, so no command repeats the first two figures. The test
 and the external scans were not looked at.
 """
 

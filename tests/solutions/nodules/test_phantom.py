@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepseek_learn.data.nodule_shapes import nodule_shapes
-from deepseek_learn.solutions.nodules import chest, scans
+from deepseek_learn.solutions.nodules import chest, scans, trees
 from deepseek_learn.solutions.nodules.phantom import ELSEWHERE, HOME, scan
 
 MEAN_HU, MEAN_CENTER_MM = -481.8, [164.69, 118.84, 181.14]  # of the first training scan
@@ -93,11 +93,11 @@ def test_a_tree_stays_in_the_lung_and_ends_in_thin_tips(seed):
     distance = (z - center[0]) ** 2 + (y - center[1]) ** 2 + (x - center[2]) ** 2
     depth = (80 - np.sqrt(distance)).astype(np.float32)  # a ball
     root = center - np.array([0, 0, 70.0])
-    tubes = [*chest.branches(rng, root, np.array([0, 0, 1.0]), 3.5, 10, depth)]
+    tubes = [*trees.branches(rng, root, np.array([0, 0, 1.0]), 3.5, 10, depth)]
     assert len(tubes) > 100
     starts = np.array([start for start, _, _ in tubes])
     for _, end, radius in tubes:
-        if np.linalg.norm(end - root) > chest.HILUM:
+        if np.linalg.norm(end - root) > trees.HILUM:
             # rounded to voxels; a tip may reach a little farther than a branch
             assert depth[tuple(np.round(end).astype(int))] > radius - 1
         if not (np.abs(starts - end).max(1) < 1e-9).any():  # nothing goes on here
