@@ -7,6 +7,8 @@ identifies the items that a split must keep together (see `data.split`).
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -233,7 +235,13 @@ class TextDataset(LabeledDataset):
 
     kind, noun, axes = "text", "tokens", ("N", "T")
     size, columns = (9.0, 0.4), 1
-    fonts = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Serif CJK SC", "SimHei")
+    fonts = (
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "PingFang SC",
+        "Heiti TC",
+        "SimHei",
+    )
 
     def __init__(
         self,
@@ -295,11 +303,37 @@ class TextDataset(LabeledDataset):
         return stored.long()
 
     def _draw(self, axes: "Axes", stored: Tensor) -> None:
-        from matplotlib import font_manager
-
-        line = " ".join(self.decode(stored.tolist()).split()).replace("$", r"\$")
+        line = " ".join(self.decode(stored.tolist()).split())
         line = line if len(line) <= 100 else line[:99] + "…"
-        installed = {font.name for font in font_manager.fontManager.ttflist}
-        fonts = [name for name in self.fonts if name in installed]
+        families = _fonts("DejaVu Sans", *(() if line.isascii() else self.fonts))
+        characters = {c for family in families.values() for c in family}
+        shown = "".join(c if ord(c) in characters else "\ufffd" for c in line)
         axes.set_axis_off()
-        axes.text(0, 0.5, line, fontfamily=fonts, fontsize=10, va="center")
+        shown = shown.replace("$", r"\$")
+        axes.text(0, 0.5, shown, fontfamily=list(families), fontsize=10, va="center")
+
+
+@lru_cache
+def _fonts(*names: str) -> dict[str, set[int]]:
+    """Those of the font families that are installed, with the characters each one has.
+
+    Matplotlib keeps its list of fonts from its first import on this machine. When none of
+    the families but the first is in it, the machine is searched again.
+    """
+    from matplotlib import font_manager, ft2font
+
+    def known() -> dict[str, str]:
+        return {font.name: font.fname for font in font_manager.fontManager.ttflist}
+
+    if len(names) > 1 and not known().keys() & set(names[1:]):
+        listed = set(known().values())
+        for path in font_manager.findSystemFonts():
+            if path not in listed:
+                with suppress(Exception):  # a broken font file is no reason to stop
+                    font_manager.fontManager.addfont(path)
+    found = known()
+    return {
+        name: set(ft2font.FT2Font(found[name]).get_charmap())
+        for name in names
+        if name in found
+    }

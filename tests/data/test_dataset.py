@@ -2,11 +2,13 @@
 
 import io
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import font_manager
 
 from deepseek_learn.data import (
     ImageDataset,
@@ -14,6 +16,7 @@ from deepseek_learn.data import (
     TextDataset,
     VolumeDataset,
 )
+from deepseek_learn.data.dataset import _fonts
 
 DOCUMENTS = ["The quick brown fox jumps.", "床前明月光，疑是地上霜。", "$5 and $6"]
 
@@ -102,6 +105,32 @@ def test_text_decodes_with_its_own_vocabulary():
     )
     figure = dataset.subset([0]).plot()
     assert [t.get_text() for t in figure.axes[0].texts] == ["the fox jumps"]
+
+
+def test_a_character_that_no_font_has_is_drawn_as_a_replacement():
+    dataset = TextDataset(
+        torch.tensor([[0]]), torch.tensor([0]), decode=lambda _: "a \ue123 $5"
+    )
+    figure = dataset.plot()
+    assert [t.get_text() for t in figure.axes[0].texts] == ["a \ufffd \\$5"]
+
+
+def test_fonts_installed_after_matplotlib_listed_them_are_found(monkeypatch):
+    manager = font_manager.fontManager
+    names = TextDataset.fonts
+    installed = {font.name for font in manager.ttflist} & set(names)
+    for path in font_manager.findSystemFonts() if not installed else ():
+        with suppress(Exception):
+            installed |= {font_manager.get_font(path).family_name} & set(names)
+    if not installed:
+        pytest.skip("no Chinese font is installed")
+    old = [font for font in manager.ttflist if font.name not in names]
+    monkeypatch.setattr(manager, "ttflist", old)
+    _fonts.cache_clear()
+    try:
+        assert ord("床") in set().union(*_fonts("DejaVu Sans", *names).values())
+    finally:
+        _fonts.cache_clear()
 
 
 def test_plot_draws_each_item_under_its_title(dataset):
