@@ -42,6 +42,7 @@ overlays.
 `--quick` takes the woven fabric, 20 batches, few parts, and no `promise`.
 """
 
+import json
 import random
 import resource
 import signal
@@ -58,6 +59,7 @@ from harness.script import Run, Script
 from inspecting import rows
 from inspecting.compression import compression
 from inspecting.station import CROP, RATE, SIDE, Station, save
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepseek_learn.deploy import native
@@ -69,7 +71,6 @@ from deepseek_learn.solutions.factory.drift import Drift, statistics
 from deepseek_learn.solutions.factory.inspector import inspect
 from deepseek_learn.solutions.factory.memory import PatchMemory
 from deepseek_learn.solutions.factory.surfaces import parts
-from deepseek_learn.solutions.verdicts import Verdicts
 
 PARTS = ("exact", "speed", "compression", "size", "kills", "promise", "drift", "hidden")
 SCRIPT = Script(
@@ -201,12 +202,22 @@ def kills(station: Station) -> dict:
 
 
 def check(log: Path, folder: Path) -> int:
-    """How many parts have no verdict or several."""
-    with Verdicts(log) as verdicts:
-        names = [each["name"] for each in verdicts]
-    lines = log.read_text().splitlines()
+    """How many parts have no verdict, several, or an overlay that cannot be opened.
+
+    The file is read as it is: a line that is not a complete verdict is counted too.
+    """
+    content = log.read_bytes()
+    wrong, names = int(not content.endswith(b"\n")), list[str]()
+    for each in content.splitlines():
+        try:
+            verdict = json.loads(each)
+            names.append(verdict["name"])
+            with Image.open(log.parent / verdict["overlay"]) as overlay:
+                overlay.load()
+        except (ValueError, LookupError, TypeError, OSError):
+            wrong += 1
     expected = {path.name for path in folder.iterdir()}
-    return len(expected - set(names)) + len(lines) - len(set(names))
+    return wrong + len(expected ^ set(names)) + len(names) - len(set(names))
 
 
 def promise(station: Station) -> dict:

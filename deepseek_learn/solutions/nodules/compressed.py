@@ -16,8 +16,9 @@ from pathlib import Path
 from ... import dpg, zoo
 from ...zoo import storage
 from . import evaluate
+from .crops import Crops
 from .scans import training_scans
-from .train import NAME, Crops
+from .train import NAME
 
 SIBLING, BITS, GROUP_SIZE, CROPS, SCANS = f"{NAME}_dpg", 8, 64, 32, 4
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.solutions.nodules import detector, train
+from deepseek_learn.solutions.nodules import crops, detector, scans, train
 from deepseek_learn.solutions.nodules.dicom import load_series
 from deepseek_learn.solutions.nodules.dicom.traps import traps
 from deepseek_learn.zoo.nets.nodule_net import NoduleNet
@@ -25,7 +25,7 @@ def boxes(seed=0, count=5, size=64):
 @pytest.mark.parametrize("seed", range(5))
 def test_peaks_of_a_perfect_map_are_the_nodules(seed):
     nodules = boxes(seed)
-    target = torch.from_numpy(train.target(nodules, (64, 64, 64)))
+    target = torch.from_numpy(crops.target(nodules, (64, 64, 64)))
     heads = torch.cat([(target[:1].clamp(1e-6, 1 - 1e-6)).logit(), target[1:5]])
     marks = detector.peaks(heads, torch.ones(32, 32, 32, dtype=torch.bool))
     found = np.column_stack([marks.centers_mm, marks.diameters_mm])
@@ -35,7 +35,7 @@ def test_peaks_of_a_perfect_map_are_the_nodules(seed):
 
 
 def test_marks_outside_of_the_lungs_are_left_out():
-    target = torch.from_numpy(train.target(boxes(), (64, 64, 64)))
+    target = torch.from_numpy(crops.target(boxes(), (64, 64, 64)))
     heads = torch.cat([(target[:1].clamp(1e-6, 1 - 1e-6)).logit(), target[1:5]])
     inside = torch.zeros(32, 32, 32, dtype=torch.bool)
     assert len(detector.peaks(heads, inside).scores) == 0
@@ -43,7 +43,7 @@ def test_marks_outside_of_the_lungs_are_left_out():
 
 def test_the_loss_is_the_one_of_the_paper():
     torch.manual_seed(0)
-    target = torch.from_numpy(train.target(boxes(), (64, 64, 64)))[None].double()
+    target = torch.from_numpy(crops.target(boxes(), (64, 64, 64)))[None].double()
     prediction = torch.randn(1, 5, 32, 32, 32, dtype=torch.float64)
     heat, p = target[0, 0], prediction[0, 0].sigmoid()
     expected = 0.0
@@ -66,9 +66,9 @@ def test_crops_are_the_same_by_index_and_turn_with_their_nodules():
     z, y, x = np.ogrid[:80, :80, :80]
     ball = (z - 40) ** 2 + (y - 30) ** 2 + (x - 50) ** 2 < 16
     gray[ball] = 200
-    crops = train.Crops([(gray, nodules)], 40)
-    volumes, targets = crops.batch(range(40))
-    again, _ = crops.batch([7])
+    dataset = crops.Crops([(gray, nodules)], 40)
+    volumes, targets = dataset.batch(range(40))
+    again, _ = dataset.batch([7])
     torch.testing.assert_close(again[0], volumes[7])
     assert volumes.shape == (40, 1, 64, 64, 64)
     assert targets.shape == (40, 6, 32, 32, 32)
@@ -78,6 +78,43 @@ def test_crops_are_the_same_by_index_and_turn_with_their_nodules():
         bright = volumes[index, 0] > volumes[index].mean() + 0.25
         mean = bright.nonzero().float().mean(0)
         assert (mean - (2 * torch.tensor(cell) + 0.5)).abs().max() < 2.5
+
+
+def test_the_second_stage_shows_mistakes_as_another_scanner_would():
+    """A cross where the network was wrong is in most of the crops without a nodule."""
+    gray = np.full((240, 240, 240), 50, np.uint8)
+    gray[59:62, 59:62, 50:70] = gray[59:62, 50:70, 59:62] = 200
+    far = np.array([[220.0, 220, 220, 4]])
+    mistakes = [np.array([[60.0, 60, 60]])]
+    plain = crops.Crops([(gray, far)], 100, augment=False, mistakes=mistakes)
+    shown = sum(float(plain.crop(i)[0].max()) > 0.7 for i in range(100))
+    easy = crops.Crops([(gray, far)], 100, augment=False)
+    rare = sum(float(easy.crop(i)[0].max()) > 0.7 for i in range(100))
+    assert 25 < shown < 45
+    assert rare < 10
+    altered = crops.Crops([(gray, far)], 20, mistakes=mistakes)
+    again = crops.Crops([(gray, far)], 20, mistakes=mistakes)
+    for index in range(20):
+        crop, _ = altered.crop(index)
+        assert crop.shape == (64, 64, 64)
+        assert np.isfinite(crop).all()
+        np.testing.assert_array_equal(crop, again.crop(index)[0])
+
+
+def test_false_marks_are_the_ones_off_the_nodules(monkeypatch):
+    marks = detector.Marks(
+        np.array([0.9, 0.8, 0.7, 0.04]),
+        np.array([[20.0, 20, 20], [40, 40, 40], [20, 20, 27.5], [60, 60, 60]]),
+        np.full(4, 6.0),
+    )
+    seen = []
+    monkeypatch.setattr(train, "mark", lambda _, hu, spacing: seen.append(hu) or marks)
+    gray = scans.gray(np.array([[[-1200.0, -300.0, 600.0]]]))
+    (false,) = train.false_marks(
+        None, [(gray, np.array([[20.0, 20, 20, 8]]))], progress=False
+    )
+    np.testing.assert_array_equal(false, [[40, 40, 40]])
+    np.testing.assert_allclose(seen[0], [[[-1200, -300, 600]]], atol=4)
 
 
 def test_tiles_cover_the_lungs_once():
