@@ -1,0 +1,11 @@
+"""Hospitals that train one model together, while their patients' data stay where they are.
+
+Flower carries the messages. `local.simulate` runs the same app in one process.
+
+- `hospitals`: three hospitals that differ by scanner, reader and size, and a fourth one.
+- `candidates`, `learning`: a small classifier, and what a hospital computes in a round.
+- `privacy`: differential privacy for patients, with an accountant and a ledger.
+- `settings`, `server`, `client`, `screen`, `compact`: the Flower app.
+- `attacks`: what an update or a model gives away.
+- `certificates`: TLS for a federation of several machines.
+"""

@@ -1,0 +1,79 @@
+"""A small classifier that tells nodules from other bright blobs."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .hospitals import Patients
+
+WIDTHS = (8, 16, 32)
+
+
+class CandidateNet(nn.Module):
+    """Three 3x3x3 convolutions and a linear layer: 17,641 parameters.
+
+    It maps crops of shape `[..., 16, 16, 16]` with values from 0 to 1 to the logit of
+    "this is a nodule", of shape `[...]`. GroupNorm does not mix examples, so a patient's
+    gradient depends on that patient alone.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (c_in, c_out) in enumerate(zip((1, *widths), widths, strict=False)):
+            stride = 1 if index == 0 else 2
+            conv = nn.Conv3d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
+            layers += [conv, nn.GroupNorm(4, c_out), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten())
+        self.head = nn.Linear(widths[-1], 1)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        x = crops.reshape(-1, 1, *crops.shape[-3:])
+        return self.head(self.layers(x)).reshape(crops.shape[:-3])
+
+
+def inputs(patients: Patients, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return crops from 0 to 1 and the reader's labels of some patients, or of all."""
+    chosen = patients if index is None else patients.subset(index)
+    return chosen.crops.float() / 255, chosen.labels.float()
+
+
+def loss(model: Callable[[Tensor], Tensor], crops: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross entropy of the crops."""
+    return F.binary_cross_entropy_with_logits(model(crops), labels)
+
+
+def patient_losses(model: nn.Module, patients: Patients) -> Tensor:
+    """Return the mean cross entropy of each patient's crops, `[N]`."""
+    crops, labels = inputs(patients)
+    with torch.inference_mode():
+        logits = torch.cat([model(part) for part in crops.split(64)])
+    losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return losses.mean(1)
+
+
+def scores(model: nn.Module, patients: Patients) -> Tensor:
+    """Return the probability that each crop shows a nodule, `[N, 4]`."""
+    crops, _ = inputs(patients)
+    with torch.inference_mode():
+        return torch.cat([model(part) for part in crops.split(64)]).sigmoid()
+
+
+def auroc(scores: Tensor, truth: Tensor) -> float:
+    r"""Return the probability that a nodule has a higher score than another blob.
+
+    .. math:: P(s_+ > s_-) + P(s_+ = s_-) / 2
+
+    Raises:
+        ValueError: unless there are crops with and without a nodule.
+    """
+    positive, negative = scores[truth == 1], scores[truth == 0]
+    if not len(positive) or not len(negative):
+        raise ValueError(
+            "truth must contain crops with a nodule and crops without one; "
+            f"got {len(positive)} and {len(negative)}."
+        )
+    apart = positive[:, None] - negative[None]
+    return ((apart > 0).float().mean() + (apart == 0).float().mean() / 2).item()

@@ -1,0 +1,115 @@
+"""What a hospital answers: the Flower app of its SuperNode."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.clientapp import ClientApp
+from flwr.clientapp.mod import fixedclipping_mod
+from flwr.clientapp.typing import ClientAppCallable
+
+from ....errors import DeepSeekLearnError
+from . import candidates, compact
+from .hospitals import Patients
+from .learning import rate, train, train_privately
+from .privacy import Budget, Ledger, Spending, noise_for
+from .screen import model_of, refusal, round_of
+from .settings import Settings, Site
+
+CONTRADICTION = 0.3  # AUROC; swapped labels turn 0.7 into it
+
+
+def clipped(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """Clip the whole update with Flower's modifier, if the server asks for it."""
+    if "clipping_norm" in message.content["config"]:
+        return fixedclipping_mod(message, context, answer)
+    return answer(message, context)
+
+
+client = ClientApp()
+
+
+@client.train(mods=[clipped])
+def train_round(message: Message, context: Context) -> Message:
+    """Train the model that the server sent on the hospital's patients."""
+    try:
+        site, settings = Site.of(context.node_config), Settings.of(context.run_config)
+        own = site.patients()
+        sent, number = model_of(message), round_of(message)
+        model = candidates.CandidateNet()
+        model.load_state_dict(sent)
+        if site.epsilon is None and number > 1:
+            _check_labels(model, own, site.hospital)
+        metrics: dict[str, Any] = {"num-examples": len(own)}
+        with one_thread():
+            metrics |= _trained(model, own, site, settings, number)
+    except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
+        return refusal(message, str(error))
+    state = {name: value.detach() for name, value in model.state_dict().items()}
+    if settings.int8:
+        state = compact.encode(state, sent)
+    content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+        "arrays": ArrayRecord(state),
+        "metrics": MetricRecord(metrics),
+        "hospital": ConfigRecord({"hospital": site.hospital}),
+    }
+    return Message(RecordDict(content), reply_to=message)
+
+
+def _check_labels(model: candidates.CandidateNet, own: Patients, hospital: str) -> None:
+    """Refuse labels that contradict what the other hospitals taught the model.
+
+    With a budget, there is no such check: its result would tell about patients without
+    being accounted for.
+    """
+    agreement = candidates.auroc(candidates.scores(model, own), own.labels)
+    if agreement < CONTRADICTION:
+        raise ValueError(
+            f"The labels of {hospital} contradict the model (AUROC {agreement:.2f}): are 0 "
+            "and 1 swapped?"
+        )
+
+
+def _trained(
+    model: candidates.CandidateNet,
+    own: Patients,
+    site: Site,
+    settings: Settings,
+    number: int,
+) -> dict[str, float]:
+    """Train in place and return what the server may know about it."""
+    local = settings.local()
+    if site.epsilon is None:
+        seed = round_seed(settings.seed, site.hospital, number)
+        return {"loss": train(model, own, local, seed)}
+    budget, q = Budget(site.epsilon, site.delta), rate(own, local)
+    noise = noise_for(budget, q, settings.rounds * local.steps)
+    spent = Ledger(site.ledger, budget).charge(Spending(noise, q, local.steps))
+    train_privately(model, own, local, noise)
+    return {"epsilon": spent, "delta": site.delta}  # a loss would not be private
+
+
+def round_seed(seed: int, hospital: str, number: int) -> int:
+    """Return the seed of a hospital's batches in a round: the same on every machine."""
+    return zlib.crc32(f"{seed} {hospital} {number}".encode())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: several hospitals may share a machine in tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,316 @@
+"""Rounds of several hospitals in one process: averages, refusals, resumption."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tests import services
+
+services.need("flwr")
+
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.clientapp import ClientApp  # noqa: E402
+
+from deepseek_learn.solutions.nodules.federated import compact, learning  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E402
+    CandidateNet,
+    auroc,
+    scores,
+)
+from deepseek_learn.solutions.nodules.federated.client import client, round_seed  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.hospitals import Patients  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.settings import Settings, Site  # noqa: E402
+
+from .cases import patients, save_hospitals  # noqa: E402
+
+QUICK = {"rounds": 2, "steps": 3, "patients": 4}
+
+
+@pytest.fixture
+def sites(tmp_path):
+    return save_hospitals(tmp_path)
+
+
+def start():
+    torch.manual_seed(0)
+    return CandidateNet().state_dict()
+
+
+def by_hand(sites, rounds, local):
+    """FedAvg in a few lines: train everywhere, then average by patients."""
+    state = start()
+    for number in range(1, rounds + 1):
+        parts, weights = [], []
+        for site in sites:
+            own, model = Patients.load(site["data"]), CandidateNet()
+            model.load_state_dict(state)
+            learning.train(model, own, local, round_seed(0, site["hospital"], number))
+            parts.append(model.state_dict())
+            weights.append(len(own))
+        shares = [weight / sum(weights) for weight in weights]
+        state = {
+            n: sum(share * p[n] for share, p in zip(shares, parts, strict=True))
+            for n in state
+        }
+    return state
+
+
+def apart(a, b):
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
+def test_flowers_result_is_the_average_by_hand(sites, strategy):
+    state, rows = simulate(sites, **QUICK, strategy=strategy, proximal=0.5)
+    local = Settings(**QUICK, strategy=strategy, proximal=0.5).local()
+    assert apart(state, by_hand(sites, 2, local)) < 1e-6
+    assert [row["hospital"] for row in rows] == ["a", "b", "c"] * 2
+    assert [row["num-examples"] for row in rows[:3]] == [12, 8, 5]
+
+
+def test_a_proximal_term_keeps_hospitals_near_the_model(sites):
+    near, _ = simulate(sites, **QUICK, strategy="fedprox", proximal=100.0, lr=0.001)
+    free, _ = simulate(sites, **QUICK, lr=0.001)
+    assert apart(near, start()) < apart(free, start())
+
+
+def test_the_model_learns_from_all_hospitals(sites):
+    state, _ = simulate(sites, rounds=4, steps=10, patients=5)
+    model, new = CandidateNet(), patients(20, seed=9)
+    model.load_state_dict(state)
+    assert auroc(scores(model, new), new.truth) > 0.9
+
+
+def test_int8_updates_are_a_quarter_of_the_bytes_and_almost_as_exact(sites):
+    full, rows = simulate(sites, **QUICK)
+    small, coded = simulate(sites, **QUICK, int8=True)
+    assert rows[0]["bytes"] / coded[0]["bytes"] > 3.5
+    assert 0 < apart(full, small) < 0.02 * apart(full, start())
+
+
+def test_codes_are_off_by_about_a_step_at_most():
+    torch.manual_seed(0)
+    sent = start()
+    state = {n: v + 0.1 * torch.randn_like(v) for n, v in sent.items()}
+    decoded = compact.decode(compact.encode(state, sent), sent)
+    for name, value in state.items():
+        step = (value - sent[name]).abs().max() / 127
+        assert (decoded[name] - value).abs().max() <= 1.1 * step
+    with pytest.raises(ValueError, match="codes of another model"):
+        compact.decode(
+            compact.encode({"x": torch.ones(9)}, {"x": torch.zeros(9)}), sent
+        )
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_model(sites, tmp_path):
+    whole, _ = simulate(sites, **QUICK | {"rounds": 4})
+    out = str(tmp_path / "out")
+    simulate(sites, **QUICK | {"rounds": 2}, out=out)
+    resumed, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
+    assert apart(whole, resumed) == 0
+    assert [row["round"] for row in rows] == [3] * 3 + [4] * 3
+    kept = (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in kept] == sorted([1, 2, 3, 4] * 3)
+    again, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
+    assert apart(whole, again) == 0
+    assert rows == []
+
+
+def test_a_server_that_is_killed_repeats_one_round_at_most(sites, tmp_path):
+    out = tmp_path / "out"
+    program = (
+        "import os, sys, json\n"
+        "from deepseek_learn.solutions.nodules.federated import local, server\n"
+        "keep = server._keep\n"
+        "def killed(out, settings, state, number, accountant):\n"
+        "    if number == 2: os._exit(9)\n"
+        "    keep(out, settings, state, number, accountant)\n"
+        "server._keep = killed\n"
+        f"local.simulate(json.loads(sys.argv[1]), out={str(out)!r}, rounds=3, steps=3,"
+        " patients=4)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(sites)], capture_output=True
+    )
+    assert done.returncode == 9
+    settings = QUICK | {"rounds": 3}
+    state, rows = simulate(sites, **settings, out=str(out))
+    assert [row["round"] for row in rows] == [2] * 3 + [3] * 3
+    assert apart(state, simulate(sites, **settings)[0]) == 0
+
+
+def test_a_folder_with_another_runs_model_is_refused(sites, tmp_path):
+    simulate(sites, **QUICK, out=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="another folder"):
+        simulate(sites, **QUICK, lr=0.01, out=str(tmp_path / "out"))
+
+
+def answering(**wrong):
+    """A client app in which one hospital, c, answers in another way."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["hospital"] != "c" or not wrong:
+            return client(message, context)
+        (kind, value), *_ = wrong.items()
+        sent = message.content["arrays"].to_torch_state_dict()
+        if kind == "raises":
+            raise RuntimeError(value)
+        state = {"nan": {n: v * np.nan for n, v in sent.items()}}.get(kind, value)
+        if kind == "far":
+            state = {n: v + value for n, v in sent.items()}
+        if kind == "shape":
+            state = {n: v[:1] for n, v in sent.items()}
+        examples = value if kind == "examples" else 5
+        if kind == "examples":
+            state = sent
+        content = {
+            "arrays": ArrayRecord(state),
+            "metrics": MetricRecord({"num-examples": examples}),
+        }
+        if kind == "nothing":
+            content = {}
+        return Message(RecordDict(content), reply_to=message)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"nan": 0}, "is not finite"),
+        ({"other": {"weight": torch.ones(2)}}, "another model"),
+        ({"shape": 0}, "another model: .* has shape"),
+        ({"far": 100.0}, "norm of .* more than 10 times"),
+        ({"examples": float("nan")}, "number of patients is nan"),
+        ({"examples": -3.0}, "number of patients is -3"),
+        ({"nothing": {}}, "arrays"),
+        ({"raises": "no disk left"}, "no disk left"),
+    ],
+)
+def test_an_answer_that_may_not_be_averaged_is_left_out(sites, wrong, reason):
+    import re
+
+    state, rows = simulate(sites, answering(**wrong), **QUICK)
+    refused = [row for row in rows if row["refused"]]
+    assert len(refused) == 2
+    assert all(re.search(reason, row["refused"]) for row in refused)
+    two, _ = simulate(sites[:2], **QUICK)
+    assert apart(state, two) == 0
+
+
+def test_a_round_with_too_few_answers_leaves_the_model_as_it_is(sites):
+    state, rows = simulate(sites, answering(nan=0), **QUICK, least=3)
+    assert apart(state, start()) == 0
+    assert all(row["void"] for row in rows)
+
+
+def test_a_budget_is_reported_per_round_and_kept(sites, tmp_path):
+    own = [
+        site | {"epsilon": 6.0, "ledger": str(tmp_path / f"{site['hospital']}.json")}
+        for site in sites
+    ]
+    _, rows = simulate(own, **QUICK)
+    spent = [row["epsilon"] for row in rows if row["hospital"] == "a"]
+    assert 0 < spent[0] < spent[1] <= 6
+    assert all("loss" not in row for row in rows)
+    state, rows = simulate(own, **QUICK)
+    assert all("exceeds the budget of 6" in row["refused"] for row in rows)
+    assert apart(state, start()) == 0
+
+
+@pytest.mark.parametrize("who", ["server", "hospitals"])
+def test_flowers_noise_protects_hospitals_within_a_budget(sites, tmp_path, who):
+    out = str(tmp_path / "out")
+    settings = QUICK | {"clipped_by": who, "clip": 0.002, "noise": 2.0, "out": out}
+    state, rows = simulate(sites, **settings, max_epsilon=6.0)
+    spent = [row["epsilon"] for row in rows if row["hospital"] == "all of them"]
+    assert 0 < spent[0] < spent[1] < 6
+    moved = torch.cat([(state[n] - v).flatten() for n, v in start().items()])
+    deviation = 2.0 * 0.002 / 3 * 2**0.5  # of two rounds
+    assert float(moved.std()) == pytest.approx(deviation, rel=0.1)
+    more = settings | {"rounds": 50}
+    _, rows = simulate(sites, **more, max_epsilon=6.0)
+    assert "exceed max_epsilon" in rows[-1]["refused"]
+    assert rows[0]["round"] == 3  # it remembers what was spent
+
+
+def test_a_round_without_a_hospital_is_not_released_with_too_little_noise(sites):
+    settings = QUICK | {"clipped_by": "server", "clip": 0.002, "noise": 2.0}
+    state, rows = simulate(sites, answering(nan=0), **settings)
+    assert apart(state, start()) == 0
+    assert all(row["epsilon"] == 0 for row in rows if "epsilon" in row)
+
+
+def test_a_hospitals_own_configuration_decides_about_privacy(sites, tmp_path):
+    """The server's settings know no epsilon, so it cannot turn privacy off."""
+    with pytest.raises(ValueError, match="'epsilon' is no setting"):
+        simulate(sites, **QUICK, epsilon=100.0)
+    with pytest.raises(ValueError, match="'colour' does not belong"):
+        Site.of({"hospital": "a", "colour": 3})
+    with pytest.raises(ValueError, match="must name the hospital"):
+        Site.of({"epsilon": 3.0})
+    with pytest.raises(ValueError, match="ledger must name a file"):
+        Site("a", epsilon=1.0)
+    _, rows = simulate([s | {"epsilon": 0.0, "ledger": "x"} for s in sites], **QUICK)
+    assert all("epsilon must be positive" in row["refused"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (0, "c has no crop with the label 1"),
+        (1, "c has no crop with the label 0"),
+        (2, "labels in .* must be 0 .no nodule. or 1; got 2"),
+    ],
+)
+def test_a_hospital_with_unusable_labels_says_so(sites, labels, reason):
+    import re
+
+    own = patients(5)
+    values = torch.full_like(own.labels, labels)
+    Patients(own.crops, values, values.clip(max=1)).save(sites[2]["data"])
+    _, rows = simulate(sites, **QUICK)
+    assert all(re.search(reason, row["refused"]) for row in rows if row["node"] == 3)
+
+
+def test_a_hospital_with_swapped_labels_finds_out(sites):
+    own = Patients.load(sites[2]["data"])
+    Patients(own.crops, 1 - own.labels, 1 - own.truth).save(sites[2]["data"])
+    _, rows = simulate(sites, rounds=5, steps=10, patients=5)
+    last = [row for row in rows if row["round"] == 5 and row["node"] == 3]
+    assert "0 and 1 swapped" in last[0]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"strategy": "krum"}, "strategy must be fedavg or fedprox"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"lr": 0.0}, "lr must be finite and positive"),
+        ({"proximal": -1.0, "strategy": "fedprox"}, "proximal must be finite"),
+        ({"stepz": 3}, "'stepz' is no setting"),
+        ({"clipped_by": "me"}, "clipped_by must be nobody, server or hospitals"),
+        ({"clipped_by": "server", "noise": 0.0}, "noise must be positive"),
+        ({"clipped_by": "hospitals", "int8": True}, "int8 must be false"),
+    ],
+)
+def test_settings_are_checked(config, reason):
+    with pytest.raises(ValueError, match=reason):
+        Settings.of(config)
+
+
+def test_the_flower_app_lists_all_settings():
+    import tomllib
+    from dataclasses import asdict
+    from importlib.resources import files
+
+    path = files("deepseek_learn.solutions.nodules.federated") / "flower_app"
+    facts = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
+    assert facts["tool"]["flwr"]["app"]["config"] == asdict(Settings())

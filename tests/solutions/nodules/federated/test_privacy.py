@@ -1,0 +1,212 @@
+"""The accountant, the ledger, and gradients that are clipped per patient."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from deepseek_learn.errors import DamagedFileError
+from deepseek_learn.solutions.nodules.federated import (
+    attacks,
+    hospitals,
+    learning,
+    privacy,
+)
+from deepseek_learn.solutions.nodules.federated.candidates import CandidateNet, inputs
+from deepseek_learn.solutions.nodules.federated.privacy import (
+    Budget,
+    BudgetSpentError,
+    Ledger,
+    Spending,
+    clipped_sum,
+    epsilon_of,
+    noise_for,
+)
+from tests import services
+
+from .cases import patients
+
+services.need("dp_accounting")
+
+
+def test_epsilon_of_plain_gaussian_noise_is_that_of_renyi_privacy():
+    sigma, steps, delta = 4.0, 10, 1e-5
+    orders = np.array([*range(2, 65), 128, 256, 512])
+    renyi = steps * orders / (2 * sigma**2)
+    # Canonne, Kamath and Steinke 2020, proposition 12
+    bound = renyi + np.log1p(-1 / orders) - np.log(delta * orders) / (orders - 1)
+    assert epsilon_of([Spending(sigma, 1.0, steps)], delta) == pytest.approx(
+        bound.min(), rel=0.01
+    )
+
+
+def test_spendings_add_up_and_patients_left_out_cost_nothing():
+    one, two = Spending(1.0, 0.1, 10), Spending(1.0, 0.1, 20)
+    assert epsilon_of([], 1e-4) == 0
+    assert epsilon_of([one, one], 1e-4) == pytest.approx(epsilon_of([two], 1e-4))
+    assert epsilon_of([one], 1e-4) < epsilon_of([two], 1e-4)
+    assert epsilon_of([Spending(1.0, 0.05, 10)], 1e-4) < epsilon_of([one], 1e-4)
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 4.0, 8.0])
+def test_the_noise_uses_the_whole_budget_and_no_more(epsilon):
+    budget = Budget(epsilon)
+    noise = noise_for(budget, 0.2, 50)
+    spent = epsilon_of([Spending(noise, 0.2, 50)], budget.delta)
+    assert 0.98 * epsilon < spent <= epsilon
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.inf, math.nan])
+def test_a_budget_must_be_positive(epsilon):
+    with pytest.raises(ValueError, match="epsilon must be positive"):
+        Budget(epsilon)
+
+
+def test_delta_must_be_a_probability():
+    with pytest.raises(ValueError, match="delta must be between"):
+        Budget(1.0, 0.0)
+
+
+def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(tmp_path):
+    path, budget = tmp_path / "ledger.json", Budget(8.0)
+    step = Spending(1.0, 0.2, 10)
+    first = Ledger(path, budget).charge(step)
+    again = Ledger(path, budget)
+    assert again.epsilon == pytest.approx(first)
+    assert again.charge(step) > first
+    before = path.read_text()
+    with pytest.raises(BudgetSpentError, match="exceeds the budget of 8"):
+        again.charge(Spending(1.0, 0.2, 500))
+    assert path.read_text() == before
+
+
+def test_two_trainings_at_once_share_one_ledger(tmp_path):
+    one = Ledger(tmp_path / "ledger.json", Budget(8.0))
+    two = Ledger(tmp_path / "ledger.json", Budget(8.0))
+    one.charge(Spending(1.0, 0.2, 10))
+    spent = two.charge(Spending(1.0, 0.2, 10))
+    assert spent == pytest.approx(epsilon_of([Spending(1.0, 0.2, 20)], 1e-4))
+
+
+@pytest.mark.parametrize("content", ["", "{}{", '[{"noise": 1}]', "[1]"])
+def test_a_damaged_ledger_stops_everything(tmp_path, content):
+    path = tmp_path / "ledger.json"
+    path.write_text(content)
+    with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
+        Ledger(path, Budget(4.0))
+
+
+def test_the_ledger_is_written_before_the_training(tmp_path):
+    Ledger(tmp_path / "ledger.json", Budget(8.0)).charge(Spending(1.0, 0.2, 10))
+    rows = json.loads((tmp_path / "ledger.json").read_text())
+    assert rows == [{"noise": 1.0, "rate": 0.2, "steps": 10}]
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.5, 1e6])
+def test_each_patients_gradient_is_clipped_as_in_a_loop(clip):
+    torch.manual_seed(0)
+    model, own = CandidateNet(), patients(5)
+    crops, labels = inputs(own)
+    expected = [torch.zeros_like(p) for p in model.parameters()]
+    for x, y in zip(crops, labels, strict=True):
+        value = cross_entropy(model(x), y)
+        grads = torch.autograd.grad(value, list(model.parameters()))
+        norm = torch.cat([g.flatten() for g in grads]).norm()
+        for total, g in zip(expected, grads, strict=True):
+            total += g * min(1.0, clip / norm.item())
+    summed = clipped_sum(model, crops, labels, clip)
+    for total, (_, value) in zip(expected, summed.items(), strict=True):
+        torch.testing.assert_close(value, total, rtol=1e-4, atol=1e-6)
+    flat = torch.cat([value.flatten() for value in summed.values()])
+    assert flat.norm() <= 5 * clip * (1 + 1e-4)
+
+
+def test_no_patient_gives_no_gradient():
+    model, own = CandidateNet(), patients(3)
+    summed = clipped_sum(model, *inputs(own, torch.tensor([], dtype=torch.long)), 1.0)
+    assert all((value == 0).all() for value in summed.values())
+
+
+def test_without_noise_and_clipping_private_steps_are_plain_steps():
+    torch.manual_seed(0)
+    model, own = CandidateNet(), patients(6)
+    other = CandidateNet()
+    other.load_state_dict(model.state_dict())
+    local = learning.Local(steps=3, patients=6)  # all of them in each step
+    learning.train(model, own, local, seed=0)
+    learning.train_privately(other, own, local, noise=0.0, clip=1e9, seed=0)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_noise_has_the_deviation_that_was_accounted_for(monkeypatch):
+    own = patients(10)
+
+    def zeros(model, *_):
+        return {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+
+    monkeypatch.setattr(learning, "clipped_sum", zeros)
+    model = CandidateNet()
+    learning.train_privately(
+        model, own, learning.Local(steps=1, patients=5), noise=3.0, clip=0.5, seed=0
+    )
+    flat = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert flat.std().item() == pytest.approx(3.0 * 0.5 / 5, rel=0.02)
+
+
+def test_noise_differs_from_run_to_run():
+    own, local = patients(6), learning.Local(steps=1, patients=3)
+    results = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = CandidateNet()
+        learning.train_privately(model, own, local, noise=1.0)
+        results.append(model.head.weight.detach().clone())
+    assert not torch.equal(*results)
+
+
+def test_membership_finds_what_is_there_and_nothing_else():
+    rng = np.random.default_rng(0)
+    same = attacks.membership(rng.normal(size=200), rng.normal(size=200), repeats=200)
+    assert same.low < 0 < same.high
+    apart = attacks.membership(rng.normal(size=200), 9 + rng.normal(size=200), 200)
+    assert apart.value > 0.95
+    with pytest.raises(ValueError, match="members must be at least 4"):
+        attacks.membership(np.zeros(3), np.zeros(9))
+
+
+def test_no_attack_exceeds_what_privacy_allows():
+    assert attacks.largest_advantage(0.0, 0.0) == 0
+    assert attacks.largest_advantage(1.0, 0.0) == pytest.approx(math.tanh(0.5))
+    assert attacks.largest_advantage(8.0, 1e-4) < 1
+
+
+def test_a_gradient_gives_a_crop_away():
+    torch.manual_seed(0)
+    model = CandidateNet()
+    crops, labels = inputs(hospitals.patients("north", "test"))
+    crop, label = crops[:1, 0], labels[:1, 0]  # a nodule at the pleura
+    sent = [g.detach() for g in attacks.gradient(model, crop, label)]
+    seen = attacks.invert(model, sent, label, steps=300)
+    unlike = attacks.invert(
+        model, [torch.randn_like(g) for g in sent], label, steps=300
+    )
+    assert attacks.likeness(seen, crop) > attacks.likeness(unlike, crop) + 0.3
+
+
+def test_a_percentile_filter_keeps_the_larger_values_clipped():
+    update = [torch.tensor([0.001, -0.5, 0.02]), torch.tensor([[0.005]])]
+    first, second = attacks.percentile_filter(update, percentile=50, largest=0.1)
+    torch.testing.assert_close(first, torch.tensor([0.0, -0.1, 0.02]))
+    torch.testing.assert_close(second, torch.tensor([[0.0]]))
+
+
+def test_privacy_needs_its_package(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "dp_accounting.rdp", None)
+    with pytest.raises(ImportError, match="dp_accounting"):
+        privacy.epsilon_of([Spending(1.0, 0.5, 1)], 1e-4)
