@@ -190,7 +190,8 @@ def main() -> None:
         "seed": SEED,
         "batch_size": BATCH,
         "lr": LR,
-        "steps": [STEPS, MORE_STEPS],
+        "steps": STEPS,
+        "more_steps": MORE_STEPS,
         "crop": CROP,
     }
     storage.record(NAME, arguments.out, "patient", metrics, run, settings)
