@@ -20,32 +20,31 @@ TOOLS = Path(sys.executable).parent
 
 
 @contextlib.contextmanager
-def namespaces(names: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Make network namespaces on one bridge and yield the namespace of each name.
+def namespaces(server: str, others: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Make a network namespace for each name, and cables from the server to the others.
 
-    Their addresses are 10.77.0.1, 10.77.0.2 and so on.
+    The server is 10.77.0.1 for all of them. They do not see each other.
     """
-    prefix = f"dl{os.getpid() % 10_000}"
-    made = []
+    prefix, made = f"dl{os.getpid() % 10_000}", list[str]()
+    spaces = {name: f"{prefix}-{name}" for name in (server, *others)}
     try:
-        ip("netns", "add", prefix)  # the switch between the others
-        made.append(prefix)
-        inside(prefix, "link", "add", "br", "type", "bridge")
-        inside(prefix, "link", "set", "br", "up")
-        for number, name in enumerate(names, 1):
-            own, port = f"{prefix}-{name}", f"p{number}"
+        for own in spaces.values():
             ip("netns", "add", own)
             made.append(own)
-            inside(own, *("link", "add", "eth", "type", "veth", "peer", "name", port))
-            inside(own, "link", "set", port, "netns", prefix)
-            inside(prefix, "link", "set", port, "master", "br", "up")
-            inside(own, "addr", "add", f"10.77.0.{number}/24", "dev", "eth")
-            inside(own, "link", "set", "eth", "up")
             inside(own, "link", "set", "lo", "up")
-        yield {name: f"{prefix}-{name}" for name in names}
+        inside(spaces[server], "addr", "add", "10.77.0.1/32", "dev", "lo")
+        for number, name in enumerate(others, 1):
+            own, end, subnet = spaces[name], f"to{number}", f"10.77.{number}"
+            inside(own, *("link", "add", "eth", "type", "veth", "peer", "name", end))
+            inside(own, "link", "set", end, "netns", spaces[server])
+            for space, device, last in ((own, "eth", 2), (spaces[server], end, 1)):
+                inside(space, "addr", "add", f"{subnet}.{last}/24", "dev", device)
+                inside(space, "link", "set", device, "up")
+            inside(own, "route", "add", "default", "via", f"{subnet}.1")
+        yield spaces
     finally:
-        for name in made:
-            subprocess.run(["ip", "netns", "del", name], check=False)
+        for own in made:
+            subprocess.run(["ip", "netns", "del", own], check=False)
 
 
 def ip(*words: str) -> None:
@@ -103,7 +102,7 @@ class Federation:
         for name in list(self.processes):
             self.kill(name)
 
-    def start_server(self) -> None:
+    def start_server(self, seconds: float = 60) -> None:
         tls = self.folder / "tls"
         self.start(
             "server",
@@ -113,7 +112,7 @@ class Federation:
             *("--port", self.port, "--disable-runtime-dependency-installation"),
             *("--database", self.folder / "server.db"),  # outlives the server
         )
-        self.wait_for_log("server", "Uvicorn running")
+        self.wait_for_log("server", "Uvicorn running", seconds)
 
     def start_node(self, site: Mapping[str, Any], ca: Path | None = None) -> None:
         config = " ".join(

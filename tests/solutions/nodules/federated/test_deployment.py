@@ -158,7 +158,7 @@ def test_a_port_in_use_is_named(federation):
     federation.processes["kept"] = federation.processes.pop("server")
     federation.log("server").rename(federation.folder / "first.log")
     with pytest.raises(TimeoutError):
-        federation.start_server()
+        federation.start_server(seconds=15)
     assert "address already in use" in federation.log("server").read_text().lower()
     assert federation.processes["server"].poll() not in (None, 0)
 

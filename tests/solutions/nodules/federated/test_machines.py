@@ -21,13 +21,13 @@ from deepseek_learn.solutions.nodules.federated.server import STATE  # noqa: E40
 from .cases import save_hospitals  # noqa: E402
 from .federation import Federation, namespaces  # noqa: E402
 
-NAMES = ("server", "a", "b", "c")
+HOSPITALS = ("a", "b", "c")
 
 
 @pytest.fixture
 def machines():
     try:
-        with namespaces(NAMES) as made:
+        with namespaces("server", HOSPITALS) as made:
             yield {n: ["ip", "netns", "exec", own] for n, own in made.items()}
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         pytest.skip(f"this machine makes no network namespaces: {error}")
