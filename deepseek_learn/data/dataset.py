@@ -315,7 +315,7 @@ class TextDataset(LabeledDataset):
 
 @lru_cache
 def _fonts(*names: str) -> dict[str, set[int]]:
-    """Those of the font families that are installed, with the characters each one has.
+    """Return the installed ones of some font families, each with its characters.
 
     Matplotlib keeps its list of fonts from its first import on this machine. When none of
     the families but the first is in it, the machine is searched again.
@@ -331,9 +331,9 @@ def _fonts(*names: str) -> dict[str, set[int]]:
             if path not in listed:
                 with suppress(Exception):  # a broken font file is no reason to stop
                     font_manager.fontManager.addfont(path)
-    found = known()
+    paths = known()
     return {
-        name: set(ft2font.FT2Font(found[name]).get_charmap())
+        name: set(ft2font.FT2Font(paths[name]).get_charmap())
         for name in names
-        if name in found
+        if name in paths
     }

@@ -1,11 +1,8 @@
 """What a hospital answers: the Flower app of its SuperNode."""
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from flwr.app import (
     ArrayRecord,
     ConfigRecord,
@@ -19,6 +16,7 @@ from flwr.clientapp.mod import fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 
 from ....errors import DeepSeekLearnError
+from ....machine import one_thread
 from . import candidates, compact
 from .hospitals import Patients
 from .learning import rate, train, train_privately
@@ -51,7 +49,7 @@ def train_round(message: Message, context: Context) -> Message:
         if site.epsilon is None and number > 1:
             _check_labels(model, own, site.hospital)
         metrics: dict[str, Any] = {"num-examples": len(own)}
-        with one_thread():
+        with one_thread():  # in tests, several hospitals share a machine
             metrics |= _trained(model, own, site, settings, number)
     except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
         return refusal(message, str(error))
@@ -102,14 +100,3 @@ def _trained(
 def round_seed(seed: int, hospital: str, number: int) -> int:
     """Return the seed of a hospital's batches in a round: the same on every machine."""
     return zlib.crc32(f"{seed} {hospital} {number}".encode())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: several hospitals may share a machine in tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -204,19 +204,23 @@ def _pool(hospital: Hospital, part: str) -> list[np.ndarray]:
 
 
 def patient_crops(
-    made: Scan, reader: Reader, rng: np.random.Generator
+    phantom: Scan, reader: Reader, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return four crops of a scan, the reader's labels and the truth.
 
     Up to two show a nodule. The others show bright blobs in the lungs: vessels, bronchi,
     scars.
     """
-    volume = resampled(made.hu, made.spacing_mm)
-    shown = [made.nodules[i] for i in rng.permutation(len(made.nodules))[:NODULES]]
+    volume = resampled(phantom.hu, phantom.spacing_mm)
+    shown = [
+        phantom.nodules[i] for i in rng.permutation(len(phantom.nodules))[:NODULES]
+    ]
     centers = [each.center_mm for each in shown]
     labels = [reader.marks(each.diameter_mm, each.texture) for each in shown]
-    taken = [each.center_mm for each in made.nodules] + [c[:3] for c in made.specks]
-    blobs = [*_blobs(volume, np.array(taken).reshape(-1, 3))]
+    avoid = [each.center_mm for each in phantom.nodules] + [
+        c[:3] for c in phantom.specks
+    ]
+    blobs = [*_blobs(volume, np.array(avoid).reshape(-1, 3))]
     chosen = rng.permutation(len(blobs))[: PER_PATIENT - len(shown)]
     centers += [blobs[i] for i in chosen]
     crops = np.stack([_crop(volume, np.array(center)) for center in centers])
@@ -225,7 +229,7 @@ def patient_crops(
     return crops, np.array(labels + none, np.uint8), truth
 
 
-def _blobs(volume: np.ndarray, taken: np.ndarray) -> Iterator[tuple[float, ...]]:
+def _blobs(volume: np.ndarray, avoid: np.ndarray) -> Iterator[tuple[float, ...]]:
     """Yield the centers of the brightest blobs of about 6 mm in the lungs."""
     half = [n - n % COARSE for n in volume.shape]
     blocks = volume[: half[0], : half[1], : half[2]].clip(-1000, 100)
@@ -238,7 +242,7 @@ def _blobs(volume: np.ndarray, taken: np.ndarray) -> Iterator[tuple[float, ...]]
     where = np.argwhere(top)[np.argsort(-blob[top], kind="stable")]
     found = 0
     for point in 2.0 * where + 0.5:
-        if len(taken) and np.linalg.norm(taken - point, axis=1).min() < APART_MM:
+        if len(avoid) and np.linalg.norm(avoid - point, axis=1).min() < APART_MM:
             continue
         yield tuple(map(float, point))
         found += 1
@@ -271,8 +275,8 @@ def make(path: str | Path, progress: bool = True) -> None:
             rows = []
             for index in range(count):
                 rng = np.random.default_rng([SEED, each.number, len(part), index])
-                made = patient_scan(each, part, index)
-                rows.append(patient_crops(made, each.reader, rng))
+                phantom = patient_scan(each, part, index)
+                rows.append(patient_crops(phantom, each.reader, rng))
                 bar.advance(1)
             for name, column in zip(NAMES, zip(*rows, strict=True), strict=True):
                 arrays[f"{each.name}_{part}_{name}"] = np.stack(column)

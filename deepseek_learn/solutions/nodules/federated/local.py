@@ -1,5 +1,6 @@
 """The same app in one process: Flower's strategies and messages without its network."""
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class LocalGrid(Grid):
             for number, site in enumerate(sites, 1)
         }
         self.answers: dict[str, Message] = {}
+        self.keys = itertools.count()
         if TaskIdentity._run_id is None:  # not inside of Flower
             TaskIdentity.run_id, TaskIdentity.node_id = 1, 0
             TaskIdentity.task_id = 1
@@ -66,7 +68,7 @@ class LocalGrid(Grid):
         """Let the hospitals answer, and return the keys of their answers."""
         keys = []
         for message in messages:
-            key = str(len(self.answers))
+            key = str(next(self.keys))
             self.answers[key] = self._answer(message)
             keys.append(key)
         return keys
@@ -100,9 +102,9 @@ def simulate(
     Returns:
         The model and the record: a row per round and hospital.
     """
-    wanted = Settings.of({"hospitals": len(sites)} | settings)
+    run_settings = Settings.of({"hospitals": len(sites)} | settings)
     with _quiet():
-        return run(LocalGrid(app, sites, settings), wanted)
+        return run(LocalGrid(app, sites, settings), run_settings)
 
 
 @contextmanager

@@ -5,10 +5,12 @@ all data D, D' that differ in one patient,
 
 .. math:: P(M(D) \in S) \le e^\varepsilon P(M(D') \in S) + \delta.
 
-DP-SGD takes each patient into a step with probability q, clips the
-patient's gradient to the norm C, and adds noise with the standard deviation
-:math:`\sigma C` to the sum. The accountant (Google's `dp_accounting`, Rényi DP) adds up
-what all steps of a hospital have spent.
+DP-SGD takes each patient into a step with probability q, clips the patient's gradient to
+the norm C, and adds noise with the standard deviation :math:`\sigma C` to the sum. The
+accountant (Google's `dp_accounting`, Rényi DP) adds up what all steps of a hospital have
+spent. Two limits: the number of a hospital's patients counts as public, and the noise comes
+from PyTorch's generator, which is seeded by the operating system but is not a cryptographic
+one.
 
 Source: Abadi et al. 2016, "Deep Learning with Differential Privacy", CCS.
 """
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ....errors import DamagedFileError, DeepSeekLearnError, require
-from ....files import atomic_write
+from ....files import atomic_write, exclusive
 from .candidates import loss
 
 ORDERS = (*range(2, 65), 128, 256, 512)  # of Rényi privacy
@@ -146,7 +148,16 @@ class Ledger:
 
         Raises:
             BudgetSpentError: if it would exceed the budget; then nothing is written.
+            FileExistsError: if another process is charging the ledger at this moment.
         """
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with lock.open(
+            "w"
+        ) as file:  # the ledger itself is replaced, so it cannot be it
+            exclusive(file.fileno(), self.path)
+            return self._charge(spending)
+
+    def _charge(self, spending: Spending) -> float:
         self._spent = self._read()
         after = epsilon_of([*self._spent, spending], self.budget.delta)
         if after > self.budget.epsilon:

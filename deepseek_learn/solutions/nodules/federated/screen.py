@@ -69,20 +69,20 @@ class ScreenedGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and return the answers that may be averaged."""
-        asked = list(messages)
-        if not asked:
+        requests = list(messages)
+        if not requests:
             return []
         start = time.monotonic()
-        answers = list(self.grid.send_and_receive(asked, timeout=timeout))
+        answers = list(self.grid.send_and_receive(requests, timeout=timeout))
         seconds = time.monotonic() - start
-        if asked[0].metadata.message_type != "train":
+        if requests[0].metadata.message_type != "train":
             return [each for each in answers if not each.has_error()]
-        return self._screened(asked, answers, seconds)
+        return self._screened(requests, answers, seconds)
 
     def _screened(
-        self, asked: list[Message], answers: list[Message], seconds: float
+        self, requests: list[Message], answers: list[Message], seconds: float
     ) -> list[Message]:
-        sent, number = model_of(asked[0]), round_of(asked[0])
+        sent, number = model_of(requests[0]), round_of(requests[0])
         judged = [(self._judge(each, sent), each) for each in answers]
         # in a fixed order, since the order of a sum changes its rounding
         judged.sort(key=lambda pair: (str(pair[0].get("hospital")), pair[0]["node"]))
@@ -98,7 +98,7 @@ class ScreenedGrid(Grid):
                     f"its update has a norm of {row['norm']:.3g}, more than "
                     f"{LARGEST:g} times that of the others ({usual:.3g})"
                 )
-        silent = {m.metadata.dst_node_id for m in asked}
+        silent = {m.metadata.dst_node_id for m in requests}
         silent -= {m.metadata.src_node_id for m in answers}
         rows += [
             {"node": node, "refused": "no answer", "norm": None}

@@ -127,16 +127,16 @@ def _resumed(
 ) -> tuple[dict[str, torch.Tensor], int]:
     if not (out / STATE).exists():
         return state, 0
-    kept = json.loads((out / STATE).read_text(encoding="utf-8"))
-    wanted = asdict(settings) | {"rounds": kept["settings"]["rounds"]}
-    if kept["settings"] != wanted:
+    facts = json.loads((out / STATE).read_text(encoding="utf-8"))
+    same = asdict(settings) | {"rounds": facts["settings"]["rounds"]}
+    if facts["settings"] != same:
         raise ValueError(
             f"{out} holds the model of a run with other settings; choose another folder."
         )
     if accountant is not None:
-        accountant.load_state_dict(kept["accountant"])
-    loaded = load_file(out / kept["model"])  # in alphabetical order
-    return {name: loaded[name] for name in state}, int(kept["round"])
+        accountant.load_state_dict(facts["accountant"])
+    loaded = load_file(out / facts["model"])  # in alphabetical order
+    return {name: loaded[name] for name in state}, int(facts["round"])
 
 
 def _keep(

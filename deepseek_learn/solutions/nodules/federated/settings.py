@@ -24,6 +24,7 @@ class Settings:
     Attributes:
         rounds: the number of rounds.
         strategy: "fedavg" or "fedprox".
+        steps, patients, lr, proximal: of `learning.Local`; without FedProx, proximal is 0.
         hospitals: the number of hospitals to wait for.
         least: the least number of hospitals in a round; with fewer answers, it is void.
         timeout: how long to wait for the answers of a round, in seconds.
@@ -57,10 +58,10 @@ class Settings:
     out: str = ""
 
     def __post_init__(self) -> None:
-        for name, known in (("strategy", STRATEGIES), ("clipped_by", CLIPPED_BY)):
-            if getattr(self, name) not in known:
+        for name, choices in (("strategy", STRATEGIES), ("clipped_by", CLIPPED_BY)):
+            if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{name} must be {', '.join(known[:-1])} or {known[-1]}; "
+                    f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}; "
                     f"got {getattr(self, name)!r}."
                 )
         for name in ("rounds", "hospitals", "least"):
@@ -86,10 +87,10 @@ class Settings:
         Raises:
             ValueError: if one is unknown or out of its range.
         """
-        known = {each.name for each in fields(cls)}
-        if odd := sorted(config.keys() - known):
+        choices = {each.name for each in fields(cls)}
+        if odd := sorted(config.keys() - choices):
             raise ValueError(
-                f"{odd[0]!r} is no setting; there are {', '.join(sorted(known))}."
+                f"{odd[0]!r} is no setting; there are {', '.join(sorted(choices))}."
             )
         return cls(**config)
 
@@ -131,8 +132,8 @@ class Site:
         Raises:
             ValueError: if `hospital` is missing, or an entry is unknown or out of range.
         """
-        known = {each.name for each in fields(cls)}
-        if odd := sorted(config.keys() - known):
+        choices = {each.name for each in fields(cls)}
+        if odd := sorted(config.keys() - choices):
             raise ValueError(
                 f"{odd[0]!r} does not belong to a hospital's configuration."
             )

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -154,6 +155,15 @@ class Federation:
 
     def wait_for_log(self, name: str, text: str, seconds: float = 60) -> None:
         wait(lambda: self.log(name).read_text().count(text) > 0, seconds)
+
+    def faulty_app(self) -> Path:
+        """The Flower app with `faulty.client`, whose hospitals may misbehave."""
+        folder = self.folder / "faulty_app"
+        folder.mkdir(exist_ok=True)
+        text = (APP / "pyproject.toml").read_text()
+        text = re.sub(r"(?m)^clientapp = .*$", 'clientapp = "faulty:client"', text)
+        (folder / "pyproject.toml").write_text(text.replace('"federated-', '"faulty-'))
+        return folder
 
     def run(self, folder: Path = APP, **settings: Any) -> subprocess.Popen:
         """Start a run; its output goes to run.log."""

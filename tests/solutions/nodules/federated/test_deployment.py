@@ -27,9 +27,8 @@ from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E
 from deepseek_learn.solutions.nodules.federated.server import RECORD, STATE  # noqa: E402
 
 from .cases import save_hospitals  # noqa: E402
-from .federation import HERE, Federation, wait  # noqa: E402
+from .federation import Federation, wait  # noqa: E402
 
-FAULTY = HERE / "faulty_app"
 QUICK = {"steps": 3, "patients": 4}
 pytestmark = pytest.mark.timeout(300)
 
@@ -101,7 +100,11 @@ def test_updates_that_are_not_finite_or_of_another_model_stay_outside(
         federation.stop(site["hospital"])
         federation.start_node(site | {"fault": faults[site["hospital"]]})
     out = place / "poisoned"
-    finish(federation.run(FAULTY, rounds=1, least=1, out=str(out), **QUICK))
+    finish(
+        federation.run(
+            federation.faulty_app(), rounds=1, least=1, out=str(out), **QUICK
+        )
+    )
     expected, _ = simulate(sites[:1], rounds=1, least=1, **QUICK)
     assert apart(model(out), expected) < 1e-6
     reasons = sorted(str(row["refused"]) for row in rows(out))
@@ -117,7 +120,9 @@ def test_slow_and_killed_hospitals_do_not_hold_up_the_round(federation, sites, p
         federation.stop(site["hospital"])
         federation.start_node(site | changes[site["hospital"]])
     start = time.monotonic()
-    run = federation.run(FAULTY, rounds=1, least=1, timeout=25.0, out=str(out), **QUICK)
+    run = federation.run(
+        federation.faulty_app(), rounds=1, least=1, timeout=25.0, out=str(out), **QUICK
+    )
     wait(mark.exists)
     federation.kill("b")  # in the middle of its training
     finish(run)
@@ -134,9 +139,8 @@ def test_a_hospital_that_comes_back_takes_part_again(federation, sites, place):
         federation.start_node(site)
     out, used = place / "again", set[str]()
     end = time.monotonic() + 120
-    while (
-        "b" not in used
-    ):  # for a while, the server still asks the node that was killed
+    # for a while, the server still asks the node that was killed
+    while "b" not in used:
         assert time.monotonic() < end
         again = out / str(len(list(place.glob("again/*"))))
         finish(federation.run(rounds=1, least=1, out=str(again), **QUICK))
@@ -152,6 +156,7 @@ def test_another_authoritys_certificate_is_not_believed(federation, sites, place
     federation.start_node(stranger, ca=place / "other" / "ca.pem")
     wait(lambda: "CERTIFICATE_VERIFY_FAILED" in federation.log("stranger").read_text())
     federation.kill("stranger")
+    assert "SuperNode ID" not in federation.log("stranger").read_text()
 
 
 def test_a_port_in_use_is_named(federation):

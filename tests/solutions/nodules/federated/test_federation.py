@@ -248,12 +248,27 @@ def test_a_round_without_a_hospital_is_not_released_with_too_little_noise(sites)
     assert all(row["epsilon"] == 0 for row in rows if "epsilon" in row)
 
 
+def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
+    from deepseek_learn.solutions.nodules.federated import client as module
+
+    def killed(*_):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(module, "train_privately", killed)
+    path = tmp_path / "a.json"
+    _, rows = simulate(
+        [sites[0] | {"epsilon": 6.0, "ledger": str(path)}], **QUICK, least=1
+    )
+    assert all("no memory left" in row["refused"] for row in rows)
+    assert len(json.loads(path.read_text())) == QUICK["rounds"]
+
+
 def test_a_hospitals_own_configuration_decides_about_privacy(sites, tmp_path):
     """The server's settings know no epsilon, so it cannot turn privacy off."""
     with pytest.raises(ValueError, match="'epsilon' is no setting"):
         simulate(sites, **QUICK, epsilon=100.0)
-    with pytest.raises(ValueError, match="'colour' does not belong"):
-        Site.of({"hospital": "a", "colour": 3})
+    with pytest.raises(ValueError, match="'color' does not belong"):
+        Site.of({"hospital": "a", "color": 3})
     with pytest.raises(ValueError, match="must name the hospital"):
         Site.of({"epsilon": 3.0})
     with pytest.raises(ValueError, match="ledger must name a file"):

@@ -19,15 +19,15 @@ from .cases import patients
 
 def test_no_patient_belongs_to_two_hospitals_or_parts():
     owner = nodule_shapes().table["patient"].to_numpy()
-    seen: set[int] = set()
+    owners: set[int] = set()
     for hospital in HOSPITALS.values():
         for part in ("train", "test"):
             pool = hospitals._pool(hospital, part)
             shapes = np.concatenate([*pool, np.array([], int)]).astype(int)
             assert set(shapes) <= set(split_shapes()[part])
             own = set(owner[shapes])
-            assert not own & seen
-            seen |= own
+            assert not own & owners
+            owners |= own
 
 
 def test_the_stored_crops_are_the_generators():

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from deepseek_learn.errors import DamagedFileError
+from deepseek_learn.files import exclusive
 from deepseek_learn.solutions.nodules.federated import (
     attacks,
     hospitals,
@@ -91,6 +92,15 @@ def test_two_trainings_at_once_share_one_ledger(tmp_path):
     assert spent == pytest.approx(epsilon_of([Spending(1.0, 0.2, 20)], 1e-4))
 
 
+def test_a_ledger_that_another_process_charges_is_not_charged(tmp_path):
+    path = tmp_path / "ledger.json"
+    with (tmp_path / "ledger.json.lock").open("w") as file:
+        exclusive(file.fileno(), path)
+        with pytest.raises(FileExistsError, match="another process"):
+            Ledger(path, Budget(8.0)).charge(Spending(1.0, 0.2, 10))
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("content", ["", "{}{", '[{"noise": 1}]', "[1]"])
 def test_a_damaged_ledger_stops_everything(tmp_path, content):
     path = tmp_path / "ledger.json"
@@ -99,7 +109,7 @@ def test_a_damaged_ledger_stops_everything(tmp_path, content):
         Ledger(path, Budget(4.0))
 
 
-def test_the_ledger_is_written_before_the_training(tmp_path):
+def test_a_ledger_is_a_list_of_spendings(tmp_path):
     Ledger(tmp_path / "ledger.json", Budget(8.0)).charge(Spending(1.0, 0.2, 10))
     rows = json.loads((tmp_path / "ledger.json").read_text())
     assert rows == [{"noise": 1.0, "rate": 0.2, "steps": 10}]
@@ -190,11 +200,11 @@ def test_a_gradient_gives_a_crop_away():
     crops, labels = inputs(hospitals.patients("north", "test"))
     crop, label = crops[:1, 0], labels[:1, 0]  # a nodule at the pleura
     sent = [g.detach() for g in attacks.gradient(model, crop, label)]
-    seen = attacks.invert(model, sent, label, steps=300)
+    copy = attacks.invert(model, sent, label, steps=300)
     unlike = attacks.invert(
         model, [torch.randn_like(g) for g in sent], label, steps=300
     )
-    assert attacks.likeness(seen, crop) > attacks.likeness(unlike, crop) + 0.3
+    assert attacks.likeness(copy, crop) > attacks.likeness(unlike, crop) + 0.3
 
 
 def test_a_percentile_filter_keeps_the_larger_values_clipped():
