@@ -12,7 +12,7 @@ SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 def check(answer, rng) -> None:
     expect.function(answer, "inflate")
     for case in range(6):
-        conv, depth = layer(rng, bias=case % 2 == 0), (3, 5, 3, 1, 7, 3)[case]
+        conv, depth = layer(rng, case), (3, 5, 3, 1, 7, 3)[case]
         before = [each.detach().clone() for each in conv.parameters()]
         call = f"inflate({conv}, {depth})"
         new = expect.call(answer, expect.may_change(conv), depth)
@@ -25,12 +25,14 @@ def check(answer, rng) -> None:
         compare_weights(new, conv, depth, call)
 
 
-def layer(rng, bias: bool) -> nn.Conv2d:
-    c_in, c_out, h, w, s, t, p, q = (
-        int(n) for n in rng.integers([1, 1, 1, 2, 1, 1, 0, 0], [4, 5, 4, 5, 3, 4, 3, 2])
+def layer(rng, case: int) -> nn.Conv2d:
+    """A layer of any size; every second one has a bias, four of six a stride."""
+    c_in, c_out, h, w, t, p, q = (
+        int(n) for n in rng.integers([1, 1, 1, 2, 1, 0, 0], [4, 5, 4, 5, 4, 3, 2])
     )
     torch.manual_seed(int(rng.integers(2**31)))
-    return nn.Conv2d(c_in, c_out, (h, w), (s, t), (p, q), bias=bias)
+    stride, bias = (1 + case % 3, t), case % 2 == 0
+    return nn.Conv2d(c_in, c_out, (h, w), stride, (p, q), bias=bias)
 
 
 def compare_settings(new: nn.Conv3d, conv: nn.Conv2d, depth: int, call: str) -> None:
