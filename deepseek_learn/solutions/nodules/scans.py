@@ -6,7 +6,7 @@ other densities. The external scans hold the test part's nodules in other chests
 at another hospital; the validation part has such a twin, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -119,24 +119,44 @@ def training_scans(
         For each scan, its gray values (uint8, `[Z, Y, X]`, 1 mm) as a memory map, and
         its nodules: (z, y, x, diameter) in mm, `[N, 4]`.
     """
-    scans = []
-    with Bar(count, progress, "training scans") as bar:
+
+    def make(index: int) -> tuple[np.ndarray, np.ndarray]:
+        scan = training_scan(index)
+        return gray(scan.hu), boxes(scan)
+
+    own = Path(folder) / f"generator-{GENERATOR}"
+    keep_scans(own, count, make, progress)
+    return kept_scans(own)[:count]
+
+
+def keep_scans(
+    folder: Path,
+    count: int,
+    make: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    progress: bool = True,
+) -> None:
+    """Write the scans that a folder lacks; `make` returns gray values and nodules."""
+    with Bar(count, progress, "scans") as bar:
         for index in range(count):
-            path = Path(folder) / f"generator-{GENERATOR}" / f"{index:04d}.npy"
+            path = folder / f"{index:04d}.npy"
             listed = path.with_suffix(".txt")
             if not (path.exists() and listed.exists()):
-                _save(training_scan(index), path, listed)
-            table = np.loadtxt(listed, ndmin=2).reshape(-1, 4)
-            scans.append((np.load(path, mmap_mode="r"), table))
+                gray_values, nodules = make(index)
+                with atomic_write(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, gray_values)
+                with atomic_write(listed) as temporary:
+                    np.savetxt(temporary, nodules, fmt="%.3f")
             bar.advance(1)
-    return scans
 
 
-def _save(made: Scan, path: Path, listed: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, gray(made.hu))
-    with atomic_write(listed) as temporary:
-        np.savetxt(temporary, boxes(made), fmt="%.3f")
+def kept_scans(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read the scans of a folder: gray values (memory maps) and nodules."""
+    pairs = []
+    for path in sorted(folder.glob("*.npy")):
+        lines = path.with_suffix(".txt").read_text().splitlines()
+        nodules = np.array([line.split() for line in lines], float).reshape(-1, 4)
+        pairs.append((np.load(path, mmap_mode="r"), nodules))
+    return pairs
 
 
 def boxes(made: Scan) -> np.ndarray:

@@ -3,7 +3,9 @@
 Flower carries the messages. `local.simulate` runs the same app in one process.
 
 - `hospitals`: three hospitals that differ by scanner, reader and size, and a fourth one.
-- `candidates`, `learning`: a small classifier, and what a hospital computes in a round.
+- `candidates`, `detection`, `tasks`: what they can learn, a small classifier of candidates
+  or the whole detector.
+- `learning`: what a hospital computes in a round.
 - `privacy`: differential privacy for patients, with an accountant and a ledger.
 - `settings`, `server`, `client`, `screen`, `compact`: the Flower app.
 - `attacks`: what an update or a model gives away.

@@ -1,12 +1,13 @@
 """A small classifier that tells nodules from other bright blobs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .hospitals import Patients
+from .hospitals import Patients, patients
 
 WIDTHS = (8, 16, 32)
 
@@ -34,29 +35,53 @@ class CandidateNet(nn.Module):
         return self.head(self.layers(x)).reshape(crops.shape[:-3])
 
 
-def inputs(patients: Patients, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def read(hospital: str, data: str = "") -> Patients:
+    """Read a hospital's training patients, from a file or, without one, the package's.
+
+    Raises:
+        ValueError: if there are none, or if they have no positive or negative crop.
+    """
+    own = Patients.load(data) if data else patients(hospital)
+    for label, what in ((1, "nodule"), (0, "other blob")):
+        if not (own.labels == label).any():
+            raise ValueError(f"{hospital} has no crop with the label {label} ({what}).")
+    return own
+
+
+def inputs(own: Patients, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return crops from 0 to 1 and the reader's labels of some patients, or of all."""
-    chosen = patients if index is None else patients.subset(index)
+    chosen = own if index is None else own.subset(index)
     return chosen.crops.float() / 255, chosen.labels.float()
 
 
-def loss(model: Callable[[Tensor], Tensor], crops: Tensor, labels: Tensor) -> Tensor:
+def batch(
+    own: Patients, index: np.ndarray, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return `inputs` of the patients with these numbers; `rng` is not needed."""
+    return inputs(own, torch.from_numpy(index))
+
+
+def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr, momentum=0.9)
+
+
+def loss(model: nn.Module, crops: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross entropy of the crops."""
     return F.binary_cross_entropy_with_logits(model(crops), labels)
 
 
-def patient_losses(model: nn.Module, patients: Patients) -> Tensor:
+def patient_losses(model: nn.Module, own: Patients) -> Tensor:
     """Return the mean cross entropy of each patient's crops, `[N]`."""
-    crops, labels = inputs(patients)
+    crops, labels = inputs(own)
     with torch.inference_mode():
         logits = torch.cat([model(part) for part in crops.split(64)])
     losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return losses.mean(1)
 
 
-def scores(model: nn.Module, patients: Patients) -> Tensor:
+def scores(model: nn.Module, own: Patients) -> Tensor:
     """Return the probability that each crop shows a nodule, `[N, 4]`."""
-    crops, _ = inputs(patients)
+    crops, _ = inputs(own)
     with torch.inference_mode():
         return torch.cat([model(part) for part in crops.split(64)]).sigmoid()
 
@@ -77,3 +102,8 @@ def auroc(scores: Tensor, truth: Tensor) -> float:
         )
     apart = positive[:, None] - negative[None]
     return ((apart > 0).float().mean() + (apart == 0).float().mean() / 2).item()
+
+
+def agreement(model: nn.Module, own: Patients) -> float:
+    """Return the AUROC of a model on a hospital's own labels."""
+    return auroc(scores(model, own), own.labels)

@@ -14,15 +14,16 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
+from torch import nn
 
 from ....errors import DeepSeekLearnError
 from ....machine import one_thread
-from . import candidates, compact
-from .hospitals import Patients
+from . import compact
 from .learning import rate, train, train_privately
 from .privacy import Budget, Ledger, Spending, noise_for
 from .screen import model_of, refusal, round_of
 from .settings import Settings, Site
+from .tasks import TASKS
 
 CONTRADICTION = 0.3  # AUROC; swapped labels turn 0.7 into it
 
@@ -42,12 +43,13 @@ def train_round(message: Message, context: Context) -> Message:
     """Train the model that the server sent on the hospital's patients."""
     try:
         site, settings = Site.of(context.node_config), Settings.of(context.run_config)
-        own = site.patients()
+        task = TASKS[settings.task]
+        own = task.read(site.hospital, site.data)
         sent, number = model_of(message), round_of(message)
-        model = candidates.CandidateNet()
+        model = task.network()
         model.load_state_dict(sent)
-        if site.epsilon is None and number > 1:
-            _check_labels(model, own, site.hospital)
+        if task.agreement is not None and site.epsilon is None and number > 1:
+            _check_labels(task.agreement(model, own), site.hospital)
         metrics: dict[str, Any] = {"num-examples": len(own)}
         with one_thread():  # in tests, several hospitals share a machine
             metrics |= _trained(model, own, site, settings, number)
@@ -64,13 +66,12 @@ def train_round(message: Message, context: Context) -> Message:
     return Message(RecordDict(content), reply_to=message)
 
 
-def _check_labels(model: candidates.CandidateNet, own: Patients, hospital: str) -> None:
+def _check_labels(agreement: float, hospital: str) -> None:
     """Refuse labels that contradict what the other hospitals taught the model.
 
     With a budget, there is no such check: its result would tell about patients without
     being accounted for.
     """
-    agreement = candidates.auroc(candidates.scores(model, own), own.labels)
     if agreement < CONTRADICTION:
         raise ValueError(
             f"The labels of {hospital} contradict the model (AUROC {agreement:.2f}): are 0 "
@@ -79,21 +80,17 @@ def _check_labels(model: candidates.CandidateNet, own: Patients, hospital: str) 
 
 
 def _trained(
-    model: candidates.CandidateNet,
-    own: Patients,
-    site: Site,
-    settings: Settings,
-    number: int,
+    model: nn.Module, own: Any, site: Site, settings: Settings, number: int
 ) -> dict[str, float]:
     """Train in place and return what the server may know about it."""
-    local = settings.local()
+    local, task = settings.local(), TASKS[settings.task]
     if site.epsilon is None:
         seed = round_seed(settings.seed, site.hospital, number)
-        return {"loss": train(model, own, local, seed)}
+        return {"loss": train(model, own, local, seed, task)}
     budget, q = Budget(site.epsilon, site.delta), rate(own, local)
     noise = noise_for(budget, q, settings.rounds * local.steps)
     spent = Ledger(site.ledger, budget).charge(Spending(noise, q, local.steps))
-    train_privately(model, own, local, noise)
+    train_privately(model, own, local, noise, task=task)
     return {"epsilon": spent, "delta": site.delta}  # a loss would not be private
 
 

@@ -1,13 +1,16 @@
 """Three hospitals that differ by scanner, by reader and by size, and a fourth one.
 
     python -m deepseek_learn.solutions.nodules.federated.hospitals   # writes crops.npz
+    python -m deepseek_learn.solutions.nodules.federated.hospitals --scans FOLDER
 
 A hospital's patients are phantoms (`nodules.phantom`) with the nodules of real patients
 (LIDC-IDRI). No such patient belongs to two hospitals, or to training and test at once. A
 reader marks what his hospital cares about, and what he leaves out counts as no nodule in
 the hospital's own files. The test patients have both labels: the reader's, and the truth.
 The hospital `elsewhere` has the scanner of the external scans (`nodules.scans`) and never
-trains. The shapes of the nodules in crops.npz are LIDC-IDRI's (CC BY 3.0).
+trains. The shapes of the nodules in crops.npz are LIDC-IDRI's (CC BY 3.0). The scans behind
+the crops, on which a detector is trained, are too large for the package: the second command
+generates them, a folder per hospital.
 """
 
 import argparse
@@ -27,7 +30,7 @@ from ....data.nodule_shapes import nodule_shapes
 from ....files import atomic_write
 from ..detector import COARSE, lung_mask, resampled
 from ..phantom import ELSEWHERE, Scan, Scanner, scan
-from ..scans import SEED, gray, split_shapes
+from ..scans import GENERATOR, SEED, gray, keep_scans, split_shapes
 
 FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
 PER_PATIENT, NODULES = 4, 2  # crops; at most so many with a nodule
@@ -284,7 +287,45 @@ def make(path: str | Path, progress: bool = True) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-if __name__ == "__main__":
+def make_scans(
+    hospital: Hospital, folder: str | Path, count: int | None = None
+) -> Path:
+    """Write the scans of a hospital's training patients with what its reader marks.
+
+    Args:
+        folder: the cache, 19 MB per scan; scans that it contains are not made again.
+        count: of patients; None for all of them.
+
+    Returns:
+        The hospital's own folder in it.
+    """
+
+    def make(index: int) -> tuple[np.ndarray, np.ndarray]:
+        phantom = patient_scan(hospital, "train", index)
+        marked = [
+            [*each.center_mm, each.diameter_mm]
+            for each in phantom.nodules
+            if hospital.reader.marks(each.diameter_mm, each.texture)
+        ]
+        nodules = np.array(marked, float).reshape(-1, 4)
+        return gray(resampled(phantom.hu, phantom.spacing_mm)), nodules
+
+    own = Path(folder) / f"generator-{GENERATOR}" / hospital.name
+    keep_scans(own, hospital.patients if count is None else count, make)
+    return own
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / FILE)
-    make(parser.parse_args().out)
+    parser.add_argument("--scans", type=Path, help="write whole scans into this folder")
+    arguments = parser.parse_args()
+    if arguments.scans is None:
+        make(arguments.out)
+    else:
+        for name in TRAINING:
+            print(make_scans(HOSPITALS[name], arguments.scans))
+
+
+if __name__ == "__main__":
+    main()

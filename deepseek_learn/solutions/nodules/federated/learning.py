@@ -6,14 +6,14 @@ its patients (and, with privacy, its ledger).
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from .candidates import inputs, loss
-from .hospitals import Patients
 from .privacy import clipped_sum
+from .tasks import CANDIDATES, Task
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Local:
     Attributes:
         steps: per round.
         patients: per step; with privacy, on average.
-        lr: of SGD with momentum 0.9.
+        lr: the learning rate.
         proximal: FedProx's mu, the weight of half the squared distance from the model
             that was sent. 0 is FedAvg.
 
@@ -50,10 +50,15 @@ class Local:
                 )
 
 
-def train(model: nn.Module, patients: Patients, local: Local, seed: int) -> float:
-    r"""Train a model in place with SGD and return the mean loss.
+def train(
+    model: nn.Module, patients: Any, local: Local, seed: int, task: Task = CANDIDATES
+) -> float:
+    r"""Train a model in place and return the mean loss.
 
     .. math:: \min_w F_k(w) + \frac{\mu}{2} \lVert w - w_0 \rVert^2
+
+    Args:
+        patients: of `task.read`.
 
     Sources: McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
     Decentralized Data", AISTATS; for the second term, Li et al. 2020, "Federated
@@ -61,11 +66,11 @@ def train(model: nn.Module, patients: Patients, local: Local, seed: int) -> floa
     """
     rng, losses = np.random.default_rng(seed), []
     start = [p.detach().clone() for p in model.parameters()]
-    optimizer = torch.optim.SGD(model.parameters(), local.lr, momentum=0.9)
+    optimizer = task.optimizer(model, local.lr)
     size = min(local.patients, len(patients))
     for _ in range(local.steps):
-        index = torch.from_numpy(rng.choice(len(patients), size, replace=False))
-        value = loss(model, *inputs(patients, index))
+        index = rng.choice(len(patients), size, replace=False)
+        value = task.loss(model, *task.batch(patients, index, rng))
         losses.append(value.item())
         if local.proximal:
             pairs = zip(model.parameters(), start, strict=True)
@@ -79,11 +84,12 @@ def train(model: nn.Module, patients: Patients, local: Local, seed: int) -> floa
 
 def train_privately(
     model: nn.Module,
-    patients: Patients,
+    patients: Any,
     local: Local,
     noise: float,
     clip: float = 1.0,
     seed: int | None = None,
+    task: Task = CANDIDATES,
 ) -> None:
     r"""Train a model in place with DP-SGD; a patient is what is protected.
 
@@ -93,28 +99,29 @@ def train_privately(
     Each patient is in the batch B with probability q = `rate(patients, local)`.
 
     Args:
+        patients: of `task.read`.
         noise: the noise multiplier sigma.
         clip: the norm C.
         seed: of batches and noise. None takes one from the operating system, as it must be
             outside of tests: who can guess the noise can remove it.
     """
-    generator = torch.Generator()
+    rng, generator = np.random.default_rng(seed), torch.Generator()
     if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), local.lr, momentum=0.9)
+    optimizer = task.optimizer(model, local.lr)
     q = rate(patients, local)
     for _ in range(local.steps):
-        index = (torch.rand(len(patients), generator=generator) < q).nonzero()[:, 0]
-        summed = clipped_sum(model, *inputs(patients, index), clip)
-        for name, parameter in model.named_parameters():
+        index = np.flatnonzero(rng.random(len(patients)) < q)
+        batch = (task.batch(patients, index[[i]], rng) for i in range(len(index)))
+        summed = clipped_sum(model, task.loss, batch, clip)
+        for parameter, total in zip(model.parameters(), summed, strict=True):
             grain = torch.randn(parameter.shape, generator=generator)
-            total = summed[name] + noise * clip * grain
-            parameter.grad = total / (q * len(patients))
+            parameter.grad = (total + noise * clip * grain) / (q * len(patients))
         optimizer.step()
 
 
-def rate(patients: Patients, local: Local) -> float:
+def rate(patients: Any, local: Local) -> float:
     """Return the probability with which a step takes a patient."""
     return min(1.0, local.patients / len(patients))

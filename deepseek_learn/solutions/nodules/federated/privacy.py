@@ -16,7 +16,7 @@ Source: Abadi et al. 2016, "Deep Learning with Differential Privacy", CCS.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,11 +24,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from ....errors import DamagedFileError, DeepSeekLearnError, require
 from ....files import atomic_write, exclusive
-from .candidates import loss
 
 ORDERS = (*range(2, 65), 128, 256, 512)  # of Rényi privacy
 
@@ -173,26 +171,27 @@ class Ledger:
 
 
 def clipped_sum(
-    model: nn.Module, crops: Tensor, labels: Tensor, clip: float
-) -> dict[str, Tensor]:
+    model: nn.Module,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    patients: Iterable[tuple[Tensor, Tensor]],
+    clip: float,
+) -> list[Tensor]:
     """Return the sum of the patients' gradients, each clipped to a norm.
 
     Args:
-        crops: `[N, K, D, H, W]`, the K crops of N patients.
-        labels: `[N, K]`.
+        loss: of the model, a patient's inputs and their labels.
+        patients: the inputs and labels of each patient.
         clip: the largest norm of a patient's gradient, over all parameters.
 
     Returns:
-        For each parameter, a tensor of its shape; zeros if N is 0.
+        For each parameter, a tensor of its shape; zeros if there are no patients.
     """
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    if not len(crops):
-        return {name: torch.zeros_like(p) for name, p in parameters.items()}
-
-    def patient_loss(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return loss(lambda z: functional_call(model, values, (z,)), x, y)
-
-    each = vmap(grad(patient_loss), (None, 0, 0))(parameters, crops, labels)
-    squared = sum(g.flatten(1).square().sum(1) for g in each.values())
-    scale = (clip / torch.as_tensor(squared).sqrt().clamp_min(1e-12)).clamp(max=1)
-    return {name: torch.einsum("n,n...->...", scale, g) for name, g in each.items()}
+    parameters = [*model.parameters()]
+    total = [torch.zeros_like(p) for p in parameters]
+    for x, y in patients:
+        gradients = torch.autograd.grad(loss(model, x, y), parameters)
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        scale = (clip / norm.clamp_min(1e-12)).clamp(max=1)
+        for into, gradient in zip(total, gradients, strict=True):
+            into += scale * gradient
+    return total

@@ -25,9 +25,9 @@ from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 from safetensors.torch import load_file, save_file
 
 from ....files import atomic_write
-from .candidates import CandidateNet
 from .screen import ScreenedGrid
 from .settings import Settings
+from .tasks import TASKS
 
 STATE, RECORD = "state.json", "rounds.jsonl"
 DELTA = 1e-3  # of the hospitals' privacy
@@ -49,7 +49,7 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
     """
     out = Path(settings.out) if settings.out else None
     torch.manual_seed(settings.seed)
-    state, done = CandidateNet().state_dict(), 0
+    state, done = TASKS[settings.task].network().state_dict(), 0
     accountant = _accountant(settings)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

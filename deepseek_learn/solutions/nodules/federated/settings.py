@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .hospitals import Patients, patients
 from .learning import Local
 from .privacy import Budget
+from .tasks import TASKS
 
-STRATEGIES, CLIPPED_BY = ("fedavg", "fedprox"), ("nobody", "server", "hospitals")
+CHOICES = {
+    "task": tuple(TASKS),
+    "strategy": ("fedavg", "fedprox"),
+    "clipped_by": ("nobody", "server", "hospitals"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Settings:
     """The settings of a run, as in `flower_app/pyproject.toml`.
 
     Attributes:
+        task: what is learned, one of `tasks.TASKS`: "candidates" or "detector".
         rounds: the number of rounds.
         strategy: "fedavg" or "fedprox".
         steps, patients, lr, proximal: of `learning.Local`; without FedProx, proximal is 0.
@@ -40,6 +45,7 @@ class Settings:
             folder has a model goes on from there.
     """
 
+    task: str = "candidates"
     rounds: int = 10
     strategy: str = "fedavg"
     steps: int = 20
@@ -58,7 +64,7 @@ class Settings:
     out: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("strategy", STRATEGIES), ("clipped_by", CLIPPED_BY)):
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}; "
@@ -105,7 +111,8 @@ class Site:
 
     Attributes:
         hospital: its name. If it has no `data`, it is one of `hospitals.HOSPITALS`.
-        data: an .npz file with the crops, labels and truth of its patients.
+        data: an .npz file with the crops, labels and truth of its patients; for the task
+            "detector", a folder of scans.
         ledger: the file in which it accounts for its patients' privacy.
         epsilon: its budget; None for training without differential privacy.
         delta: of the budget.
@@ -140,17 +147,3 @@ class Site:
         if "hospital" not in config:
             raise ValueError("the configuration must name the hospital.")
         return cls(**config)
-
-    def patients(self) -> Patients:
-        """Read the training patients.
-
-        Raises:
-            ValueError: if there are none, or if they have no positive or negative crop.
-        """
-        own = Patients.load(self.data) if self.data else patients(self.hospital)
-        for label, what in ((1, "nodule"), (0, "other blob")):
-            if not (own.labels == label).any():
-                raise ValueError(
-                    f"{self.hospital} has no crop with the label {label} ({what})."
-                )
-        return own

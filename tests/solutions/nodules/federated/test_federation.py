@@ -251,7 +251,7 @@ def test_a_round_without_a_hospital_is_not_released_with_too_little_noise(sites)
 def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
     from deepseek_learn.solutions.nodules.federated import client as module
 
-    def killed(*_):
+    def killed(*_, **__):
         raise RuntimeError("no memory left")
 
     monkeypatch.setattr(module, "train_privately", killed)
@@ -306,6 +306,7 @@ def test_a_hospital_with_swapped_labels_finds_out(sites):
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
+        ({"task": "segmentation"}, "task must be candidates or detector"),
         ({"strategy": "krum"}, "strategy must be fedavg or fedprox"),
         ({"rounds": 0}, "rounds must be at least 1"),
         ({"lr": 0.0}, "lr must be finite and positive"),

@@ -12,7 +12,7 @@ from tests import services
 services.need("flwr")
 if os.environ.get("FEDERATION") != "1":
     pytest.skip(
-        "starts real servers for minutes: set FEDERATION=1", allow_module_level=True
+        "runs alone, at the end of `make test` (FEDERATION=1)", allow_module_level=True
     )
 
 from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
