@@ -61,10 +61,6 @@ def batch(
     return inputs(own, torch.from_numpy(index))
 
 
-def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr, momentum=0.9)
-
-
 def loss(model: nn.Module, crops: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross entropy of the crops."""
     return F.binary_cross_entropy_with_logits(model(crops), labels)

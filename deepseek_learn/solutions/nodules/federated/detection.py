@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ....optim import DeepOpt
 from ....training.precision import autocast_dtype, mixed_precision
 from ....zoo.nets.nodule_net import NoduleNet
 from .. import train
@@ -45,10 +44,6 @@ def batch(
     ]
     crops, targets = zip(*pairs, strict=True)
     return torch.cat(crops), torch.cat(targets)
-
-
-def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    return DeepOpt(model, lr=lr)
 
 
 def loss(model: nn.Module, crops: Tensor, targets: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ....optim import DeepOpt
 from .privacy import clipped_sum
 from .tasks import CANDIDATES, Task
 
@@ -23,7 +24,7 @@ class Local:
     Attributes:
         steps: per round.
         patients: per step; with privacy, on average.
-        lr: the learning rate.
+        lr: of DeepOpt.
         proximal: FedProx's mu, the weight of half the squared distance from the model
             that was sent. 0 is FedAvg.
 
@@ -31,9 +32,9 @@ class Local:
         ValueError: if a number is out of its range.
     """
 
-    steps: int = 20
+    steps: int = 10
     patients: int = 16
-    lr: float = 0.05
+    lr: float = 0.01
     proximal: float = 0.0
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ def train(
     """
     rng, losses = np.random.default_rng(seed), []
     start = [p.detach().clone() for p in model.parameters()]
-    optimizer = task.optimizer(model, local.lr)
+    optimizer = DeepOpt(model, lr=local.lr)
     size = min(local.patients, len(patients))
     for _ in range(local.steps):
         index = rng.choice(len(patients), size, replace=False)
@@ -110,7 +111,7 @@ def train_privately(
         generator.seed()
     else:
         generator.manual_seed(seed)
-    optimizer = task.optimizer(model, local.lr)
+    optimizer = DeepOpt(model, lr=local.lr)
     q = rate(patients, local)
     for _ in range(local.steps):
         index = np.flatnonzero(rng.random(len(patients)) < q)

@@ -48,9 +48,9 @@ class Settings:
     task: str = "candidates"
     rounds: int = 10
     strategy: str = "fedavg"
-    steps: int = 20
+    steps: int = 10
     patients: int = 16
-    lr: float = 0.05
+    lr: float = 0.01
     proximal: float = 0.1
     hospitals: int = 3
     least: int = 2

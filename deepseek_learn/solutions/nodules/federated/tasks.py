@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from . import candidates, detection
 
@@ -21,7 +20,6 @@ class Task:
             is their `len`.
         batch: returns the inputs and labels of the patients with some numbers.
         loss: of the network, inputs and labels.
-        optimizer: for the network and a learning rate.
         agreement: the AUROC of a network on a hospital's own labels; None for no check.
     """
 
@@ -29,7 +27,6 @@ class Task:
     read: Callable[[str, str], Any]
     batch: Callable[[Any, np.ndarray, np.random.Generator], tuple[Tensor, Tensor]]
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    optimizer: Callable[[nn.Module, float], Optimizer]
     agreement: Callable[[nn.Module, Any], float] | None = None
 
 
@@ -38,14 +35,7 @@ CANDIDATES = Task(
     candidates.read,
     candidates.batch,
     candidates.loss,
-    candidates.optimizer,
     candidates.agreement,
 )
-DETECTOR = Task(
-    detection.network,
-    detection.read,
-    detection.batch,
-    detection.loss,
-    detection.optimizer,
-)
+DETECTOR = Task(detection.network, detection.read, detection.batch, detection.loss)
 TASKS = {"candidates": CANDIDATES, "detector": DETECTOR}

@@ -147,7 +147,7 @@ def test_a_server_that_is_killed_repeats_one_round_at_most(sites, tmp_path):
 def test_a_folder_with_another_runs_model_is_refused(sites, tmp_path):
     simulate(sites, **QUICK, out=str(tmp_path / "out"))
     with pytest.raises(ValueError, match="another folder"):
-        simulate(sites, **QUICK, lr=0.01, out=str(tmp_path / "out"))
+        simulate(sites, **QUICK, lr=0.02, out=str(tmp_path / "out"))
 
 
 def answering(**wrong):

@@ -153,7 +153,7 @@ def test_without_noise_and_clipping_private_steps_are_plain_steps():
     learning.train(model, own, local, seed=0)
     learning.train_privately(other, own, local, noise=0.0, clip=1e9, seed=0)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)  # a step moves 0.01
 
 
 def test_the_noise_has_the_deviation_that_was_accounted_for(monkeypatch):
