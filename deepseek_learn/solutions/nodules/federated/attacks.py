@@ -14,6 +14,7 @@ privacy in federated learning?", NeurIPS.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,7 @@ def invert(
     steps: int = 500,
     smoothness: float = 0.1,
     seed: int = 0,
+    known: Callable[[list[Tensor]], list[Tensor]] | None = None,
 ) -> Tensor:
     r"""Return the crops whose gradient is most like the one that was sent.
 
@@ -115,6 +117,8 @@ def invert(
         sent: the gradient, one tensor per parameter. An update of one step is a gradient.
         labels: of the crops, `[N]`; the sign of the last bias gives one away anyway.
         smoothness: alpha, the weight of the mean difference of neighboring voxels.
+        known: what the hospital does to its gradient before it sends it, if the attacker
+            knows it, such as `percentile_filter`.
     """
     generator = torch.Generator().manual_seed(seed)
     grain = torch.randn((len(labels), side, side, side), generator=generator)
@@ -125,7 +129,10 @@ def invert(
         optimizer.param_groups[0]["lr"] = (
             0.05 * (1 + math.cos(math.pi * step / steps)) / 2
         )
-        own = torch.cat([each.flatten() for each in gradient(model, x, labels)])
+        update = gradient(model, x, labels)
+        if known is not None:
+            update = known(update)
+        own = torch.cat([each.flatten() for each in update])
         value = 1 - F.cosine_similarity(own, goal, dim=0) + smoothness * _variation(x)
         (x.grad,) = torch.autograd.grad(value, [x])
         optimizer.step()
@@ -149,7 +156,8 @@ def percentile_filter(
     """Send only the larger values of an update, clipped: NVFlare's `PercentilePrivacy`.
 
     It is no differential privacy: there is no noise, so the result depends on each patient
-    with certainty, and no epsilon describes it.
+    with certainty, and no epsilon describes it. An attacker who knows the filter can apply
+    it to a guess, too (`invert(..., known=percentile_filter)`).
 
     Args:
         percentile: so many percent of the values, the smallest ones, become 0.
