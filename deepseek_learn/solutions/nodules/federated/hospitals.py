@@ -40,6 +40,7 @@ PEAKS, APART_MM = (
     10.0,
 )  # candidates per scan; their distance from nodules and specks
 TEST = 40  # test patients per hospital
+PARTS = {"train": 0, "test": 1, "new": 2}  # "new": for figures that are looked at once
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ def joined(*parts: Patients) -> Patients:
 def patient_scan(hospital: Hospital, part: str, index: int) -> Scan:
     """Generate the scan of a patient: 1 to 3 nodules of one patient of LIDC-IDRI."""
     pool = _pool(hospital, part)
-    seed = (SEED, 10 + hospital.number, int(part == "test"), index)
+    seed = (SEED, 10 + hospital.number, PARTS[part], index)
     rng = np.random.default_rng(seed)
-    own = pool[index] if part == "test" else pool[rng.integers(len(pool))]
+    own = pool[rng.integers(len(pool))] if part == "train" else pool[index]
     chosen = rng.permutation(own)[: 1 + rng.integers(3)]
     return scan(seed, [int(shape) for shape in chosen], hospital.scanner)
 
@@ -202,7 +203,8 @@ def _pool(hospital: Hospital, part: str) -> list[np.ndarray]:
         start = 0 if hospital.number == 1 else ends[hospital.number - 2]
         order = order[start : ends[hospital.number - 1]]
     else:
-        order = order[(hospital.number - 1) * TEST : hospital.number * TEST]
+        first = (hospital.number - 1 + (part == "new") * len(HOSPITALS)) * TEST
+        order = order[first : first + TEST]
     return [shapes[owner == patient] for patient in order]
 
 
@@ -264,25 +266,29 @@ def _crop(volume: np.ndarray, center: np.ndarray) -> np.ndarray:
     return gray(ndimage.map_coordinates(smooth, points, order=1, mode="nearest"))
 
 
+def generate(
+    hospital: Hospital, part: str, count: int, progress: bool = True
+) -> Patients:
+    """Generate the crops of a hospital's first patients of a part, one of `PARTS`."""
+    rows = []
+    with Bar(count, progress, f"{hospital.name}, {part}") as bar:
+        for index in range(count):
+            rng = np.random.default_rng([SEED, hospital.number, len(part), index])
+            phantom = patient_scan(hospital, part, index)
+            rows.append(patient_crops(phantom, hospital.reader, rng))
+            bar.advance(1)
+    arrays = (np.stack(column) for column in zip(*rows, strict=True))
+    return Patients(*map(torch.from_numpy, arrays))
+
+
 def make(path: str | Path, progress: bool = True) -> None:
     """Generate the crops of all hospitals and write them to a file."""
     arrays: dict[str, np.ndarray] = {}
-    jobs = [
-        (each, part, count)
-        for each in HOSPITALS.values()
-        for part, count in (("train", each.patients), ("test", TEST))
-        if count
-    ]
-    with Bar(sum(count for *_, count in jobs), progress, "patients") as bar:
-        for each, part, count in jobs:
-            rows = []
-            for index in range(count):
-                rng = np.random.default_rng([SEED, each.number, len(part), index])
-                phantom = patient_scan(each, part, index)
-                rows.append(patient_crops(phantom, each.reader, rng))
-                bar.advance(1)
-            for name, column in zip(NAMES, zip(*rows, strict=True), strict=True):
-                arrays[f"{each.name}_{part}_{name}"] = np.stack(column)
+    for each in HOSPITALS.values():
+        for part, count in (("train", each.patients), ("test", TEST)):
+            if count:
+                own = generate(each, part, count, progress)
+                arrays |= {f"{each.name}_{part}_{n}": getattr(own, n) for n in NAMES}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
