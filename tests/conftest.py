@@ -1,5 +1,9 @@
 """For all tests: their kind, how two workers share them, English, and a real browser."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 
 from deepseek_learn import catalog
@@ -11,6 +15,8 @@ SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
 # Two workers share out the files, so that a module's fixtures are set up once. Long tests
 # without fixtures go one by one; the files that need the built book, all to one worker.
 BOOK = "tests/book/"
+SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
+SHARED = ("harness", "models", "deploying")  # a test before may have loaded them
 APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
 
 
@@ -69,3 +75,21 @@ def browser():
         running = playwright.chromium.launch(executable_path=path, args=options)
         yield running
         running.close()
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Load a script as a module, with its folder on the path as when it runs."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for name in [name for name in sys.modules if name.split(".")[0] in SHARED]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def load(name):
+        path = SCRIPTS / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"bench_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,9 +1,5 @@
 """The benchmarks of the nodule detector: their rows, and their peers."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,27 +8,6 @@ from deepseek_learn.course import write_result
 from deepseek_learn.solutions.nodules import evaluate, measure, scans
 from deepseek_learn.solutions.nodules.evaluate import Marked
 from deepseek_learn.solutions.nodules.train import VALIDATION
-
-SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
-SHARED = ("harness", "models", "deploying")  # folders that other tests may have loaded
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Load a script as a module, with its folder on the path as when it runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    for name in [name for name in sys.modules if name.split(".")[0] in SHARED]:
-        monkeypatch.delitem(sys.modules, name)
-
-    def load(name):
-        path = SCRIPTS / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"bench_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="module")

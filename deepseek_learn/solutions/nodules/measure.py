@@ -3,7 +3,9 @@
 A detector marks points with a score. The FROC curve shows, for each threshold, the
 sensitivity (the fraction of nodules that a mark hits) against the number of false marks per
 scan. The CPM is its mean at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks per scan.
-Source: the challenge's script, `noduleCADEvaluationLUNA16.py`.
+Sources: the challenge's script, `noduleCADEvaluationLUNA16.py`; Setio et al. 2017,
+"Validation, comparison, and combination of algorithms for automatic detection of pulmonary
+nodules in computed tomography images: The LUNA16 challenge", Medical Image Analysis.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,6 +2,11 @@
 
 All three are fitted on the validation scans, whose patients are neither in the training nor
 in the test part.
+
+Sources: Platt 1999, "Probabilistic Outputs for Support Vector Machines and Comparisons to
+Regularized Likelihood Methods", Advances in Large Margin Classifiers; Angelopoulos and
+Bates 2023, "Conformal Prediction: A Gentle Introduction", Foundations and Trends in Machine
+Learning.
 """
 
 import json

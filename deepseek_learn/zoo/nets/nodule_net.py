@@ -1,4 +1,8 @@
-"""A 3-D U-Net that marks the centers of lung nodules in a CT volume."""
+"""A 3-D U-Net that marks the centers of lung nodules in a CT volume.
+
+Sources: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI; Zhou et al. 2019, "Objects as Points", arXiv (CenterNet).
+"""
 
 from collections.abc import Callable
 

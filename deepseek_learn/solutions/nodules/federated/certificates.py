@@ -21,13 +21,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ....files import atomic_write
 
 DAYS = 365
+OWN = "127.0.0.1"
 
 
 def write_certificates(folder: str | Path, hosts: Sequence[str]) -> None:
     """Write a new authority's certificate, and a server's with its key.
 
     Args:
-        hosts: the server's names and addresses, as the hospitals use them.
+        hosts: the server's names and addresses, as the hospitals use them. 127.0.0.1 is
+            added, under which Flower's server reaches itself.
 
     Raises:
         ValueError: if there is no host.
@@ -51,7 +53,7 @@ def write_certificates(folder: str | Path, hosts: Sequence[str]) -> None:
     server = (
         _certificate(own, name, key.public_key())
         .add_extension(
-            x509.SubjectAlternativeName([*map(_host, hosts)]), critical=False
+            x509.SubjectAlternativeName([*map(_host, {*hosts, OWN})]), critical=False
         )
         .sign(authority_key, hashes.SHA256())
     )

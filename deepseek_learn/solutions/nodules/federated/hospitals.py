@@ -14,6 +14,8 @@ generates them, a folder per hospital.
 """
 
 import argparse
+import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,13 +28,19 @@ from scipy import ndimage
 from torch import Tensor
 
 from ....bar import Bar
+from ....data.card import read_card
 from ....data.nodule_shapes import nodule_shapes
+from ....errors import DamagedFileError
 from ....files import atomic_write
 from ..detector import COARSE, lung_mask, resampled
 from ..phantom import ELSEWHERE, Scan, Scanner, scan
 from ..scans import GENERATOR, SEED, gray, keep_scans, split_shapes
 
 FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
+SHA256 = (
+    "e28f105aa46a1a88f46c837127ad24602fe6b3ad8937dde1a4ad2611d6b8cc29"  # of the file
+)
+CARD = read_card("federated_hospitals")
 PER_PATIENT, NODULES = 4, 2  # crops; at most so many with a nodule
 SIDE, VOXEL_MM = 16, 1.5  # of a crop
 PEAKS, APART_MM = (
@@ -151,8 +159,10 @@ class Patients:
 
 @lru_cache(maxsize=1)
 def _stored() -> dict[str, np.ndarray]:
-    path = files("deepseek_learn.solutions.nodules.federated") / FILE
-    with path.open("rb") as file, np.load(file) as arrays:
+    content = (files("deepseek_learn.solutions.nodules.federated") / FILE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise DamagedFileError(f"{FILE} is not the file that the package came with.")
+    with np.load(io.BytesIO(content)) as arrays:
         return dict(arrays)
 
 

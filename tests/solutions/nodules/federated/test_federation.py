@@ -330,3 +330,17 @@ def test_the_flower_app_lists_all_settings():
     path = files("deepseek_learn.solutions.nodules.federated") / "flower_app"
     facts = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
     assert facts["tool"]["flwr"]["app"]["config"] == asdict(Settings())
+
+
+def test_the_server_reaches_itself_with_its_certificate(tmp_path):
+    """Flower's server is its own client, at 127.0.0.1; else runs would wait forever."""
+    from cryptography import x509
+
+    from deepseek_learn.solutions.nodules.federated import certificates
+
+    certificates.write_certificates(tmp_path, ["server.example"])
+    own = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
+    names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["server.example"]
+    addresses = names.get_values_for_type(x509.IPAddress)
+    assert list(map(str, addresses)) == ["127.0.0.1"]

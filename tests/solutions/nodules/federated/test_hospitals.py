@@ -21,10 +21,12 @@ def test_no_patient_belongs_to_two_hospitals_or_parts():
     owner = nodule_shapes().table["patient"].to_numpy()
     owners: set[int] = set()
     for hospital in HOSPITALS.values():
-        for part in ("train", "test"):
+        for part in hospitals.PARTS:
             pool = hospitals._pool(hospital, part)
             shapes = np.concatenate([*pool, np.array([], int)]).astype(int)
-            assert set(shapes) <= set(split_shapes()[part])
+            assert set(shapes) <= set(
+                split_shapes()["train" if part == "train" else "test"]
+            )
             own = set(owner[shapes])
             assert not own & owners
             owners |= own
