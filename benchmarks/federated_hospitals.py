@@ -13,12 +13,13 @@ chosen. So the benchmark has others, 40 per hospital, who are looked at once.
 
 *classifier*: the small network of candidates, five seeds, 6 rounds of 10 steps of 8
 patients (with a budget: 16 on average), lr 0.01; AUROC on 40 patients per hospital.
-*attacks*: membership inference on these models, and on valley's alone after 300 steps;
-gradient inversion on the first crop of 20 of the package's patients, 300 steps each.
-*detector*: the zoo's detector with GroupNorm, one seed, 10 rounds of 80 steps of 4
-patients, lr 0.002 (with a budget: 10 steps of 16 patients, lr 0.01); CPM in the whole scans
-of 20 patients per hospital, for a hospital alone in its own and *elsewhere*. Budgets are
-per patient and hospital, delta = 0.0001, and their noise differs from run to run.
+*attacks*: membership inference on these models (40 members and 40 others of each
+hospital), and on valley's alone after 300 steps; gradient inversion on the first crop of 20
+of the package's patients, 300 steps each. *detector*: the zoo's detector with GroupNorm,
+one seed, 10 rounds of 80 steps of 4 patients, lr 0.002 (with a budget: 10 steps of 16
+patients, lr 0.01); CPM in the whole scans of 20 patients per hospital, for a hospital alone
+in its own and *elsewhere*. Budgets are per patient and hospital, delta = 0.0001, and their
+noise differs from run to run.
 
 Targets, stated before the run, for FedAvg (without a budget): at least 97 % of the pooled
 CPM over all four hospitals; at each hospital, a higher CPM than that hospital alone; with
@@ -31,14 +32,14 @@ another network. Every figure is one of phantoms. `--quick`: one seed, one round
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from statistics import mean
 
 import torch
 from harness.interval import student
 from harness.runs import Runs
-from harness.script import BENCHMARKS, Run, Script
+from harness.script import BENCHMARKS, Run, Script, Skip
 from models import federated_runs as runs_of
 from models.federated_runs import ALONE, POOLED, PRIVATE, WAYS, Plan
 
@@ -172,7 +173,7 @@ def overfit(seed: int, quick: bool) -> dict[str, float]:
     torch.manual_seed(seed)
     model, own = TASKS["candidates"].network(), hospitals.patients("valley")
     train(model, own, Local(2 if quick else LONG, 8, 0.01), seed)
-    return runs_of.leak(model, own, test_patients(quick)())
+    return runs_of.leak(model, ["valley"], test_patients(quick)())
 
 
 def detectors(runs: Runs) -> dict[str, dict]:
@@ -197,17 +198,25 @@ def detector(runs: Runs, plan: Plan, way: str) -> dict:
         return runs_of.facts(record)
 
     facts = runs.once(key | {"trained": True}, trained)
-    model = TASKS["detector"].network()
-    if path.exists():  # else all scans have been marked already, on another machine
-        model.load_state_dict(torch.load(path))
-    model.eval()
+
+    @cache
+    def model() -> torch.nn.Module:
+        if not path.exists():
+            raise Skip(
+                f"{path} is missing, with which some scans were marked; delete the lines "
+                f"of {way!r} to train it anew."
+            )
+        network = TASKS["detector"].network()
+        network.load_state_dict(torch.load(path))
+        return network.eval()
+
     own = TRAINING[ALONE.index(way)] if way in ALONE else None
     marked = {}
     for name in HOSPITALS if own is None else (own, "elsewhere"):
         rows = [
             runs.once(
                 key | {"hospital": name, "scan": index},
-                lambda n=name, i=index: runs_of.test_marks(model, n, i).to_dict(),
+                lambda n=name, i=index: runs_of.test_marks(model(), n, i).to_dict(),
             )
             for index in range(SCANS)
         ]

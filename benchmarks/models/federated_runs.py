@@ -1,7 +1,7 @@
 """Trainings of hospitals, alone, together and with all data in one place."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from deepseek_learn.solutions.nodules.federated.hospitals import (
     Patients,
 )
 from deepseek_learn.solutions.nodules.federated.learning import Local, train
+from deepseek_learn.solutions.nodules.federated.ledger import Ledger
 from deepseek_learn.solutions.nodules.federated.local import simulate
+from deepseek_learn.solutions.nodules.federated.privacy import Budget
 from deepseek_learn.solutions.nodules.federated.tasks import TASKS
 
 EPSILONS = (1.0, 4.0, 8.0)
@@ -84,8 +86,9 @@ class Plan:
         with tempfile.TemporaryDirectory() as folder:
             sites = self.sites()
             for site in sites if way in PRIVATE else ():
-                ledger = str(Path(folder) / site["hospital"])
-                site |= {"epsilon": PRIVATE[way], "ledger": ledger}
+                path = Path(folder) / site["hospital"]
+                Ledger.create(path, site["hospital"], Budget(PRIVATE[way]))
+                site["ledger"] = str(path)
             state, record = simulate(sites, **settings | TOGETHER.get(way, {}))
         model.load_state_dict(state)
         return model, record
@@ -126,18 +129,19 @@ def classifier(
         name: auroc(candidates.scores(model, each), each.truth)
         for name, each in test().items()
     }
-    name = None if way not in ALONE else TRAINING[ALONE.index(way)]
-    own = plan.patients(name)
-    return {"auroc": values, **leak(model, own, test()), **facts(record)}
+    names = [TRAINING[ALONE.index(way)]] if way in ALONE else TRAINING
+    return {"auroc": values, **leak(model, names, test()), **facts(record)}
 
 
 def leak(
-    model: nn.Module, members: Patients, test: dict[str, Patients]
+    model: nn.Module, names: Sequence[str], test: dict[str, Patients]
 ) -> dict[str, float]:
-    """What membership inference gains, against new patients of the same hospitals."""
-    others = hospitals.joined(*(test[name] for name in TRAINING))
+    """What membership inference gains: 40 members and 40 others of each hospital."""
+    some = torch.arange(hospitals.TEST)
+    members = [hospitals.patients(name).subset(some) for name in names]
     losses = [
-        candidates.patient_losses(model, each).numpy() for each in (members, others)
+        candidates.patient_losses(model, hospitals.joined(*group)).numpy()
+        for group in (members, [test[name] for name in names])
     ]
     return {"advantage": attacks.membership(*losses, repeats=1).value}
 

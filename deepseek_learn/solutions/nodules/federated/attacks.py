@@ -2,7 +2,8 @@ r"""What an update or a model gives away about the patients: two attacks.
 
 **Membership inference** asks whether a patient was among those that a model was trained on.
 Its advantage is the rate of members that it finds minus that of others that it mistakes for
-members: 0 is guessing. :math:`(\varepsilon, \delta)`-privacy allows no attack more than
+members: 0 is guessing. If members and others are drawn alike, and independently, then
+:math:`(\varepsilon, \delta)`-privacy allows no attack more than
 
 .. math:: \frac{e^\varepsilon - 1 + 2 \delta}{e^\varepsilon + 1}
 
@@ -43,7 +44,7 @@ def membership(
 
     The threshold is the best one on one half of the patients, and the advantage is that on
     the other half, so an attack that knows nothing gets 0 on average. The interval comes
-    from resampling the patients.
+    from new halves each time, whose patients are resampled.
 
     Args:
         members: the losses of patients that the model was trained on, `[N]`.
@@ -52,32 +53,42 @@ def membership(
     Raises:
         ValueError: if there are less than 4 of either, or a loss is not finite.
     """
-    for name, values in (("members", members), ("others", others)):
-        if len(values) < 4 or not np.isfinite(values).all():
-            raise ValueError(
-                f"{name} must be at least 4 finite losses; got {values!r}."
-            )
+    a, b = _losses("members", members), _losses("others", others)
     rng = np.random.default_rng(seed)
-    value = np.mean([_held_out(members, others, rng) for _ in range(100)])
-    samples = [
-        _held_out(
-            rng.choice(members, len(members)), rng.choice(others, len(others)), rng
-        )
-        for _ in range(repeats)
-    ]
+    value = np.mean([_held_out(a, b, rng) for _ in range(100)])
+    samples = [_held_out(a, b, rng, resample=True) for _ in range(repeats)]
     low, high = np.quantile(samples, [0.025, 0.975])
     return Advantage(float(value), float(low), float(high))
 
 
+def _losses(name: str, values: np.ndarray) -> np.ndarray:
+    losses = np.asarray(values, float)
+    if losses.ndim != 1 or len(losses) < 4 or not np.isfinite(losses).all():
+        raise ValueError(
+            f"{name} must be at least 4 finite losses; got {losses.size} of shape "
+            f"{list(losses.shape)}, {np.isfinite(losses).sum()} of them finite."
+        )
+    return losses
+
+
 def _held_out(
-    members: np.ndarray, others: np.ndarray, rng: np.random.Generator
+    members: np.ndarray,
+    others: np.ndarray,
+    rng: np.random.Generator,
+    resample: bool = False,
 ) -> float:
+    """Choose the threshold on one half and return the advantage on the other.
+
+    Resampling comes after the split, so that nobody is in both halves.
+    """
     a, b = rng.permutation(members), rng.permutation(others)
-    half_a, half_b = len(a) // 2, len(b) // 2
-    candidates = np.concatenate([a[:half_a], b[:half_b], [-np.inf]])
-    gains = _rates(a[:half_a], candidates) - _rates(b[:half_b], candidates)
+    halves = [a[: len(a) // 2], b[: len(b) // 2], a[len(a) // 2 :], b[len(b) // 2 :]]
+    if resample:
+        halves = [rng.choice(half, len(half)) for half in halves]
+    candidates = np.concatenate([halves[0], halves[1], [-np.inf]])
+    gains = _rates(halves[0], candidates) - _rates(halves[1], candidates)
     threshold = candidates[[int(gains.argmax())]]
-    return float((_rates(a[half_a:], threshold) - _rates(b[half_b:], threshold))[0])
+    return float((_rates(halves[2], threshold) - _rates(halves[3], threshold))[0])
 
 
 def _rates(losses: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -87,7 +98,8 @@ def _rates(losses: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def largest_advantage(epsilon: float, delta: float) -> float:
     """Return the advantage that no attack on a private model can exceed."""
-    return (math.expm1(epsilon) + 2 * delta) / (math.exp(epsilon) + 1)
+    small = math.exp(-epsilon)
+    return (1 - small + 2 * delta * small) / (1 + small)
 
 
 def gradient(model: nn.Module, crops: Tensor, labels: Tensor) -> list[Tensor]:
@@ -119,7 +131,14 @@ def invert(
         smoothness: alpha, the weight of the mean difference of neighboring voxels.
         known: what the hospital does to its gradient before it sends it, if the attacker
             knows it, such as `percentile_filter`.
+
+    Raises:
+        ValueError: if `sent` is not finite or `labels` is not a vector.
     """
+    if not all(torch.isfinite(each).all() for each in sent):
+        raise ValueError("sent must be finite; it contains NaN or infinity.")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have shape [N]; got {list(labels.shape)}.")
     generator = torch.Generator().manual_seed(seed)
     grain = torch.randn((len(labels), side, side, side), generator=generator)
     x = (0.3 + 0.02 * grain).requires_grad_()
@@ -167,7 +186,8 @@ def percentile_filter(
     implements it.
     """
     flat = torch.cat([each.flatten() for each in update]).abs()
-    cutoff = torch.quantile(flat, percentile / 100)
+    rank = round(percentile / 100 * (len(flat) - 1)) + 1
+    cutoff = flat.kthvalue(rank).values
     return [
         torch.where(each.abs() < cutoff, 0, each.clamp(-largest, largest))
         for each in update

@@ -4,12 +4,14 @@
 
 The folder then contains `ca.pem`, which every hospital needs to recognize the server, and
 `server.pem` and `server.key`, which only the server may have. The authority's own key is
-not kept, so nobody can make another certificate that the hospitals would believe.
+not kept, so nobody can make another certificate that the hospitals would believe. The
+certificates end after a year.
 """
 
 import argparse
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,8 @@ from ....files import atomic_write
 
 DAYS = 365
 OWN = "127.0.0.1"
+FILES = ("server.key", "server.pem", "ca.pem")
+HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
 
 
 def write_certificates(folder: str | Path, hosts: Sequence[str]) -> None:
@@ -32,15 +36,20 @@ def write_certificates(folder: str | Path, hosts: Sequence[str]) -> None:
             added, under which Flower's server reaches itself.
 
     Raises:
-        ValueError: if there is no host.
+        ValueError: if there is no host, or one is no name and no address.
         FileExistsError: if the folder contains certificates: hospitals that have the old
             authority's would not recognize the server any more.
     """
     folder = Path(folder)
-    if not hosts:
-        raise ValueError("hosts must name the server at least once; got none.")
-    if (folder / "ca.pem").exists():
-        raise FileExistsError(f"{folder} contains certificates; choose another folder.")
+    if isinstance(hosts, str) or not hosts:
+        raise ValueError(f"hosts must be a list of at least one name; got {hosts!r}.")
+    names = [_host(each) for each in dict.fromkeys((*hosts, OWN))]
+    for each in FILES:
+        if (folder / each).exists():
+            raise FileExistsError(
+                f"{folder} contains {each}; choose another folder, since hospitals that "
+                "know the old certificates would not recognize the server any more."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "federation")])
@@ -49,24 +58,23 @@ def write_certificates(folder: str | Path, hosts: Sequence[str]) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
-    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
+    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
     server = (
         _certificate(own, name, key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName([*map(_host, {*hosts, OWN})]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    files = {"server.key": secret, "server.pem": server.public_bytes(pem)}
-    for file, content in {**files, "ca.pem": authority.public_bytes(pem)}.items():
+    certificates = (server.public_bytes(pem), authority.public_bytes(pem))
+    for file, content in zip(FILES[1:], certificates, strict=True):
         with atomic_write(folder / file) as temporary:
-            temporary.touch(0o600)
             temporary.write_bytes(content)
-    os.chmod(folder / "server.key", 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # nobody else may ever read the key
+    with open(os.open(folder / FILES[0], flags, 0o600), "wb") as private:
+        private.write(secret)
 
 
 def _certificate(
@@ -88,6 +96,10 @@ def _host(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
+        if not HOST.fullmatch(name):
+            raise ValueError(
+                f"hosts must be names or addresses of machines; got {name!r}."
+            ) from None
         return x509.DNSName(name)
 
 

@@ -1,8 +1,10 @@
 """What a hospital answers: the Flower app of its SuperNode."""
 
+import logging
 import zlib
 from typing import Any
 
+import torch
 from flwr.app import (
     ArrayRecord,
     ConfigRecord,
@@ -20,11 +22,13 @@ from ....errors import DeepSeekLearnError
 from ....machine import one_thread
 from . import compact
 from .learning import rate, train, train_privately
-from .privacy import Budget, Ledger, Spending, noise_for
+from .ledger import Ledger
+from .privacy import BudgetSpentError, Spending
 from .screen import model_of, refusal, round_of
 from .settings import Settings, Site
 from .tasks import TASKS
 
+LOG = logging.getLogger(__name__)
 CONTRADICTION = 0.3  # AUROC; swapped labels turn 0.7 into it
 
 
@@ -43,33 +47,48 @@ def train_round(message: Message, context: Context) -> Message:
     """Train the model that the server sent on the hospital's patients."""
     try:
         site, settings = Site.of(context.node_config), Settings.of(context.run_config)
-        task = TASKS[settings.task]
-        own = task.read(site.hospital, site.data)
-        sent, number = model_of(message), round_of(message)
-        model = task.network()
-        model.load_state_dict(sent)
-        if task.agreement is not None and site.epsilon is None and number > 1:
-            _check_labels(task.agreement(model, own), site.hospital)
-        metrics: dict[str, Any] = {"num-examples": len(own)}
-        with one_thread():  # in tests, several hospitals share a machine
-            metrics |= _trained(model, own, site, settings, number)
-    except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
+    except ValueError as error:  # says nothing about patients
         return refusal(message, str(error))
+    try:
+        content = _answer(message, site, settings)
+    except BudgetSpentError as error:  # says what the ledger says
+        return refusal(message, f"{site.hospital}: {error}")
+    except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
+        LOG.warning("%s does not train: %s", site.hospital, error)
+        reason = "it does not train; its own log says why" if site.ledger else error
+        return refusal(message, f"{site.hospital}: {reason}")
+    return Message(RecordDict(content), reply_to=message)
+
+
+def _answer(
+    message: Message, site: Site, settings: Settings
+) -> dict[str, ArrayRecord | MetricRecord | ConfigRecord]:
+    task = TASKS[settings.task]
+    own = task.read(site.hospital, site.data)
+    sent, number = model_of(message), round_of(message)
+    if not all(torch.isfinite(value).all() for value in sent.values()):
+        raise ValueError("The model that was sent is not finite.")
+    model = task.network()
+    model.load_state_dict(sent)
+    if task.agreement is not None and not site.ledger and number > 1:
+        _check_labels(task.agreement(model, own), site.hospital)
+    metrics: dict[str, Any] = {"num-examples": len(own)}
+    with one_thread():  # in tests, several hospitals share a machine
+        metrics |= _trained(model, own, site, settings, number)
     state = {name: value.detach() for name, value in model.state_dict().items()}
     if settings.int8:
         state = compact.encode(state, sent)
-    content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+    return {
         "arrays": ArrayRecord(state),
         "metrics": MetricRecord(metrics),
         "hospital": ConfigRecord({"hospital": site.hospital}),
     }
-    return Message(RecordDict(content), reply_to=message)
 
 
 def _check_labels(agreement: float, hospital: str) -> None:
     """Refuse labels that contradict what the other hospitals taught the model.
 
-    With a budget, there is no such check: its result would tell about patients without
+    With a ledger, there is no such check: its result would tell about patients without
     being accounted for.
     """
     if agreement < CONTRADICTION:
@@ -84,14 +103,18 @@ def _trained(
 ) -> dict[str, float]:
     """Train in place and return what the server may know about it."""
     local, task = settings.local(), TASKS[settings.task]
-    if site.epsilon is None:
+    if not site.ledger:
         seed = round_seed(settings.seed, site.hospital, number)
         return {"loss": train(model, own, local, seed, task)}
-    budget, q = Budget(site.epsilon, site.delta), rate(own, local)
-    noise = noise_for(budget, q, settings.rounds * local.steps)
-    spent = Ledger(site.ledger, budget).charge(Spending(noise, q, local.steps))
+    ledger, q = Ledger(site.ledger), rate(own, local)
+    if ledger.hospital != site.hospital:
+        raise ValueError(f"{site.ledger} is the ledger of {ledger.hospital}.")
+    rounds, steps = settings.rounds, local.steps
+    noise = ledger.noise(q, (rounds - number + 1) * steps, rounds * steps)
+    spent = ledger.charge(Spending(noise, q, local.steps))
     train_privately(model, own, local, noise, task=task)
-    return {"epsilon": spent, "delta": site.delta}  # a loss would not be private
+    # a loss would not be private
+    return {"epsilon": spent, "delta": ledger.budget.delta}
 
 
 def round_seed(seed: int, hospital: str, number: int) -> int:

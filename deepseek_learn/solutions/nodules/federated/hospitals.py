@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -126,30 +127,41 @@ class Patients:
         """Read a file with the arrays `crops`, `labels` and `truth`.
 
         Raises:
+            DamagedFileError: if the file is not a readable .npz file.
             ValueError: if an array is missing or has another shape, or a label is neither
                 0 nor 1.
         """
-        with np.load(path) as arrays:
-            missing = [name for name in NAMES if name not in arrays]
-            if missing:
-                raise ValueError(f"{path} has no array {missing[0]!r}.")
-            crops, labels, truth = (arrays[name] for name in NAMES)
-        if crops.ndim != 5 or crops.shape[2:] != (SIDE,) * 3 or crops.dtype != np.uint8:
+        try:
+            with np.load(path) as arrays:
+                missing = [name for name in NAMES if name not in arrays]
+                parts = {name: arrays[name] for name in NAMES if name in arrays}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+            raise DamagedFileError(f"{path} is not a readable .npz file.") from error
+        if missing:
+            raise ValueError(f"{path} has no array {missing[0]!r}.")
+        crops = parts["crops"]
+        good = crops.ndim == 5 and crops.shape[2:] == (SIDE,) * 3 and crops.size
+        if not good or crops.dtype != np.uint8:
             raise ValueError(
                 f"crops in {path} must be uint8 of shape [N, K, {SIDE}, {SIDE}, {SIDE}]; "
                 f"got {crops.dtype} of shape {list(crops.shape)}."
             )
-        for name, values in (("labels", labels), ("truth", truth)):
+        for name in NAMES[1:]:
+            values = parts[name]
             if values.shape != crops.shape[:2]:
                 raise ValueError(
                     f"{name} in {path} must have shape {list(crops.shape[:2])}; "
                     f"got {list(values.shape)}."
                 )
-            if not np.isin(values, (0, 1)).all():
+            wrong = values[~np.isin(values, (0, 1))]
+            if wrong.size:
                 raise ValueError(
-                    f"{name} in {path} must be 0 (no nodule) or 1; got {values.max()}."
+                    f"{name} in {path} must be 0 (no nodule) or 1; got {wrong[0]}."
                 )
-        return cls(*map(torch.from_numpy, (crops, labels, truth)))
+            parts[name] = values.astype(np.uint8)
+        return cls(*(torch.from_numpy(parts[name]) for name in NAMES))
 
     def save(self, path: str | Path) -> None:
         """Write the file that `load` reads."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ....optim import DeepOpt
+from .checked import at_least, check_fields
 from .privacy import clipped_sum
 from .tasks import CANDIDATES, Task
 
@@ -38,17 +39,8 @@ class Local:
     proximal: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "patients"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1; got {getattr(self, name)}."
-                )
-        for name, least in (("lr", math.ulp(0)), ("proximal", 0.0)):
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} must be finite and {'positive' if least else 'at least 0'}; "
-                    f"got {getattr(self, name)}."
-                )
+        check_fields(self)
+        at_least(self, steps=1, patients=1, lr=math.ulp(0), proximal=0.0)
 
 
 def train(
@@ -97,7 +89,8 @@ def train_privately(
     .. math:: g = \frac{1}{q N} \left( \sum_{i \in B} g_i \min(1, C / \lVert g_i \rVert)
         + \mathcal N(0, \sigma^2 C^2) \right)
 
-    Each patient is in the batch B with probability q = `rate(patients, local)`.
+    Each patient is in the batch B with probability q = `rate(patients, local)`. FedProx's
+    term is added afterwards.
 
     Args:
         patients: of `task.read`.
@@ -106,20 +99,18 @@ def train_privately(
         seed: of batches and noise. None takes one from the operating system, as it must be
             outside of tests: who can guess the noise can remove it.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    start = [p.detach().clone() for p in model.parameters()]
     optimizer = DeepOpt(model, lr=local.lr)
     q = rate(patients, local)
     for _ in range(local.steps):
         index = np.flatnonzero(rng.random(len(patients)) < q)
         batch = (task.batch(patients, index[[i]], rng) for i in range(len(index)))
         summed = clipped_sum(model, task.loss, batch, clip)
-        for parameter, total in zip(model.parameters(), summed, strict=True):
-            grain = torch.randn(parameter.shape, generator=generator)
-            parameter.grad = (total + noise * clip * grain) / (q * len(patients))
+        for p, p0, total in zip(model.parameters(), start, summed, strict=True):
+            grain = torch.from_numpy(rng.standard_normal(p.shape, np.float32))
+            p.grad = (total + noise * clip * grain) / (q * len(patients))
+            p.grad += local.proximal * (p.detach() - p0)  # of no patient
         optimizer.step()
 
 

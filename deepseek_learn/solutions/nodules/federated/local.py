@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from .client import client
 from .server import run
-from .settings import Settings
+from .settings import Settings, Site
 
 
 class LocalGrid(Grid):
@@ -101,8 +101,14 @@ def simulate(
 
     Returns:
         The model and the record: a row per round and hospital.
+
+    Raises:
+        ValueError: if a setting or a site is not right, or a hospital is there twice.
     """
-    run_settings = Settings.of({"hospitals": len(sites)} | settings)
+    own = [Site.of(site).hospital for site in sites]
+    if len(set(own)) < len(own) or not own:
+        raise ValueError(f"sites must be different hospitals; got {own}.")
+    run_settings = Settings.of({"hospitals": len(own)} | settings)
     with _quiet():
         return run(LocalGrid(app, sites, settings), run_settings)
 

@@ -8,27 +8,28 @@ all data D, D' that differ in one patient,
 DP-SGD takes each patient into a step with probability q, clips the patient's gradient to
 the norm C, and adds noise with the standard deviation :math:`\sigma C` to the sum. The
 accountant (Google's `dp_accounting`, Rényi DP) adds up what all steps of a hospital have
-spent. Two limits: the number of a hospital's patients counts as public, and the noise comes
-from PyTorch's generator, which is seeded by the operating system but is not a cryptographic
-one.
+spent. Three limits: the number of a hospital's patients counts as public, and so does the
+time that a round takes; the noise comes from NumPy's generator, which the operating system
+seeds with 128 bits, but which is not a cryptographic one.
 
 Source: Abadi et al. 2016, "Deep Learning with Differential Privacy", CCS.
 """
 
-import json
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ....errors import DamagedFileError, DeepSeekLearnError, require
-from ....files import atomic_write, exclusive
+from ....errors import DeepSeekLearnError, require
 
 ORDERS = (*range(2, 65), 128, 256, 512)  # of Rényi privacy
+MOST_NOISE = (
+    10.0  # times what the whole budget would need; with more, nothing is learned
+)
 
 
 class BudgetSpentError(DeepSeekLearnError):
@@ -47,13 +48,15 @@ class Budget:
     delta: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 0 < self.epsilon < float("inf"):
+        if not (_is_number(self.epsilon) and 0 < self.epsilon < math.inf):
             raise ValueError(
-                "epsilon must be positive and finite (a budget of 0 allows no training); "
-                f"got {self.epsilon}."
+                "epsilon must be a positive number (a budget of 0 allows no training); "
+                f"got {self.epsilon!r}."
             )
-        if not 0 < self.delta < 1:
-            raise ValueError(f"delta must be between 0 and 1; got {self.delta}.")
+        if not (_is_number(self.delta) and 0 < self.delta < 1):
+            raise ValueError(
+                f"delta must be a number between 0 and 1; got {self.delta!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,28 @@ class Spending:
     Attributes:
         noise: the noise multiplier sigma.
         rate: the probability q with which a step takes a patient.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
 
     noise: float
     rate: float
     steps: int
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.noise) and 1e-3 <= self.noise < math.inf):
+            raise ValueError(f"noise must be at least 0.001; got {self.noise!r}.")
+        if not (_is_number(self.rate) and 0 < self.rate <= 1):
+            raise ValueError(f"rate must be above 0 and at most 1; got {self.rate!r}.")
+        if type(self.steps) is not int or self.steps < 1:
+            raise ValueError(
+                f"steps must be a positive whole number; got {self.steps!r}."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def epsilon_of(spendings: Sequence[Spending], delta: float) -> float:
@@ -83,20 +103,43 @@ def epsilon_of(spendings: Sequence[Spending], delta: float) -> float:
 
 
 @lru_cache
-def noise_for(budget: Budget, rate: float, steps: int) -> float:
+def noise_for(
+    budget: Budget,
+    rate: float,
+    steps: int,
+    spent: tuple[Spending, ...] = (),
+    most: float = math.inf,
+) -> float:
     """Return the least noise multiplier with which so many steps keep within a budget.
 
-    It is found by bisection, to 0.1 % and on the safe side.
+    It is found by bisection, to 0.1 % and on the safe side. If the noise of the last
+    spending fits to 1 %, it is that.
+
+    Args:
+        most: the largest noise with which training makes sense.
+
+    Raises:
+        BudgetSpentError: if what is left of the budget needs more.
     """
-    low, high = 0.0, 1.0
-    while epsilon_of([Spending(high, rate, steps)], budget.delta) > budget.epsilon:
+
+    def within(noise: float) -> bool:
+        all_of_them = [*spent, Spending(noise, rate, steps)]
+        return epsilon_of(all_of_them, budget.delta) <= budget.epsilon
+
+    low, high = 0.0, spent[-1].noise if spent else 1.0
+    if spent and within(high) and not within(0.99 * high):
+        return high
+    while low < most and not within(high):
         low, high = high, 2 * high
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        if epsilon_of([Spending(middle, rate, steps)], budget.delta) > budget.epsilon:
-            low = middle
-        else:
-            high = middle
+    while low < most and high - low > 1e-3 * high:
+        middle = max((low + high) / 2, 2e-3)
+        low, high = (low, middle) if within(middle) else (middle, high)
+    if high > most:
+        raise BudgetSpentError(
+            f"Epsilon {epsilon_of(spent, budget.delta):.3g} of the budget of "
+            f"{budget.epsilon:g} (delta {budget.delta:g}) is spent; what is left does "
+            f"not suffice for {steps} more steps."
+        )
     return high
 
 
@@ -107,69 +150,6 @@ def _accounting() -> tuple[Any, Any]:
     return event, rdp
 
 
-class Ledger:
-    """What a hospital has spent, in a file of its own that outlives every process.
-
-    A spending is written before the steps run: a process that is killed in between has
-    spent too much in the file, never too little.
-
-    Args:
-        path: a JSON file, which is created by the first spending.
-
-    Raises:
-        DamagedFileError: if the file is not a ledger.
-    """
-
-    def __init__(self, path: str | Path, budget: Budget):
-        self.path, self.budget = Path(path), budget
-        self._spent = self._read()
-
-    def _read(self) -> list[Spending]:
-        if not self.path.exists():
-            return []
-        try:
-            rows = json.loads(self.path.read_text(encoding="utf-8"))
-            return [Spending(**row) for row in rows]
-        except (ValueError, TypeError, UnicodeDecodeError) as error:
-            raise DamagedFileError(
-                f"{self.path} is not a privacy ledger; without it, nobody knows what has "
-                "been spent, so no training may start."
-            ) from error
-
-    @property
-    def epsilon(self) -> float:
-        """What has been spent, at the budget's delta."""
-        return epsilon_of(self._spent, self.budget.delta)
-
-    def charge(self, spending: Spending) -> float:
-        """Write down a spending and return the epsilon spent so far, including it.
-
-        Raises:
-            BudgetSpentError: if it would exceed the budget; then nothing is written.
-            FileExistsError: if another process is charging the ledger at this moment.
-        """
-        lock = self.path.with_name(f"{self.path.name}.lock")
-        with lock.open(
-            "w"
-        ) as file:  # the ledger itself is replaced, so it cannot be it
-            exclusive(file.fileno(), self.path)
-            return self._charge(spending)
-
-    def _charge(self, spending: Spending) -> float:
-        self._spent = self._read()
-        after = epsilon_of([*self._spent, spending], self.budget.delta)
-        if after > self.budget.epsilon:
-            raise BudgetSpentError(
-                f"These {spending.steps} steps would bring epsilon from "
-                f"{self.epsilon:.3g} to {after:.3g}, which exceeds the budget of "
-                f"{self.budget.epsilon:g} (delta {self.budget.delta:g})."
-            )
-        self._spent.append(spending)
-        with atomic_write(self.path) as temporary:
-            temporary.write_text(json.dumps([asdict(each) for each in self._spent]))
-        return after
-
-
 def clipped_sum(
     model: nn.Module,
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
@@ -177,6 +157,9 @@ def clipped_sum(
     clip: float,
 ) -> list[Tensor]:
     """Return the sum of the patients' gradients, each clipped to a norm.
+
+    A patient whose gradient is not finite adds nothing: an error would tell that this
+    patient was there.
 
     Args:
         loss: of the model, a patient's inputs and their labels.
@@ -191,6 +174,8 @@ def clipped_sum(
     for x, y in patients:
         gradients = torch.autograd.grad(loss(model, x, y), parameters)
         norm = torch.stack([g.norm() for g in gradients]).norm()
+        if not torch.isfinite(norm):
+            continue
         scale = (clip / norm.clamp_min(1e-12)).clamp(max=1)
         for into, gradient in zip(total, gradients, strict=True):
             into += scale * gradient

@@ -21,6 +21,7 @@ from . import compact
 
 LARGEST = 10.0  # times the median norm of the others' updates
 REFUSED = 100  # the code of an answer that was left out
+METRICS, LONGEST_NAME = ("loss", "epsilon", "delta"), 100  # what a record may contain
 
 
 class ScreenedGrid(Grid):
@@ -33,6 +34,7 @@ class ScreenedGrid(Grid):
         least: the least number of hospitals in a round. With fewer answers, the round is
             void: nothing is passed on, and the model stays as it is.
         equal: whether each hospital counts as one, not as its patients.
+        max_patients: the largest number of patients that a hospital may claim.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class ScreenedGrid(Grid):
         record: str | Path | None = None,
         least: int = 2,
         equal: bool = False,
+        max_patients: int = 10_000,
     ):
         self.grid, self.least, self.equal = grid, least, equal
+        self.max_patients = max_patients
         self.record = None if record is None else Path(record)
         self.rows: list[dict[str, Any]] = []
 
@@ -92,11 +96,11 @@ class ScreenedGrid(Grid):
             others = [
                 n for n, other in zip(norms, rows, strict=True) if other is not row
             ]
-            usual = float(np.median([n for n in others if n is not None] or [math.inf]))
+            usual = float(np.median([n for n in others if n] or [math.inf]))
             if row["norm"] is not None and row["norm"] > LARGEST * usual:
                 row["refused"] = (
                     f"its update has a norm of {row['norm']:.3g}, more than "
-                    f"{LARGEST:g} times that of the others ({usual:.3g})"
+                    f"{LARGEST:g} times the median of the others' ({usual:.3g})"
                 )
         silent = {m.metadata.dst_node_id for m in requests}
         silent -= {m.metadata.src_node_id for m in answers}
@@ -120,25 +124,34 @@ class ScreenedGrid(Grid):
         if answer.has_error():
             return row | {"refused": _last_line(answer.error.reason)}
         content = answer.content
-        row |= dict(content.config_records.get("hospital", {}))
         try:
+            name = dict(content.config_records.get("hospital", {})).get("hospital")
+            row["hospital"] = str(name)[:LONGEST_NAME]
             arrays = content.array_records["arrays"]
             metrics = content.metric_records["metrics"]
-            row |= {"bytes": arrays.count_bytes(), **metrics}
+            row |= {n: float(str(metrics[n])) for n in METRICS if n in metrics}
+            row["bytes"] = arrays.count_bytes()
             state: dict[str, torch.Tensor] = arrays.to_torch_state_dict()
             if compact.CODES in state:
                 state = compact.decode(state, sent)
             _fits(state, sent)
-            examples = metrics["num-examples"]
-            if not (isinstance(examples, int | float) and 0 < examples < math.inf):
-                raise ValueError(f"its number of patients is {examples!r}.")
+            examples = self._examples(metrics["num-examples"])
+            squared = sum(((state[n] - sent[n]) ** 2).sum() for n in sent)
+            norm = float(torch.as_tensor(squared).sqrt())
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             return row | {"refused": str(error).rstrip(".") or type(error).__name__}
-        squared = sum(((state[n] - sent[n]) ** 2).sum() for n in sent)
         weight = MetricRecord({"num-examples": 1 if self.equal else examples})
         ordered = ArrayRecord({name: state[name] for name in sent})
         answer.content = RecordDict({"arrays": ordered, "metrics": weight})
-        return row | {"refused": None, "norm": float(torch.as_tensor(squared).sqrt())}
+        return row | {"num-examples": examples, "refused": None, "norm": norm}
+
+    def _examples(self, value: Any) -> int:
+        """Return the number of patients, on which the weight in the average depends."""
+        if not (isinstance(value, int | float) and 1 <= value <= self.max_patients):
+            raise ValueError(
+                f"its number of patients is {value!r}, not from 1 to {self.max_patients}"
+            )
+        return int(value)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row to the record."""
@@ -165,6 +178,8 @@ def _fits(state: dict[str, torch.Tensor], sent: dict[str, torch.Tensor]) -> None
         odd = sorted(state.keys() ^ sent.keys())
         raise ValueError(f"it sent another model: {', '.join(odd[:3])} does not fit")
     for name, value in state.items():
+        if value.dtype != sent[name].dtype:
+            raise ValueError(f"it sent another model: {name} is of {value.dtype}")
         if value.shape != sent[name].shape:
             raise ValueError(
                 f"it sent another model: {name} has shape {list(value.shape)}, not "

@@ -22,8 +22,10 @@ from flwr.supercore.privacy_accounting import (
     SamplingMethod,
 )
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ....errors import DamagedFileError
 from ....files import atomic_write
 from .screen import ScreenedGrid
 from .settings import Settings
@@ -55,7 +57,14 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
         out.mkdir(parents=True, exist_ok=True)
         state, done = _resumed(out, settings, state, accountant)
     record = None if out is None else out / RECORD
-    screened = ScreenedGrid(grid, record, settings.least, equal=accountant is not None)
+    clipped = accountant is not None
+    screened = ScreenedGrid(
+        grid,
+        record,
+        settings.hospitals if clipped else settings.least,  # as Flower's wrappers do
+        equal=clipped,
+        max_patients=settings.max_patients,
+    )
     final = {"arrays": ArrayRecord(state)}
 
     def keep(number: int, arrays: ArrayRecord) -> None:
@@ -127,16 +136,22 @@ def _resumed(
 ) -> tuple[dict[str, torch.Tensor], int]:
     if not (out / STATE).exists():
         return state, 0
-    facts = json.loads((out / STATE).read_text(encoding="utf-8"))
-    same = asdict(settings) | {"rounds": facts["settings"]["rounds"]}
-    if facts["settings"] != same:
+    try:
+        facts = json.loads((out / STATE).read_text(encoding="utf-8"))
+        before, done = dict(facts["settings"]), int(facts["round"])
+        loaded = load_file(out / facts["model"])  # in alphabetical order
+        model = {name: loaded[name] for name in state}
+    except (ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
+        raise DamagedFileError(
+            f"{out} holds a run that cannot be read: choose another folder."
+        ) from error
+    if before != asdict(settings) | {"rounds": before.get("rounds")}:
         raise ValueError(
             f"{out} holds the model of a run with other settings; choose another folder."
         )
     if accountant is not None:
         accountant.load_state_dict(facts["accountant"])
-    loaded = load_file(out / facts["model"])  # in alphabetical order
-    return {name: loaded[name] for name in state}, int(facts["round"])
+    return model, done
 
 
 def _keep(

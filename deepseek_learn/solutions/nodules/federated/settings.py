@@ -2,16 +2,17 @@
 
 The server's settings (`Settings`) stand in `flower_app/pyproject.toml`. What belongs to a
 hospital (`Site`) stands in the configuration of its own SuperNode, which the server cannot
-change: its patients, its ledger, and its budget.
+change: its patients, and its ledger with its budget.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from .checked import at_least, check_fields, read
 from .learning import Local
-from .privacy import Budget
 from .tasks import TASKS
 
 CHOICES = {
@@ -32,11 +33,14 @@ class Settings:
         steps, patients, lr, proximal: of `learning.Local`; without FedProx, proximal is 0.
         hospitals: the number of hospitals to wait for.
         least: the least number of hospitals in a round; with fewer answers, it is void.
+            If updates are clipped, all hospitals must answer.
+        max_patients: the largest number of patients that a hospital may claim: this is
+            its weight in the average.
         timeout: how long to wait for the answers of a round, in seconds.
         int8: whether hospitals send their updates as 8-bit codes.
         clipped_by: who clips whole updates so that no hospital stands out: "nobody", the
             "server", or the "hospitals" themselves; the server then adds noise to the
-            average. This protects hospitals; for patients, see `Site.epsilon`.
+            average. This protects hospitals; for patients, see `Site.ledger`.
         clip: the largest norm of an update.
         noise: the noise multiplier; the noise in the average has the standard deviation
             noise * clip / hospitals.
@@ -54,6 +58,7 @@ class Settings:
     proximal: float = 0.1
     hospitals: int = 3
     least: int = 2
+    max_patients: int = 10_000
     timeout: float = 600.0
     int8: bool = False
     seed: int = 0
@@ -64,26 +69,26 @@ class Settings:
     out: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}; "
                     f"got {getattr(self, name)!r}."
                 )
-        for name in ("rounds", "hospitals", "least"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1; got {getattr(self, name)}."
-                )
-        for name, least in (("clip", math.ulp(0)), ("max_epsilon", 0.0)):
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} is out of its range; got {getattr(self, name)}."
-                )
-        if self.clipped_by != "nobody" and not 0 < self.noise < math.inf:
-            raise ValueError(f"noise must be positive; got {self.noise}.")
+        positive = math.ulp(0)
+        at_least(self, rounds=1, hospitals=1, least=1, max_patients=1, seed=0)
+        at_least(self, timeout=positive, clip=positive, max_epsilon=0.0)
+        if self.least > self.hospitals:
+            raise ValueError(
+                f"least must be at most hospitals ({self.hospitals}); got {self.least}."
+            )
+        if self.clipped_by != "nobody":
+            at_least(self, noise=positive)
         if self.clipped_by == "hospitals" and self.int8:
-            raise ValueError("int8 must be false if hospitals clip their updates.")
+            raise ValueError(
+                "int8 must be false if hospitals clip their updates; got True."
+            )
         self.local()
 
     @classmethod
@@ -93,12 +98,7 @@ class Settings:
         Raises:
             ValueError: if one is unknown or out of its range.
         """
-        choices = {each.name for each in fields(cls)}
-        if odd := sorted(config.keys() - choices):
-            raise ValueError(
-                f"{odd[0]!r} is no setting; there are {', '.join(sorted(choices))}."
-            )
-        return cls(**config)
+        return read(cls, config, "the settings of a run")
 
     def local(self) -> Local:
         proximal = self.proximal if self.strategy == "fedprox" else 0.0
@@ -113,37 +113,31 @@ class Site:
         hospital: its name. If it has no `data`, it is one of `hospitals.HOSPITALS`.
         data: an .npz file with the crops, labels and truth of its patients; for the task
             "detector", a folder of scans.
-        ledger: the file in which it accounts for its patients' privacy.
-        epsilon: its budget; None for training without differential privacy.
-        delta: of the budget.
+        ledger: the absolute path of its ledger (`ledger.Ledger`), which contains its
+            budget; "" for training without differential privacy.
     """
 
     hospital: str
     data: str = ""
     ledger: str = ""
-    epsilon: float | None = None
-    delta: float = 1e-4
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None:
-            Budget(self.epsilon, self.delta)
-            if not self.ledger:
-                raise ValueError(
-                    "ledger must name a file, since there is a budget (epsilon)."
-                )
+        check_fields(self)
+        if not self.hospital:
+            raise ValueError("hospital must be a name; got ''.")
+        if self.ledger and not Path(self.ledger).is_absolute():
+            raise ValueError(
+                "ledger must be an absolute path, so that it is found from every folder; "
+                f"got {self.ledger!r}."
+            )
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Site":
         """Read the configuration of a SuperNode.
 
         Raises:
-            ValueError: if `hospital` is missing, or an entry is unknown or out of range.
+            ValueError: if `hospital` is missing, or an entry is unknown or of another type.
         """
-        choices = {each.name for each in fields(cls)}
-        if odd := sorted(config.keys() - choices):
-            raise ValueError(
-                f"{odd[0]!r} does not belong to a hospital's configuration."
-            )
-        if "hospital" not in config:
-            raise ValueError("the configuration must name the hospital.")
-        return cls(**config)
+        if isinstance(config, Mapping) and "hospital" not in config:
+            raise ValueError("a hospital's configuration must name the hospital.")
+        return read(cls, config, "a hospital's configuration")

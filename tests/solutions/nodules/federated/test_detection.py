@@ -112,7 +112,7 @@ def test_hospitals_train_the_detector_together(sites):
     assert max(float((result[n] - state[n]).abs().max()) for n in state) < 1e-5
     _, rows = simulate([*sites, {"hospital": "north"}], **QUICK)
     refused = [row["refused"] for row in rows if row["refused"]]
-    assert refused == ["data must name the folder of north's scans."] * 2
+    assert refused == ["north: data must name the folder of north's scans."] * 2
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from tests import services
 
 services.need("flwr")
 
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 
+from deepseek_learn.errors import DamagedFileError  # noqa: E402
 from deepseek_learn.solutions.nodules.federated import compact, learning  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E402
     CandidateNet,
@@ -23,7 +24,9 @@ from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E40
 )
 from deepseek_learn.solutions.nodules.federated.client import client, round_seed  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.hospitals import Patients  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.ledger import Ledger  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.privacy import Budget, Spending  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.settings import Settings, Site  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
@@ -167,13 +170,18 @@ def answering(**wrong):
             state = {n: v + value for n, v in sent.items()}
         if kind == "shape":
             state = {n: v[:1] for n, v in sent.items()}
+        if kind == "complex":
+            state = {n: v.to(torch.complex64) for n, v in sent.items()}
         examples = value if kind == "examples" else 5
-        if kind == "examples":
+        if kind in ("examples", "name"):
             state = sent
         content = {
             "arrays": ArrayRecord(state),
             "metrics": MetricRecord({"num-examples": examples}),
         }
+        if kind == "name":
+            odd = {"hospital": b"xx", "node": "zz", "refused": "x" * 10}
+            content["hospital"] = ConfigRecord(odd)
         if kind == "nothing":
             content = {}
         return Message(RecordDict(content), reply_to=message)
@@ -190,6 +198,8 @@ def answering(**wrong):
         ({"far": 100.0}, "norm of .* more than 10 times"),
         ({"examples": float("nan")}, "number of patients is nan"),
         ({"examples": -3.0}, "number of patients is -3"),
+        ({"examples": 10**9}, "number of patients is 1000000000, not from 1 to 10000"),
+        ({"complex": 0}, "another model: .* is of torch.complex64"),
         ({"nothing": {}}, "arrays"),
         ({"raises": "no disk left"}, "no disk left"),
     ],
@@ -205,23 +215,74 @@ def test_an_answer_that_may_not_be_averaged_is_left_out(sites, wrong, reason):
     assert apart(state, two) == 0
 
 
+def test_a_hospital_cannot_write_what_it_likes_into_the_record(sites, tmp_path):
+    out = tmp_path / "out"
+    _, rows = simulate(sites, answering(name=0), **QUICK, out=str(out))
+    assert {row["node"] for row in rows} == {1, 2, 3}
+    assert all(row["refused"] is None for row in rows)
+    kept = (out / "rounds.jsonl").read_text().splitlines()
+    assert {json.loads(line)["hospital"] for line in kept} == {"a", "b", "b'xx'"}
+
+
 def test_a_round_with_too_few_answers_leaves_the_model_as_it_is(sites):
     state, rows = simulate(sites, answering(nan=0), **QUICK, least=3)
     assert apart(state, start()) == 0
     assert all(row["void"] for row in rows)
 
 
+def with_ledgers(sites, folder, epsilon):
+    """The same hospitals, each with a new ledger."""
+    paths = {site["hospital"]: folder / f"{site['hospital']}.json" for site in sites}
+    for name, path in paths.items():
+        Ledger.create(path, name, Budget(epsilon))
+    return [site | {"ledger": str(paths[site["hospital"]])} for site in sites]
+
+
+def test_a_round_that_is_lost_leaves_the_others_their_budget(sites, tmp_path):
+    own = with_ledgers(sites, tmp_path, 6.0)
+    Ledger(own[0]["ledger"]).charge(Spending(2.0, 1 / 3, 3))  # nobody averaged it
+    _, rows = simulate(own, **QUICK)
+    assert all(row["refused"] is None for row in rows)
+    assert max(row["epsilon"] for row in rows) <= 6
+
+
+@pytest.mark.parametrize("fault", ["labels", "ledger", "other ledger", "model"])
+def test_with_a_ledger_a_refusal_says_nothing_about_patients(sites, tmp_path, fault):
+    own = with_ledgers(sites, tmp_path, 6.0)
+    app = client
+    if fault == "labels":
+        no_nodule = torch.zeros_like(patients(5).labels)
+        Patients(patients(5).crops, no_nodule, no_nodule).save(own[2]["data"])
+    elif fault == "ledger":
+        (tmp_path / "c.json").unlink()
+    elif fault == "other ledger":
+        own[2]["ledger"] = own[1]["ledger"]
+    else:
+        app = ClientApp()
+
+        @app.train()
+        def train(message, context):
+            if context.node_config["hospital"] == "c":
+                sent = message.content["arrays"].to_torch_state_dict()
+                broken = ArrayRecord({n: v * np.nan for n, v in sent.items()})
+                config = message.content["config"]
+                message.content = RecordDict({"arrays": broken, "config": config})
+            return client(message, context)
+
+    _, rows = simulate(own, app, **QUICK)
+    refused = [row["refused"] for row in rows if row["refused"]]
+    assert refused == ["c: it does not train; its own log says why"] * 2
+
+
 def test_a_budget_is_reported_per_round_and_kept(sites, tmp_path):
-    own = [
-        site | {"epsilon": 6.0, "ledger": str(tmp_path / f"{site['hospital']}.json")}
-        for site in sites
-    ]
+    own = with_ledgers(sites, tmp_path, 6.0)
     _, rows = simulate(own, **QUICK)
     spent = [row["epsilon"] for row in rows if row["hospital"] == "a"]
     assert 0 < spent[0] < spent[1] <= 6
     assert all("loss" not in row for row in rows)
     state, rows = simulate(own, **QUICK)
-    assert all("exceeds the budget of 6" in row["refused"] for row in rows)
+    assert all("of the budget of 6 " in row["refused"] for row in rows)
+    assert all(row["refused"].startswith(("a: ", "b: ", "c: ")) for row in rows)
     assert apart(state, start()) == 0
 
 
@@ -246,6 +307,30 @@ def test_a_round_without_a_hospital_is_not_released_with_too_little_noise(sites)
     state, rows = simulate(sites, answering(nan=0), **settings)
     assert apart(state, start()) == 0
     assert all(row["epsilon"] == 0 for row in rows if "epsilon" in row)
+    assert all(row["void"] for row in rows if "void" in row)
+
+
+def test_an_update_of_zero_does_not_expel_the_others(sites):
+    lazy = ClientApp()
+
+    @lazy.train()
+    def train(message, context):
+        answer = client(message, context)
+        if context.node_config["hospital"] == "a":
+            answer.content["arrays"] = message.content["arrays"]
+        return answer
+
+    _, rows = simulate(sites[:2], lazy, **QUICK)
+    assert all(row["refused"] is None for row in rows)
+
+
+def test_a_damaged_run_is_not_continued(sites, tmp_path):
+    out = tmp_path / "out"
+    simulate(sites, **QUICK, out=str(out))
+    for damage in ("{", "{}", '{"settings": 3, "round": 1}'):
+        (out / "state.json").write_text(damage)
+        with pytest.raises(DamagedFileError, match="cannot be read"):
+            simulate(sites, **QUICK, out=str(out))
 
 
 def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
@@ -255,26 +340,31 @@ def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
         raise RuntimeError("no memory left")
 
     monkeypatch.setattr(module, "train_privately", killed)
-    path = tmp_path / "a.json"
-    _, rows = simulate(
-        [sites[0] | {"epsilon": 6.0, "ledger": str(path)}], **QUICK, least=1
-    )
-    assert all("no memory left" in row["refused"] for row in rows)
-    assert len(json.loads(path.read_text())) == QUICK["rounds"]
+    own = with_ledgers(sites[:1], tmp_path, 6.0)
+    _, rows = simulate(own, **QUICK, least=1)
+    assert all("its own log says why" in row["refused"] for row in rows)
+    assert len(Ledger(tmp_path / "a.json").spent) == QUICK["rounds"]
 
 
 def test_a_hospitals_own_configuration_decides_about_privacy(sites, tmp_path):
     """The server's settings know no epsilon, so it cannot turn privacy off."""
-    with pytest.raises(ValueError, match="'epsilon' is no setting"):
+    with pytest.raises(ValueError, match=r"may contain .*; got 'epsilon'"):
         simulate(sites, **QUICK, epsilon=100.0)
-    with pytest.raises(ValueError, match="'color' does not belong"):
+    with pytest.raises(ValueError, match="may contain data, hospital, ledger; got 'co"):
         Site.of({"hospital": "a", "color": 3})
     with pytest.raises(ValueError, match="must name the hospital"):
-        Site.of({"epsilon": 3.0})
-    with pytest.raises(ValueError, match="ledger must name a file"):
-        Site("a", epsilon=1.0)
-    _, rows = simulate([s | {"epsilon": 0.0, "ledger": "x"} for s in sites], **QUICK)
-    assert all("epsilon must be positive" in row["refused"] for row in rows)
+        Site.of({"ledger": "/x"})
+    with pytest.raises(ValueError, match="ledger must be an absolute path"):
+        Site("a", ledger="ledger.json")
+    with pytest.raises(ValueError, match="hospital must be a string; got 3"):
+        Site.of({"hospital": 3})
+    with pytest.raises(ValueError, match="must be a mapping"):
+        Site.of(["a"])
+
+
+def test_a_hospital_takes_part_once(sites):
+    with pytest.raises(ValueError, match="sites must be different hospitals"):
+        simulate([sites[0], sites[0]], **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -308,10 +398,17 @@ def test_a_hospital_with_swapped_labels_finds_out(sites):
     [
         ({"task": "segmentation"}, "task must be candidates or detector"),
         ({"strategy": "krum"}, "strategy must be fedavg or fedprox"),
-        ({"rounds": 0}, "rounds must be at least 1"),
-        ({"lr": 0.0}, "lr must be finite and positive"),
-        ({"proximal": -1.0, "strategy": "fedprox"}, "proximal must be finite"),
-        ({"stepz": 3}, "'stepz' is no setting"),
+        ({"rounds": 0}, "rounds must be at least 1; got 0"),
+        ({"rounds": 2.5}, "rounds must be a whole number; got 2.5"),
+        ({"rounds": True}, "rounds must be a whole number; got True"),
+        ({"lr": 0.0}, "lr must be positive; got 0.0"),
+        ({"lr": float("nan")}, "lr must be a finite number; got nan"),
+        ({"lr": "0.1"}, "lr must be a finite number; got '0.1'"),
+        ({"proximal": -1.0, "strategy": "fedprox"}, "proximal must be at least 0"),
+        ({"timeout": -1.0}, "timeout must be positive"),
+        ({"int8": "false"}, "int8 must be true or false; got 'false'"),
+        ({"least": 4}, "least must be at most hospitals .3.; got 4"),
+        ({"stepz": 3}, "may contain .*steps.*; got 'stepz'"),
         ({"clipped_by": "me"}, "clipped_by must be nobody, server or hospitals"),
         ({"clipped_by": "server", "noise": 0.0}, "noise must be positive"),
         ({"clipped_by": "hospitals", "int8": True}, "int8 must be false"),
@@ -344,3 +441,14 @@ def test_the_server_reaches_itself_with_its_certificate(tmp_path):
     assert names.get_values_for_type(x509.DNSName) == ["server.example"]
     addresses = names.get_values_for_type(x509.IPAddress)
     assert list(map(str, addresses)) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "hosts", ["server.example", [], ["host:9400"], ["https://x"], ["10.0.0.0/8"], [""]]
+)
+def test_certificates_are_for_names_of_machines(tmp_path, hosts):
+    from deepseek_learn.solutions.nodules.federated import certificates
+
+    with pytest.raises(ValueError, match="hosts must be"):
+        certificates.write_certificates(tmp_path / "tls", hosts)
+    assert not (tmp_path / "tls").exists()

@@ -1,7 +1,8 @@
 """The accountant, the ledger, and gradients that are clipped per patient."""
 
-import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,10 +22,10 @@ from deepseek_learn.solutions.nodules.federated.candidates import (
     inputs,
     loss,
 )
+from deepseek_learn.solutions.nodules.federated.ledger import Ledger
 from deepseek_learn.solutions.nodules.federated.privacy import (
     Budget,
     BudgetSpentError,
-    Ledger,
     Spending,
     clipped_sum,
     epsilon_of,
@@ -64,22 +65,28 @@ def test_the_noise_uses_the_whole_budget_and_no_more(epsilon):
     assert 0.98 * epsilon < spent <= epsilon
 
 
-@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.inf, math.nan, "4", True])
 def test_a_budget_must_be_positive(epsilon):
-    with pytest.raises(ValueError, match="epsilon must be positive"):
+    with pytest.raises(ValueError, match="epsilon must be a positive number"):
         Budget(epsilon)
 
 
 def test_delta_must_be_a_probability():
-    with pytest.raises(ValueError, match="delta must be between"):
+    with pytest.raises(ValueError, match="delta must be a number between"):
         Budget(1.0, 0.0)
 
 
-def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(tmp_path):
-    path, budget = tmp_path / "ledger.json", Budget(8.0)
+@pytest.fixture
+def path(tmp_path):
+    """An empty ledger with a budget of 8."""
+    return Ledger.create(tmp_path / "ledger.json", "north", Budget(8.0)).path
+
+
+def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(path):
     step = Spending(1.0, 0.2, 10)
-    first = Ledger(path, budget).charge(step)
-    again = Ledger(path, budget)
+    first = Ledger(path).charge(step)
+    again = Ledger(path)
+    assert (again.hospital, again.budget) == ("north", Budget(8.0))
     assert again.epsilon == pytest.approx(first)
     assert again.charge(step) > first
     before = path.read_text()
@@ -88,35 +95,99 @@ def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(tmp_path):
     assert path.read_text() == before
 
 
-def test_two_trainings_at_once_share_one_ledger(tmp_path):
-    one = Ledger(tmp_path / "ledger.json", Budget(8.0))
-    two = Ledger(tmp_path / "ledger.json", Budget(8.0))
+def test_two_trainings_at_once_share_one_ledger(path):
+    one, two = Ledger(path), Ledger(path)
     one.charge(Spending(1.0, 0.2, 10))
     spent = two.charge(Spending(1.0, 0.2, 10))
     assert spent == pytest.approx(epsilon_of([Spending(1.0, 0.2, 20)], 1e-4))
 
 
-def test_a_ledger_that_another_process_charges_is_not_charged(tmp_path):
-    path = tmp_path / "ledger.json"
-    with (tmp_path / "ledger.json.lock").open("w") as file:
+def test_a_ledger_that_another_process_charges_is_not_charged(path):
+    before = path.read_text()
+    with path.with_name("ledger.json.lock").open("w") as file:
         exclusive(file.fileno(), path)
         with pytest.raises(FileExistsError, match="another process"):
-            Ledger(path, Budget(8.0)).charge(Spending(1.0, 0.2, 10))
+            Ledger(path).charge(Spending(1.0, 0.2, 10))
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "spent",
+    [
+        *("", "{}", "[1]", '""', "null", '[{"noise": 1}]', '[{"noise": "1"}]'),
+        '[{"noise": NaN, "rate": 0.1, "steps": 1}]',
+        '[{"noise": 1, "rate": 0.1, "steps": -1}]',
+    ],
+)
+def test_a_damaged_ledger_stops_everything(path, spent):
+    facts = f'{{"hospital": "north", "budget": {{"epsilon": 8.0}}, "spent": {spent}}}'
+    path.write_text(facts)
+    with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
+        Ledger(path)
+
+
+def test_a_missing_ledger_is_no_empty_one(path):
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no ledger .*ledger\.json"):
+        Ledger(path)
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{}{", '[{"noise": 1}]', "[1]"])
-def test_a_damaged_ledger_stops_everything(tmp_path, content):
-    path = tmp_path / "ledger.json"
-    path.write_text(content)
-    with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
-        Ledger(path, Budget(4.0))
+def test_a_ledger_is_made_once(path):
+    with pytest.raises(FileExistsError, match="a ledger is made once"):
+        Ledger.create(path, "north", Budget(100.0))
+    assert Ledger(path).budget == Budget(8.0)
 
 
-def test_a_ledger_is_a_list_of_spendings(tmp_path):
-    Ledger(tmp_path / "ledger.json", Budget(8.0)).charge(Spending(1.0, 0.2, 10))
-    rows = json.loads((tmp_path / "ledger.json").read_text())
-    assert rows == [{"noise": 1.0, "rate": 0.2, "steps": 10}]
+def test_what_is_left_can_be_used_and_no_more(path):
+    ledger = Ledger(path)
+    first = ledger.noise(0.2, 50, 50)
+    ledger.charge(Spending(first, 0.2, 25))
+    assert ledger.noise(0.2, 25, 50) == pytest.approx(first, rel=1e-2)
+    more = ledger.noise(0.2, 50, 50)  # a new run
+    assert first < more < 2 * first
+    assert ledger.charge(Spending(more, 0.2, 50)) <= 8
+    with pytest.raises(BudgetSpentError, match="what is left does not suffice"):
+        ledger.noise(0.2, 50, 50)
+
+
+def test_the_command_makes_a_ledger(tmp_path):
+    path = tmp_path / "own.json"
+    command = ["-m", "deepseek_learn.solutions.nodules.federated.ledger", str(path)]
+    subprocess.run([sys.executable, *command, "harbor", "2.5"], check=True)
+    assert Ledger(path).hospital == "harbor"
+    assert Ledger(path).budget == Budget(2.5, 1e-4)
+
+
+@pytest.mark.parametrize("values", [(math.nan, 0.1, 1), (1.0, 0.0, 1), (1.0, 0.1, 1.5)])
+def test_a_spending_that_cannot_be_is_refused(values):
+    with pytest.raises(ValueError, match=r"(noise|rate|steps) must be"):
+        Spending(*values)
+
+
+def test_a_patient_whose_gradient_overflows_adds_nothing():
+    torch.manual_seed(0)
+    model, own = CandidateNet(), patients(4)
+    crops, labels = inputs(own)
+    wild = crops.clone()
+    wild[2] = float("inf")
+    pairs = list(zip(wild, labels, strict=True))
+    with_him = clipped_sum(model, loss, pairs, 1.0)
+    without = clipped_sum(model, loss, pairs[:2] + pairs[3:], 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(with_him, without, strict=True))
+
+
+def test_fedprox_keeps_a_private_model_near_the_one_that_was_sent():
+    own, moved = patients(8), []
+    for proximal in (0.0, 1e6):
+        torch.manual_seed(0)
+        model = CandidateNet()
+        start = [p.detach().clone() for p in model.parameters()]
+        local = learning.Local(steps=6, patients=4, proximal=proximal)
+        learning.train_privately(model, own, local, noise=1.0, seed=0)
+        pairs = zip(model.parameters(), start, strict=True)
+        moved.append(sum((p.detach() - p0).square().sum().item() for p, p0 in pairs))
+    assert moved[1] < moved[0]
 
 
 @pytest.mark.parametrize("clip", [0.01, 0.5, 1e6])
@@ -196,6 +267,16 @@ def test_no_attack_exceeds_what_privacy_allows():
     assert attacks.largest_advantage(0.0, 0.0) == 0
     assert attacks.largest_advantage(1.0, 0.0) == pytest.approx(math.tanh(0.5))
     assert attacks.largest_advantage(8.0, 1e-4) < 1
+    assert attacks.largest_advantage(1000.0, 1e-4) == 1
+
+
+def test_the_interval_of_an_attack_that_knows_nothing_is_around_zero():
+    rng = np.random.default_rng(1)
+    middles = []
+    for _ in range(20):
+        found = attacks.membership(rng.normal(size=40), rng.normal(size=40), 200)
+        middles.append((found.low + found.high) / 2)
+    assert abs(np.mean(middles)) < 0.05
 
 
 def test_a_gradient_gives_a_crop_away():

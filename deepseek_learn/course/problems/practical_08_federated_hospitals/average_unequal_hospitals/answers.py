@@ -95,3 +95,13 @@ def average(models, patients):
         sum(n / total * model[name] for n, model in zip(patients, models))
         for name in models[0]
     ]
+
+# %% wrong: a single hospital's own dictionary
+def average(models, patients):
+    if len(models) == 1:
+        return models[0]
+    total = sum(patients)
+    return {
+        name: sum(n / total * model[name] for n, model in zip(patients, models))
+        for name in models[0]
+    }

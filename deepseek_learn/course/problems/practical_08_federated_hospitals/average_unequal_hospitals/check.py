@@ -14,6 +14,8 @@ def check(answer, rng) -> None:
         got = expect.call(answer, models, patients)
         if not isinstance(got, dict):
             raise Failed("dictionary", call=call, got=type(got).__name__)
+        if any(got is each for each in models):
+            raise Failed("same", call=call)
         if got.keys() != models[0].keys():
             raise Failed("names", call=call, got=sorted(map(str, got)))
         for name, value in got.items():
@@ -28,7 +30,8 @@ def hospitals(rng, count: int) -> tuple[list[dict[str, torch.Tensor]], list[int]
         values = {
             n: torch.tensor(rng.normal(size=s)).float() for n, s in shapes.items()
         }
-        models.append({name: values[name] for name in rng.permutation([*shapes])})
+        order = map(str, rng.permutation([*shapes]))
+        models.append({name: values[name] for name in order})
     return models, [int(n) for n in rng.integers(3, 200, count)]
 
 

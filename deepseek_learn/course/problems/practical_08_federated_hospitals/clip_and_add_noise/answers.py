@@ -122,3 +122,47 @@ def private_sum(gradients, clip, noise):
     scale = (clip / gradients.norm(dim=1, keepdim=True)).clamp(max=1)
     total = (scale * gradients).mean(0)
     return total + noise * clip * torch.randn_like(total)
+
+# %% right: a distribution, unless there is no noise
+import torch
+
+
+def private_sum(gradients, clip, noise):
+    total = torch.zeros(gradients.shape[1])
+    for row in gradients:
+        norm = row.norm()
+        total += row if norm <= clip else row * (clip / norm)
+    if noise > 0:
+        total += torch.distributions.Normal(0.0, noise * clip).sample(total.shape)
+    return total
+
+# %% wrong: Laplace noise
+import torch
+
+
+def private_sum(gradients, clip, noise):
+    norms = gradients.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    total = (gradients * (clip / norms).clamp(max=1)).sum(0)
+    if noise == 0:
+        return total
+    scale = noise * clip / 2**0.5
+    return total + torch.distributions.Laplace(0.0, scale).sample(total.shape)
+
+# %% wrong: uniform noise
+import torch
+
+
+def private_sum(gradients, clip, noise):
+    norms = gradients.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    total = (gradients * (clip / norms).clamp(max=1)).sum(0)
+    return total + (2 * torch.rand_like(total) - 1) * 3**0.5 * noise * clip
+
+# %% wrong: one value for two
+import torch
+
+
+def private_sum(gradients, clip, noise):
+    norms = gradients.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    total = (gradients * (clip / norms).clamp(max=1)).sum(0)
+    half = torch.randn((len(total) + 1) // 2 // 2 + 1)
+    return total + noise * clip * half.repeat(4)[: len(total)]

@@ -69,10 +69,13 @@ def compare_noise(answer, rng, clip: float, noise: float) -> None:
     if torch.equal(*sums):
         raise Failed("silent" if grains[0].abs().max() < 1e-3 else "same", call=call)
     got, want = float(grains[0].std()), noise * clip
-    if got < 1e-3 * want:
+    if got < 1e-3 * want or len(grains[0].float().unique()) < WIDE / 2:
         raise Failed("one", call=call)
     for key, guess in {"norm": noise, "each": want * count**0.5}.items():
         if abs(got / guess - 1) < 0.04:
             raise Failed(key, call=call, got=got, want=want)
     if abs(got / want - 1) > 0.04 or abs(float(grains[0].mean())) > 0.05 * want:
         raise Failed("deviation", call=call, got=got, want=want)
+    fourth = float((grains[0] / grains[0].std()).pow(4).mean())
+    if abs(fourth - 3) > 0.5:  # 14 times its standard error
+        raise Failed("bell", call=call)

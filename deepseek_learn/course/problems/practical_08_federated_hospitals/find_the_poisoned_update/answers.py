@@ -115,3 +115,45 @@ def suspects(updates, factor):
         if not finite[i] or (others and sizes[i] > factor * sizes[others].median()):
             found.append(i)
     return found
+
+# %% wrong: infinity is not noticed
+import torch
+
+
+def suspects(updates, factor):
+    bad = torch.isnan(updates).any(1)
+    norms = updates.norm(dim=1)
+    found = []
+    for i in range(len(updates)):
+        others = [j for j in range(len(updates)) if j != i and not bad[j]]
+        if bad[i] or (others and norms[i] > factor * norms[others].median()):
+            found.append(i)
+    return found
+
+# %% wrong: the sum of values, not the Euclidean norm
+import torch
+
+
+def suspects(updates, factor):
+    finite = torch.isfinite(updates).all(1)
+    norms = updates.abs().sum(1)
+    found = []
+    for i in range(len(updates)):
+        others = [j for j in range(len(updates)) if j != i and finite[j]]
+        if not finite[i] or (others and norms[i] > factor * norms[others].median()):
+            found.append(i)
+    return found
+
+# %% wrong: the squared norm
+import torch
+
+
+def suspects(updates, factor):
+    finite = torch.isfinite(updates).all(1)
+    norms = updates.square().sum(1)
+    found = []
+    for i in range(len(updates)):
+        others = [j for j in range(len(updates)) if j != i and finite[j]]
+        if not finite[i] or (others and norms[i] > factor * norms[others].median()):
+            found.append(i)
+    return found

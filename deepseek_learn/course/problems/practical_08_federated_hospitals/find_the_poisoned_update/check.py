@@ -25,7 +25,13 @@ def special() -> list[tuple[torch.Tensor, float]]:
     spiked = torch.full((4, 100), 0.1)
     spiked[2] = 0
     spiked[2, 7] = 2.0  # twice the norm of the others, 20 times their largest value
-    cases = [two, lone, nan, infinite, hidden, spiked]
+    flood = torch.full((4, 2), float("inf"))
+    flood[3] = 9.0  # nothing finite to compare it with
+    alone = torch.tensor([[float("-inf"), 0.0]])
+    fourfold = torch.diag(torch.tensor([1.0, 1, 1, 4]))
+    dense = torch.zeros(4, 400)  # twice the norm, but 40 times the sum of values
+    dense[:3, 0], dense[3] = 1.0, 0.1
+    cases = [two, lone, nan, infinite, hidden, spiked, flood, alone, fourfold, dense]
     return [(each, 10.0) for each in cases]
 
 
@@ -45,8 +51,10 @@ def random_case(rng) -> tuple[torch.Tensor, float]:
 
 
 def indices(got, call: str) -> list[int]:
-    values = expect.numbers([] if got is None else got, call)
-    if got is None or values.ndim != 1 or (values != np.round(values)).any():
+    if not isinstance(got, list | tuple | np.ndarray | torch.Tensor):
+        raise Failed("list", call=call, got=type(got).__name__)
+    values = expect.numbers(got, call)
+    if values.ndim != 1 or (values != np.round(values)).any():
         raise Failed("list", call=call, got=str(got))
     return [int(each) for each in values]
 
