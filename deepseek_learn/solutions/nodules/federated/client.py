@@ -54,9 +54,11 @@ def train_round(message: Message, context: Context) -> Message:
     except BudgetSpentError as error:  # says what the ledger says
         return refusal(message, f"{site.hospital}: {error}")
     except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
+        if not site.ledger:
+            return refusal(message, f"{site.hospital}: {error}")
         LOG.warning("%s does not train: %s", site.hospital, error)
-        reason = "it does not train; its own log says why" if site.ledger else error
-        return refusal(message, f"{site.hospital}: {reason}")
+        withheld = "it does not train; its own log says why"
+        return refusal(message, f"{site.hospital}: {withheld}")
     return Message(RecordDict(content), reply_to=message)
 
 

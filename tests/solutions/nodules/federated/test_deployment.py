@@ -180,5 +180,5 @@ def test_certificates_are_made_once(tmp_path):
     with pytest.raises(FileExistsError, match="choose another folder"):
         write_certificates(tmp_path / "tls", ["elsewhere"])
     assert (tmp_path / "tls" / "ca.pem").read_bytes() == before
-    with pytest.raises(ValueError, match="hosts must name"):
+    with pytest.raises(ValueError, match="hosts must be"):
         write_certificates(tmp_path / "none", [])
