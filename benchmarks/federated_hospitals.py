@@ -72,11 +72,11 @@ def measure_all(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     runs = run.finished_runs(anywhere=True)
     if "classifier" in run.parts or "attacks" in run.parts:
-        found = classifiers(runs, run.quick)
+        ways = classifiers(runs, run.quick)
     if "classifier" in run.parts:
-        yield from classifier_rows(found)
+        yield from classifier_rows(ways)
     if "attacks" in run.parts:
-        yield from attack_rows(runs, found, run.quick)
+        yield from attack_rows(runs, ways, run.quick)
     if "detector" in run.parts and not run.quick:
         yield from detector_rows(detectors(runs))
 
@@ -105,8 +105,8 @@ def classifiers(runs: Runs, quick: bool) -> dict[str, list[dict]]:
     }
 
 
-def classifier_rows(found: dict[str, list[dict]]) -> Iterator[Row]:
-    aurocs = {way: [run["auroc"] for run in each] for way, each in found.items()}
+def classifier_rows(ways: dict[str, list[dict]]) -> Iterator[Row]:
+    aurocs = {way: [run["auroc"] for run in each] for way, each in ways.items()}
     for way, values in aurocs.items():
         for name in HOSPITALS:
             estimate = student([each[name] for each in values])
@@ -124,12 +124,12 @@ def classifier_rows(found: dict[str, list[dict]]) -> Iterator[Row]:
     lost = student([mean(a.values()) - mean(b.values()) for a, b in pairs])
     what = "AUROC of candidates, int8 updates minus float32 ones, mean of hospitals"
     yield over_seeds(what, lost, target=LOST)
-    yield from byte_rows(found, "classifier")
+    yield from byte_rows(ways, "classifier")
 
 
-def byte_rows(found: dict[str, list[dict]], network: str) -> Iterator[Row]:
+def byte_rows(ways: dict[str, list[dict]], network: str) -> Iterator[Row]:
     """Bytes are counted, not sampled, so they have no interval."""
-    full, small = (found[way][0]["bytes"] for way in (FEDAVG, INT8))
+    full, small = (ways[way][0]["bytes"] for way in (FEDAVG, INT8))
     what = f"bytes of a float32 update over those of an int8 one, {network}"
     yield Row(
         **COMMON | {"unit": "x"}, what=what, measured=full / small, target=FEWER_BYTES
@@ -141,10 +141,10 @@ def byte_rows(found: dict[str, list[dict]], network: str) -> Iterator[Row]:
         )
 
 
-def attack_rows(runs: Runs, found: dict[str, list[dict]], quick: bool) -> Iterator[Row]:
+def attack_rows(runs: Runs, ways: dict[str, list[dict]], quick: bool) -> Iterator[Row]:
     lower = {"better": "lower"}
     for way in (FEDAVG, *PRIVATE):
-        estimate = student([run["advantage"] for run in found[way]])
+        estimate = student([run["advantage"] for run in ways[way]])
         bound = None
         if way in PRIVATE:
             bound = attacks.largest_advantage(PRIVATE[way], DELTA)
@@ -224,17 +224,17 @@ def detector(runs: Runs, plan: Plan, way: str) -> dict:
     return {"facts": facts, "marked": marked}
 
 
-def detector_rows(found: dict[str, dict]) -> Iterator[Row]:
+def detector_rows(ways: dict[str, dict]) -> Iterator[Row]:
     judged = {
         way: {name: evaluate.judged(rows) for name, rows in each["marked"].items()}
-        for way, each in found.items()
+        for way, each in ways.items()
     }
     for way, per_hospital in judged.items():
         for name, each in per_hospital.items():
             yield of_scans(f"CPM in {name}, {way}", [each], lambda j: measure.cpm(j[0]))
     everywhere = {
         way: evaluate.judged(chain.from_iterable(each["marked"].values()))
-        for way, each in found.items()
+        for way, each in ways.items()
         if way not in ALONE
     }
     for way, each in everywhere.items():
@@ -250,7 +250,7 @@ def detector_rows(found: dict[str, dict]) -> Iterator[Row]:
     what = "CPM in all four hospitals, int8 updates minus float32 ones"
     both = [everywhere[INT8], everywhere[FEDAVG]]
     yield of_scans(what, both, difference, target=LOST)
-    facts = {way: [each["facts"]] for way, each in found.items()}
+    facts = {way: [each["facts"]] for way, each in ways.items()}
     yield from byte_rows(facts, "detector")
 
 

@@ -117,8 +117,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(sites, tmp_path):
     resumed, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
     assert apart(whole, resumed) == 0
     assert [row["round"] for row in rows] == [3] * 3 + [4] * 3
-    kept = (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()
-    assert [json.loads(line)["round"] for line in kept] == sorted([1, 2, 3, 4] * 3)
+    lines = (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == sorted([1, 2, 3, 4] * 3)
     again, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
     assert apart(whole, again) == 0
     assert rows == []
@@ -220,8 +220,8 @@ def test_a_hospital_cannot_write_what_it_likes_into_the_record(sites, tmp_path):
     _, rows = simulate(sites, answering(name=0), **QUICK, out=str(out))
     assert {row["node"] for row in rows} == {1, 2, 3}
     assert all(row["refused"] is None for row in rows)
-    kept = (out / "rounds.jsonl").read_text().splitlines()
-    assert {json.loads(line)["hospital"] for line in kept} == {"a", "b", "b'xx'"}
+    lines = (out / "rounds.jsonl").read_text().splitlines()
+    assert {json.loads(line)["hospital"] for line in lines} == {"a", "b", "b'xx'"}
 
 
 def test_a_round_with_too_few_answers_leaves_the_model_as_it_is(sites):

@@ -36,8 +36,8 @@ def test_the_stored_crops_are_the_generators():
     stored = hospitals.patients("harbor", "test")
     hospital = HOSPITALS["harbor"]
     rng = np.random.default_rng([hospitals.SEED, hospital.number, len("test"), 3])
-    made = hospitals.patient_scan(hospital, "test", 3)
-    crops, labels, truth = hospitals.patient_crops(made, hospital.reader, rng)
+    phantom = hospitals.patient_scan(hospital, "test", 3)
+    crops, labels, truth = hospitals.patient_crops(phantom, hospital.reader, rng)
     assert np.abs(stored.crops[3].numpy().astype(int) - crops).max() <= 1
     np.testing.assert_array_equal(stored.labels[3], labels)
     np.testing.assert_array_equal(stored.truth[3], truth)

@@ -300,8 +300,8 @@ def test_an_attacker_who_knows_a_filter_sees_through_it():
     plain = [g.detach() for g in attacks.gradient(model, crop, label)]
     sent = attacks.percentile_filter(plain)
     naive = attacks.invert(model, sent, label, steps=200)
-    known = attacks.percentile_filter
-    knowing = attacks.invert(model, sent, label, steps=200, known=known)
+    hide = attacks.percentile_filter
+    knowing = attacks.invert(model, sent, label, steps=200, known=hide)
     assert attacks.likeness(knowing, crop) > attacks.likeness(naive, crop) + 0.2
 
 
