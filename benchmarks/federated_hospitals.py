@@ -34,6 +34,7 @@ another network. Every figure is one of phantoms. `--quick`: one seed, one round
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -64,6 +65,7 @@ SEEDS, SCANS, DELTA = 5, 20, 1e-4
 FEDAVG, INT8 = "FedAvg", "FedAvg, int8 updates"
 OF_POOLED, FEWER_BYTES, LOST = 0.97, 3.5, -0.005  # targets
 LONG = 300  # steps of valley alone
+OWN = dict(zip(ALONE, TRAINING, strict=True))
 PLACE = BENCHMARKS / ".venv" / "hospitals"
 COMMON = {"claim": "C14", "source": "ours", "unit": "of 1", "better": "higher"}
 
@@ -115,7 +117,7 @@ def classifier_rows(ways: dict[str, list[dict]]) -> Iterator[Row]:
     ratios = [mean(a.values()) / mean(b.values()) for a, b in both]
     what = "AUROC of candidates, FedAvg over all data in one place, mean of hospitals"
     yield over_seeds(what, student(ratios), target=OF_POOLED)
-    for way, name in zip(ALONE, TRAINING, strict=True):
+    for way, name in OWN.items():
         pairs = zip(aurocs[FEDAVG], aurocs[way], strict=True)
         gain = student([a[name] - b[name] for a, b in pairs])
         what = f"AUROC of candidates in {name}, FedAvg minus alone"
@@ -177,51 +179,66 @@ def overfit(seed: int, quick: bool) -> dict[str, float]:
 
 
 def detectors(runs: Runs) -> dict[str, dict]:
-    """The finished runs of the detector, one for each way."""
+    """The facts of each training, and the marks in the test scans of each hospital."""
     folders = {
         name: str(hospitals.make_scans(HOSPITALS[name], PLACE)) for name in TRAINING
     }
     local, private = Local(80, 4, 0.002), Local(10, 16, 0.01)
     plan = Plan("detector", 10, local, private, folders)
-    return {way: detector(runs, plan, way) for way in WAYS}
+    facts = {way: trained(runs, plan, way) for way in WAYS}
+    marked: dict[str, dict] = {way: {} for way in WAYS}
+    for name in HOSPITALS:
+        for way, rows in marks(runs, name).items():
+            marked[way][name] = rows
+    return {way: {"facts": facts[way], "marked": marked[way]} for way in WAYS}
 
 
-def detector(runs: Runs, plan: Plan, way: str) -> dict:
-    """The facts of a training, and the marks in the test scans of each hospital."""
-    path = PLACE / f"generator-{scans.GENERATOR}" / f"{way}.pt"
-    key = {"detector": way, "generator": scans.GENERATOR}
+def weights(way: str) -> Path:
+    return PLACE / f"generator-{scans.GENERATOR}" / f"{way}.pt"
 
-    def trained() -> dict:
+
+def key(way: str) -> dict:
+    return {"detector": way, "generator": scans.GENERATOR}
+
+
+def trained(runs: Runs, plan: Plan, way: str) -> dict:
+    """The facts of a finished training, whose weights stay in a file."""
+
+    def measure() -> dict:
         model, record = plan.train(way, 0)
-        with atomic_write(path) as temporary:
+        with atomic_write(weights(way)) as temporary:
             torch.save(model.state_dict(), temporary)
         return runs_of.facts(record)
 
-    facts = runs.once(key | {"trained": True}, trained)
+    return runs.once(key(way) | {"trained": True}, measure)
 
-    @cache
-    def model() -> torch.nn.Module:
-        if not path.exists():
-            raise Skip(
-                f"{path} is missing, with which some scans were marked; delete the lines "
-                f"of {way!r} to train it anew."
-            )
-        network = TASKS["detector"].network()
-        network.load_state_dict(torch.load(path))
-        return network.eval()
 
-    own = TRAINING[ALONE.index(way)] if way in ALONE else None
-    marked = {}
-    for name in HOSPITALS if own is None else (own, "elsewhere"):
-        rows = [
-            runs.once(
-                key | {"hospital": name, "scan": index},
-                lambda n=name, i=index: runs_of.test_marks(model(), n, i).to_dict(),
+@cache
+def detector(way: str) -> torch.nn.Module:
+    path = weights(way)
+    if not path.exists():
+        raise Skip(
+            f"{path} is missing, with which some scans were marked; delete the lines "
+            f"of {way!r} to train it anew."
+        )
+    network = TASKS["detector"].network()
+    network.load_state_dict(torch.load(path))
+    return network.eval()
+
+
+def marks(runs: Runs, name: str) -> dict[str, list[Marked]]:
+    """What each detector marks in a hospital's test scans, each generated once."""
+    ways = [w for w in WAYS if w not in ALONE or name in (OWN[w], "elsewhere")]
+    marked: dict[str, list[Marked]] = {way: [] for way in ways}
+    for index in range(SCANS):
+        scan = cache(partial(runs_of.test_scan, name, index))
+        for way in ways:
+            row = runs.once(
+                key(way) | {"hospital": name, "scan": index},
+                lambda w=way, s=scan: runs_of.marked(detector(w), s()).to_dict(),
             )
-            for index in range(SCANS)
-        ]
-        marked[name] = [Marked.from_dict(row) for row in rows]
-    return {"facts": facts, "marked": marked}
+            marked[way].append(Marked.from_dict(row))
+    return marked
 
 
 def detector_rows(ways: dict[str, dict]) -> Iterator[Row]:
@@ -243,7 +260,7 @@ def detector_rows(ways: dict[str, dict]) -> Iterator[Row]:
     what = "CPM in all four hospitals, FedAvg over all data in one place"
     both = [everywhere[FEDAVG], everywhere[POOLED]]
     yield of_scans(what, both, ratio, target=OF_POOLED)
-    for way, name in zip(ALONE, TRAINING, strict=True):
+    for way, name in OWN.items():
         both = [judged[FEDAVG][name], judged[way][name]]
         what = f"CPM in {name}, FedAvg minus alone"
         yield of_scans(what, both, difference, target=0.0)

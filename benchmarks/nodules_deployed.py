@@ -2,9 +2,10 @@
 
     python benchmarks/nodules_deployed.py [--quick] [--anew] [--speed]
 
-Protocol. One thread. The wizard deploys the zoo's `nodule_detector_dpg` for `cpp-cpu` in
-float32 and in INT8, for tiles of 96 x 96 x 96 mm. INT8 is calibrated on 16 crops of
-training scans; the guard's metric is the average precision of the marks in 24 others.
+Protocol. One thread. The wizard deploys the zoo's `nodule_detector_dpg` for tiles of
+96 x 96 x 96 mm: for `cpp-cpu` (ONNX Runtime) in float32 and INT8, for `openvino` in
+bfloat16, too. INT8 is calibrated on 16 crops of training scans; the guard's metric is the
+average precision of the marks in 24 others.
 
 `exact`: the outputs of the C++ engine on crops of the 50 validation scans, one around each
 nodule and one elsewhere in each scan, against PyTorch's: the largest difference, and the
@@ -12,7 +13,7 @@ average precision of the marks of all. Intervals resample the crops 1,000 times.
 the peak memory of a fresh process above what the imports take, while PyTorch runs a tile
 through the original and through the model with DPG; median of 3. `speed`: in each of 7
 rounds, in turn, PyTorch eager in float32 and in bfloat16 (channels last) with the original,
-and the C++ engine in both precisions, one tile; the ratio within a round, median and
+and each of the C++ engines, one tile; the ratio within a round, median and
 quartiles. `scan`: the zoo's detector on whole validation scans (resampling, lungs, tiles,
 marks; not reading the files) with two threads, median and quartiles of 7 scans.
 
@@ -25,7 +26,7 @@ one of phantoms.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -51,8 +52,16 @@ from deepseek_learn.solutions.nodules.detector import mark, peaks
 from deepseek_learn.solutions.nodules.measure import Judged, bootstrap_pairs, judge
 
 SIDE, CALIBRATION, GUARDED, ROUNDS, SCANS, PROCESSES = 96, 16, 24, 7, 7, 3
+EAGER, BF16 = "PyTorch eager, float32", "PyTorch eager, bfloat16"
 CHESTS = BENCHMARKS / ".venv" / "chests"
 MODELS = ("nodule_detector", "nodule_detector_dpg")
+ENGINES = {  # target and precision
+    "ONNX Runtime, float32": ("cpp-cpu", "fp32"),
+    "ONNX Runtime, INT8": ("cpp-cpu", "int8"),
+    "OpenVINO, float32": ("openvino", "fp32"),
+    "OpenVINO, bfloat16": ("openvino", "bf16"),
+    "OpenVINO, INT8": ("openvino", "int8"),
+}
 Cut = tuple[
     torch.Tensor, list[np.ndarray]
 ]  # crops [N, 1, 96, 96, 96] and their nodules
@@ -130,19 +139,15 @@ class Deployed:
         self.quick = quick
         self.original, self.compressed = (zoo.load(name).eval() for name in MODELS)
         self.place = TemporaryDirectory()
-        self.folder = Path(self.place.name)
+        self.work = Path(self.place.name)
 
     @cache  # noqa: B019 - one object lives as long as the script
     def tested(self) -> Cut:
         return validation_crops(1 if self.quick else len(scans.deal("validation")))
 
     @cache  # noqa: B019
-    def model(self, precision: str) -> Path:
-        """The folder of the deployed model in one precision.
-
-        Raises:
-            AccuracyError: if the wizard's guard refuses INT8.
-        """
+    def guard(self) -> tuple[torch.Tensor, Callable]:
+        """The crops to calibrate on, and the metric of the wizard's guard."""
         calibration, _ = training_crops(4 if self.quick else CALIBRATION, seed=0)
         held_out, nodules = training_crops(4 if self.quick else GUARDED, seed=1)
 
@@ -151,28 +156,47 @@ class Deployed:
                 rows = [torch.as_tensor(predict(x)) for x in held_out.split(1)]
             return points(judged(torch.cat(rows), nodules))
 
+        return calibration, metric
+
+    @cache  # noqa: B019
+    def folder(self, engine: str) -> Path:
+        """The folder of the deployed model for one of `ENGINES`.
+
+        Raises:
+            AccuracyError: if the wizard's guard refuses it.
+        """
+        calibration, metric = self.guard()
+        target, precision = ENGINES[engine]
         wizard = DeploymentWizard(
             self.compressed, calibration[:1], [*calibration.split(1)], metric
         )
-        out = self.folder / precision
+        out = self.work / target / precision
         try:
-            wizard.to("cpp-cpu", out, precision=precision, progress=False)
+            wizard.to(target, out, precision=precision, progress=False)
         except BuildError as error:
             raise Skip(str(error)) from error
         return out
 
-    def answers(self, precision: str, volumes: torch.Tensor) -> torch.Tensor:
-        """What the C++ engine answers, one process per crop."""
-        folder, place = self.model(precision), self.folder / "crop"
+    def answers(self, engine: str, volumes: torch.Tensor) -> torch.Tensor:
+        """What a C++ engine answers, one process per crop."""
+        folder, place = self.folder(engine), self.work / "crop"
         place.mkdir(exist_ok=True)
-        words = ["--library", native.library(), "--input", place / "x.npy"]
-        words += ["--output", place]
+        words = [*options(engine), "--warmup", 0, "--repeat", 1]
+        words += ["--input", place / "x.npy", "--output", place]
         rows = []
         for x in volumes.split(1):
             np.save(place / "x.npy", x.numpy())
             native.run(folder / "engine", folder / "model.onnx", *words)
             rows.append(torch.from_numpy(np.load(place / "output_0.npy")))
         return torch.cat(rows)
+
+
+def options(engine: str) -> list:
+    """What the program needs to know apart from model and input."""
+    target, precision = ENGINES[engine]
+    if target == "cpp-cpu":
+        return ["--library", native.library()]
+    return ["--precision", "bf16" if precision == "bf16" else "fp32"]
 
 
 def exact(deployed: Deployed) -> dict:
@@ -184,16 +208,16 @@ def exact(deployed: Deployed) -> dict:
     facts = {"crops": len(volumes), "nodules": int(base.nodules.sum())}
     facts["points"] = points(base)
     facts["kept"] = compared(judged(original, nodules), base, lambda a, b: b / a)
-    for name in ("fp32", "int8"):
+    for engine in ENGINES:
         try:
-            model = deployed.model(name) / "model.onnx"
+            model = deployed.folder(engine) / "model.onnx"
         except AccuracyError as error:
-            facts[name] = {"refused": error.guard.loss}
+            facts[engine] = {"refused": error.guard.loss}
             continue
-        answers = deployed.answers(name, volumes)
+        answers = deployed.answers(engine, volumes)
         lost = compared(base, judged(answers, nodules), lambda a, b: a - b)
         apart = float((answers - truth).abs().max())
-        facts[name] = {"apart": apart, "lost": lost, "bytes": model.stat().st_size}
+        facts[engine] = {"apart": apart, "lost": lost, "bytes": model.stat().st_size}
     return facts
 
 
@@ -227,16 +251,16 @@ def speed(deployed: Deployed) -> dict:
             model(x)
 
     sides = {
-        "eager": partial(timed(lambda: model(x)), 1),
-        "bf16": partial(timed(bf16), 1),
+        EAGER: partial(timed(lambda: model(x)), 1),
+        BF16: partial(timed(bf16), 1),
     }
-    for name in ("fp32", "int8"):
+    for name in ENGINES:
         try:
-            folder = deployed.model(name)
+            folder = deployed.folder(name)
         except AccuracyError:
             continue
-        proto, words = _proto(folder / "model.onnx"), ("--library", native.library())
-        engine = Engine(folder / "engine", proto, x, deployed.folder, *words)
+        proto = _proto(folder / "model.onnx")
+        engine = Engine(folder / "engine", proto, x, deployed.work, *options(name))
         sides[name] = partial(engine, 1)
     with torch.inference_mode():
         for side in sides.values():
@@ -286,37 +310,37 @@ def exact_rows(facts: dict) -> Iterator[Row]:
     note = f"{facts['crops']} crops"
     yield row("average precision with DPG, of the original's", *facts["kept"],
               n=facts["nodules"], target=0.98, note=note, **GUIDE)  # fmt: skip
-    for name, words in (("fp32", "in float32"), ("int8", "in INT8")):
-        part, in_points = facts[name], {"unit": "points", "better": "lower"}
+    for engine in ENGINES:
+        part, in_points = facts[engine], {"unit": "points", "better": "lower"}
         in_points |= {"target": 1.0, "claim": "C12", "source": "guide"}
         if "refused" in part:
             refused = f"refused by the wizard's guard, on {GUARDED} training crops"
-            what = f"average precision lost {words}"
+            what = f"average precision lost by {engine}"
             yield row(what, part["refused"], note=refused, **in_points)
             continue
-        what = f"average precision that the C++ engine loses {words}"
+        what = f"average precision that the C++ engine loses, {engine}"
         yield row(what, *part["lost"], n=facts["nodules"], note=note, **in_points)
-        what = f"largest difference of an output of the C++ engine {words}"
-        target = 1e-3 if name == "fp32" else None
+        what = f"largest difference of an output of the C++ engine, {engine}"
+        target = 1e-3 if engine.endswith("float32") else None
         yield row(
             what, part["apart"], target=target, unit="", better="lower", note=note
         )
-        what, megabytes = f"size of the model {words}", part["bytes"] / 1e6
+        what, megabytes = f"size of the model, {engine}", part["bytes"] / 1e6
         yield row(what, megabytes, unit="MB", better="lower")
 
 
 def speed_rows(times: dict, scan: dict) -> Iterator[Row]:
-    for name, words in (("fp32", "float32"), ("int8", "INT8")):
-        for base, base_words in (("eager", "float32"), ("bf16", "bfloat16")):
-            if name not in times:  # refused
+    for engine in ENGINES:
+        for base in (EAGER, BF16):
+            if engine not in times:  # refused
                 continue
-            ratios = [a / b for a, b in zip(times[base], times[name], strict=True)]
-            of_guide = (name, base) == ("int8", "eager")
+            ratios = [a / b for a, b in zip(times[base], times[engine], strict=True)]
+            of_guide = engine.endswith("INT8") and base == EAGER
             yield Row(
                 claim="C12", source="guide" if of_guide else "ours",
                 unit="times", better="higher", target=3.0 if of_guide else None,
-                what=f"nodule detector: C++ with {words} is faster than PyTorch eager in "
-                f"{base_words}", **vars(quartiles(ratios)),
+                what=f"nodule detector: the C++ engine ({engine}) is faster than {base}",
+                **vars(quartiles(ratios)),
             ).at(end_time(times))  # fmt: skip
     yield Row(
         claim="C14", source="ours", unit="s", better="lower", target=15.0,

@@ -25,6 +25,7 @@ from deepseek_learn.solutions.nodules.federated.ledger import Ledger
 from deepseek_learn.solutions.nodules.federated.local import simulate
 from deepseek_learn.solutions.nodules.federated.privacy import Budget
 from deepseek_learn.solutions.nodules.federated.tasks import TASKS
+from deepseek_learn.solutions.nodules.phantom import Scan
 
 EPSILONS = (1.0, 4.0, 8.0)
 TOGETHER: dict[str, dict[str, Any]] = {
@@ -184,9 +185,13 @@ def inversions(count: int, steps: int) -> list[dict[str, float]]:
     return rows
 
 
-def test_marks(model: nn.Module, hospital: str, index: int) -> Marked:
-    """The marks of a detector in the scan of a test patient."""
-    scan = hospitals.patient_scan(HOSPITALS[hospital], "new", index)
+def test_scan(hospital: str, index: int) -> Scan:
+    """The scan of a test patient."""
+    return hospitals.patient_scan(HOSPITALS[hospital], "new", index)
+
+
+def marked(model: nn.Module, scan: Scan) -> Marked:
+    """The marks of a detector in a scan."""
     marks = mark(model, scan.hu, scan.spacing_mm)
     table = np.column_stack([marks.table(), marks.diameters_mm])
     return Marked(table, scans.boxes(scan), scan.specks)

@@ -77,6 +77,8 @@ class CtViewer(Explore):
         labels = {name: text(f"viewer.{name}") for name in (*menus, "position")}
         super().__init__(self._figure, labels, position=position, **menus)
         self.sliders["window"].value = window
+        if not self._findings:
+            self.sliders["finding"].layout.display = "none"
         self.sliders["plane"].observe(self._turn, "value")
         self.sliders["finding"].observe(self._go, "value")
 

@@ -127,6 +127,9 @@ def _label(name: str, labels: Mapping[str, Any]) -> str:
 def _slider(name: str, spec: Any, label: str) -> ipywidgets.Widget:
     if isinstance(spec, ipywidgets.Widget) and hasattr(spec, "value"):
         spec.description = spec.description or label
+        style = getattr(spec, "style", None)
+        if style is not None and getattr(style, "description_width", None) == "":
+            style.description_width = "initial"  # otherwise a long label is cut
         return spec
     options = {"description": label, "style": {"description_width": "initial"}}
     if isinstance(spec, list) and spec:

@@ -107,3 +107,8 @@ def test_a_turned_volume_is_shown_upright():
     same, other = (CtViewer(each, [BALL]) for each in (volume(), turned))
     assert same.values == other.values
     np.testing.assert_array_equal(gray(same), gray(other))
+
+
+def test_without_findings_there_is_no_menu_of_them():
+    assert CtViewer(volume()).sliders["finding"].layout.display == "none"
+    assert CtViewer(volume(), [BALL]).sliders["finding"].layout.display is None

@@ -84,6 +84,13 @@ def test_labels_follow_the_language():
     assert explore.sliders["top_k"].description == "top k"
 
 
+def test_a_long_label_of_a_slider_is_not_cut():
+    own = ipywidgets.IntSlider(style={"description_width": "9em"})
+    explore = Explore(lambda **_: "", a=ipywidgets.FloatLogSlider(), b=own)
+    widths = {n: s.style.description_width for n, s in explore.sliders.items()}
+    assert widths == {"a": "initial", "b": "9em"}
+
+
 @pytest.mark.parametrize("spec", [(0, 1), [], 3, "abc"])
 def test_slider_of_no_known_kind_is_refused(spec):
     with pytest.raises(TypeError, match="slider 't' must be"):
