@@ -148,24 +148,31 @@ def test_average_precision_counts_what_is_missed(script):
 def test_deployed_rows_say_what_was_lost_or_refused(script, tmp_path):
     bench = script("nodules_deployed")
     facts = {"crops": 110, "nodules": 60, "points": 80.0, "kept": [0.99, 0.97, 1.0]}
-    facts["fp32"] = {"apart": 1e-5, "lost": [0.0, 0.0, 0.0], "bytes": 1_600_000}
-    facts["int8"] = {"refused": 2.5}
+    exact = {"apart": 1e-5, "lost": [0.0, 0.0, 0.0], "bytes": 1_600_000}
+    names = [*bench.ENGINES]
+    facts |= dict.fromkeys(names, exact)
+    facts["ONNX Runtime, INT8"] = {"refused": 2.5}
+    facts["OpenVINO, bfloat16"] = exact | {"apart": 0.1}
     rows = list(bench.exact_rows(facts))
     verdicts = {row.what: row.verdict for row in rows if row.target is not None}
+    start = "nodule detector: "
+    lost = f"{start}average precision that the C++ engine loses, "
+    apart = f"{start}largest difference of an output of the C++ engine, "
     assert verdicts == {
-        "nodule detector: average precision with DPG, of the original's": (
-            "on the mean only"
-        ),
-        "nodule detector: average precision that the C++ engine loses in float32": "met",
-        "nodule detector: largest difference of an output of the C++ engine in "
-        "float32": "met",
-        "nodule detector: average precision lost in INT8": "missed",
+        f"{start}average precision with DPG, of the original's": "on the mean only",
+        f"{start}average precision lost by ONNX Runtime, INT8": "missed",
+        **{lost + name: "met" for name in names if name != "ONNX Runtime, INT8"},
+        apart + "ONNX Runtime, float32": "met",
+        apart + "OpenVINO, float32": "met",
     }
-    facts["int8"] = {"apart": 0.1, "lost": [0.5, 0.1, 0.9], "bytes": 500_000}
-    times = {name: [t, t, t] for name, t in (("eager", 3.3), ("bf16", 2.0))}
-    times |= {"fp32": [2.0] * 3, "int8": [1.0] * 3, "time": "2026-01-01T00:00:00Z"}
+    facts["ONNX Runtime, INT8"] = {"apart": 0.1, "lost": [0.5, 0.1, 0.9], "bytes": 5}
+    times = {bench.EAGER: [3.3] * 3, bench.BF16: [2.0] * 3}
+    times |= {name: [1.0] * 3 for name in names[:-1]}  # the last one was refused
+    times["time"] = "2026-01-01T00:00:00Z"
     scan = {"seconds": [3.0, 4.0, 5.0], "time": "2026-01-01T00:00:00Z"}
-    rows = [*bench.exact_rows(facts), *bench.speed_rows(times, scan)]
+    timed = list(bench.speed_rows(times, scan))
+    rows = [*bench.exact_rows(facts), *timed]
+    assert len(timed) == 2 * (len(names) - 1) + 1
     assert {row.source for row in rows if row.claim == "C2"} == {"guide"}
     write_result("deployed", rows, "run", directory=tmp_path)
 
