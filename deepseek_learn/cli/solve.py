@@ -34,6 +34,29 @@ def nodules(
     _run("nodules", folder, out, rate=rate, gaps=gaps, tilt=tilt)
 
 
+@solve.command()
+def wind(
+    folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
+    out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],
+    healthy_until: Annotated[str, typer.Option(help="learn from before this date")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="a column's own name, as power=P_mean")
+    ] = None,
+    rated_kw: Annotated[
+        float | None, typer.Option(help="a turbine's rated power")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="training steps of each network")] = 600,
+) -> None:
+    """Watch the turbines of a wind farm."""
+    pairs = [each.partition("=") for each in column or ()]
+    bad = [name + mark + own for name, mark, own in pairs if not (name and own)]
+    if bad:
+        raise typer.BadParameter(f"--column must be like power=P_mean; got {bad[0]!r}.")
+    columns = {name: own for name, _, own in pairs}
+    options = {"healthy_until": healthy_until, "columns": columns, "rated_kw": rated_kw}
+    _run("wind", folder, out, **options, steps=steps)
+
+
 def _run(name: str, folder: Path, out: Path, **options: Any) -> None:
     from .. import solutions
 

@@ -1,0 +1,348 @@
+"""A wind farm: how exact is the expected power, and which faults are found?
+
+    python benchmarks/wind_farm.py [--quick] [--anew] [--part power faults]
+
+Protocol. La Haute Borne, four turbines. 2014 is for learning and for choosing all settings,
+2015 for the test.
+
+*power*: the root mean square error, in percent of the rated power, for a turbine that the
+model has not seen, in 2015; the model learns from the other three in 2014. Samples count
+that lie near the power curve of 2014 (four scaled median deviations). IEC's curve, a
+generalized additive model and gradient boosting (of wind, temperature and direction), and
+the network with and without SC-attention, over seeds 0 to 2. The figure is the mean over
+the four turbines. Before this script was written, the network and the curve had been
+compared on 2015 twice, with seed 0, and the spread of the curve's residuals there had been
+seen.
+
+*faults*: nobody recorded faults, so those of `solutions.wind.faults` are injected into
+2015: 20 onsets per case, drawn by seed, the same for all detectors, each in one turbine at
+a time (80 injections). Found means: active within 3 or 14 days after the onset, and before
+the untouched records are. False alarms are those of the untouched 2015, in which some are
+real events. Expected power comes from four networks that learned 2014 (`monitor.CrossFit`),
+for one row from the curves alone. Detectors: ours; ours without
+neighbors; a CUSUM (slack of 1 % of the rated power) and an average over 120 hours of a
+turbine's own residual. The limits of ours are the package's, chosen on 2014 with these
+injections; those of the others are the smallest with which the untouched 2014 has no more
+alarms than with ours. CARE: 96 windows of 30 days in 2015, every second one with a fault
+from day 10 on, cases in turn. What energy hardly shows is among the cases: a cap at 95 %
+of the rated power. A stuck sensor is not: a rule finds it within an hour.
+Intervals resample the onsets (or the windows) 1,000 times. The alarms of 2015 were looked
+at in the full run only.
+
+Targets, stated before the run: error at most 2.40 % (stretch 2.2). At no more than 1.5
+false alarms per turbine-year: anemometer + 5 % at least 0.95 and a loss of 10 % at least
+0.88 within 14 days, icing at least 0.78 within 3 days; stretch: yaw by 10 degrees 0.50
+within 14 days. CARE at least 0.82. `--quick` trains for 20 steps, with one seed, two onsets
+and eight windows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+
+import numpy as np
+import torch
+from harness.interval import Estimate, spread
+from harness.script import Run, Script
+from models import wind_peers as peers
+from models.wind_peers import Active, Records
+
+from deepseek_learn.data.wind_farm import RATED_KW, wind_farm
+from deepseek_learn.ledger.rows import Row
+from deepseek_learn.solutions.wind import faults, monitor, power
+from deepseek_learn.solutions.wind.faults import CASES
+from deepseek_learn.solutions.wind.measure import Window, care, hit
+from deepseek_learn.solutions.wind.monitor import BLOCK, PER_DAY, CrossFit, Detector
+from deepseek_learn.solutions.wind.power import Curve, ExpectedPower
+from deepseek_learn.solutions.wind.scada import Scada, from_frame
+from deepseek_learn.zoo.nets.power_net import PowerNet
+
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="few steps, one seed, two onsets",
+    anew=True,
+    parts=("power", "faults"),
+    of_the_machine=False,
+)
+YEAR, SEEDS, ONSETS, WINDOWS, DAYS, HEALTHY = "2015-01-01", 3, 20, 96, 30, 10
+BEFORE = 2 * 144  # steps of context that an injected span begins earlier
+OURS = "ours"
+SEEN = [name for name in CASES if name != "stuck anemometer"]
+TARGETS = {  # case: days, target, source
+    "anemometer +5 %": (14, 0.95),
+    "loss of 10 %": (14, 0.88),
+    "icing": (3, 0.78),
+    "yaw 10 degrees": (14, 0.50),
+}
+COMMON = {"claim": "C15", "source": "ours", "unit": "of 1", "better": "higher"}
+
+
+def measure(run: Run) -> Iterator[Row]:
+    torch.set_num_threads(1)
+    scada = from_frame(wind_farm(), rated_kw=RATED_KW)
+    runs, steps = run.finished_runs(anywhere=True), 20 if run.quick else power.STEPS
+    if "power" in run.parts:
+        for name, model in models(steps).items():
+            seeds = range(SEEDS if name.startswith("network") and not run.quick else 1)
+            errors = [
+                runs.once(
+                    {"model": name, "seed": seed},
+                    partial(unseen, scada, model, seed),
+                )["error"]
+                for seed in seeds
+            ]
+            yield error_row(name, errors)
+    if "faults" in run.parts:
+        facts = runs.once(
+            {"faults": True}, partial(found, scada, steps, *sizes(run.quick))
+        )
+        yield from fault_rows(facts)
+
+
+def sizes(quick: bool) -> tuple[int, int]:
+    return (2, 8) if quick else (ONSETS, WINDOWS)
+
+
+Model = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Callable]
+
+
+def models(steps: int) -> dict[str, Model]:
+    """Name → what learns (inputs, power, near, seed) and returns a predictor."""
+
+    def curve(x, y, near, seed):
+        return lambda other: other[:, 0]
+
+    def regression(make, x, y, near, seed):
+        rows = x.transpose(0, 2, 1)[near]  # samples, channels
+        model = make().fit(rows[:, 1:], y[near])
+        return lambda other: np.stack([model.predict(each[1:].T) for each in other])
+
+    def network(attention, x, y, near, seed):
+        torch.manual_seed(seed)
+        model = PowerNet(x.shape[1], attention=attention)
+        power.learn(model, x, y, near, steps, seed)
+        return partial(power.apply, model.eval())
+
+    return {
+        "IEC's curve": curve,
+        "generalized additive model": partial(regression, peers.spline),
+        "gradient boosting": partial(regression, peers.boosting),
+        "network with SC-attention": partial(network, True),
+        "network without attention": partial(network, False),
+    }
+
+
+def unseen(scada: Scada, model: Model, seed: int) -> dict[str, list[float]]:
+    """The error for each turbine, in 2015, learned from the others in 2014."""
+    wind, share = power.normal_wind(scada), scada.power / scada.rated_kw
+    early = scada.time < np.datetime64(YEAR)
+    errors = []
+    for turbine in range(len(wind)):
+        others = [i for i in range(len(wind)) if i != turbine]
+        samples = [a[others][:, early].ravel() for a in (wind, share)]
+        curve = Curve.fit(*samples)
+        x = power.inputs(scada, [curve] * len(wind))[:, :6]  # without its name
+        near = np.stack([curve.near(w, p) for w, p in zip(wind, share, strict=True)])
+        y = np.nan_to_num(share).astype(np.float32)
+        predict = model(x[others], y[others], (near & early)[others], seed)
+        off = (predict(x[turbine : turbine + 1])[0] - share[turbine])[
+            near[turbine] & ~early
+        ]
+        errors.append(100 * float(np.sqrt(np.mean(off**2))))
+    return {"error": errors}
+
+
+def error_row(name: str, errors: Sequence[Sequence[float]]) -> Row:
+    means = [float(np.mean(each)) for each in errors]
+    target = 2.40 if name == "network with SC-attention" else None
+    return Row(
+        claim="C15", source="ours", unit="% of rated power", better="lower",
+        what=f"wind farm: error for an unseen turbine in an unseen year, {name}",
+        target=target, **vars(spread(means, "range of the seeds")),
+    )  # fmt: skip
+
+
+class Farm:
+    """The farm, what is expected of it, and the detectors."""
+
+    def __init__(self, scada: Scada, steps: int):
+        reference = scada.between(stop=YEAR)
+        self.scada, self.start = scada, len(reference)
+        fold = monitor.folds(reference.time, reference.time[0])
+        trained = [
+            power.train(reference, fold != number, steps=steps, seed=number)
+            for number in range(monitor.FOLDS)
+        ]
+        end = np.datetime64(YEAR)
+        self.curves = trained[0].curves
+        flat = [ExpectedPower(model.curves) for model in trained]
+        self.expect = {
+            "networks": CrossFit(tuple(trained), reference.time[0], end),
+            "curves": CrossFit(tuple(flat), reference.time[0], end),
+        }
+        self.expected = {name: model(scada) for name, model in self.expect.items()}
+        self.records = {
+            name: Records.of(scada, kw) for name, kw in self.expected.items()
+        }
+
+    @cache  # noqa: B019 - one object lives as long as the script
+    def detectors(self) -> dict[str, tuple[str, Active, float]]:
+        """Name → what is expected, where it alarms, and its limit."""
+        split = self.start // BLOCK
+        past = {name: each.part(0, split) for name, each in self.records.items()}
+        ours = peers.compared(Detector.fit(past["networks"].energy))
+        flat = peers.compared(Detector.fit(past["curves"].energy))
+        first = monitor.MEMORY
+        count = len(self.scada.turbines)
+        most = np.mean(
+            [
+                peers.alarm_rate(ours(past["networks"], i, 1.0)[first:])
+                for i in range(count)
+            ]
+        )
+        others = {
+            "ours, on the curves alone": ("curves", flat),
+            "ours, without neighbors": (
+                "networks",
+                peers.alone(past["networks"].energy),
+            ),
+            "CUSUM": ("networks", peers.cumulative),
+            "average over 120 hours": ("networks", peers.averaged),
+        }
+        return {OURS: ("networks", ours, 1.0)} | {
+            name: (kind, active, peers.tuned(active, past[kind], most, first))
+            for name, (kind, active) in others.items()
+        }
+
+    def injected(self, fault, turbine: int, onset: int, kind: str) -> Records:
+        """The farm's records with a fault in one turbine, up to 31 days after it."""
+        low = max(0, onset // BLOCK * BLOCK - BEFORE)
+        span = self.scada.part(low, onset // BLOCK * BLOCK + 31 * 144)
+        bad = fault.inject(span, turbine, onset - low, self.curves[turbine])
+        model = self.expect[kind]
+        if fault.kind == "anemometer":
+            expected = model(bad)
+        else:
+            expected = self.expected[kind][:, low : low + len(span)]
+        changed = Records.of(bad, expected)
+        stop = low // BLOCK + len(changed.energy)
+        whole = self.records[kind].part(0, stop)
+        return whole.replaced(turbine, changed, low // BLOCK)
+
+
+def found(scada: Scada, steps: int, onsets: int, windows: int) -> dict:
+    """Hits per detector, case and days; false alarms; CARE's windows."""
+    farm = Farm(scada, steps)
+    untouched = {
+        name: [active(farm.records[kind], i, limit) for i in range(4)]
+        for name, (kind, active, limit) in farm.detectors().items()
+    }
+    split = farm.start // BLOCK
+    facts: dict = {
+        "limits": {n: limit for n, (_, _, limit) in farm.detectors().items()}
+    }
+    facts["false"] = {
+        name: [peers.alarm_rate(row[split:]) for row in rows]
+        for name, rows in untouched.items()
+    }
+    facts["hits"] = {
+        case: hits_of(farm, untouched, case, number, onsets)
+        for number, case in enumerate(SEEN)
+    }
+    facts["care"] = {
+        name: windows_of(farm, untouched[name], name, windows) for name in untouched
+    }
+    return facts
+
+
+def hits_of(farm: Farm, untouched: dict, case: str, number: int, count: int) -> dict:
+    """Detector → for each onset and turbine, found within 3 and within 14 days."""
+    rng = np.random.default_rng([2015, number])
+    late = farm.scada.part(farm.start, len(farm.scada))
+    starts = [farm.start + n for n in faults.onsets(late, case, count, rng, 0)]
+    chosen = [(onset, faults.drawn(case, rng)) for onset in starts]
+    hits: dict = {name: [] for name in untouched}
+    for onset, fault in chosen:
+        block = -(-onset // BLOCK)
+        for name, (kind, active, limit) in farm.detectors().items():
+            rows = []
+            for turbine in range(4):
+                bad = active(farm.injected(fault, turbine, onset, kind), turbine, limit)
+                own = untouched[name][turbine]
+                rows.append([hit(bad, own, block, d * PER_DAY) for d in (3, 14)])
+            hits[name].append(rows)
+    return hits
+
+
+def windows_of(farm: Farm, untouched: list, name: str, count: int) -> list:
+    """For each window of CARE, where the detector alarms and where the fault is."""
+    kind, active, limit = farm.detectors()[name]
+    rng, cases, result = np.random.default_rng([2015, 99]), SEEN, []
+    length, healthy = DAYS * PER_DAY, HEALTHY * PER_DAY
+    last = len(farm.records[kind].energy) - length
+    for number in range(count):
+        start = int(rng.integers(farm.start // BLOCK, last))
+        turbine, case = int(rng.integers(4)), cases[number // 2 % len(cases)]
+        truth, row = np.zeros(length, bool), untouched[turbine]
+        if number % 2:
+            fault, onset = faults.drawn(case, rng), (start + healthy) * BLOCK
+            row = active(farm.injected(fault, turbine, onset, kind), turbine, limit)
+            blocks = int(min(length - healthy, -(-fault.hours // 6)))
+            truth[healthy : healthy + blocks] = True
+        detected = row[start : start + length]
+        result.append([detected.astype(int).tolist(), truth.astype(int).tolist()])
+    return result
+
+
+def fault_rows(facts: dict) -> Iterator[Row]:
+    for name, rates in facts["false"].items():
+        target = 1.5 if name == OURS else None
+        what = f"wind farm: false alarms per turbine-year, {name}"
+        yield Row(
+            claim="C15", source="ours", unit="per year", better="lower", what=what,
+            measured=float(np.mean(rates)), target=target,
+        )  # fmt: skip
+    for case, detectors in facts["hits"].items():
+        for name, onsets in detectors.items():
+            for column, days in enumerate((3, 14)):
+                within, target = TARGETS.get(case, (0, None))
+                met = target if name == OURS and within == days else None
+                values = np.array(onsets)[:, :, column].mean(1)
+                what = f"wind farm: {case} found within {days} days, {name}"
+                yield Row(**COMMON, what=what, target=met, **vars(resampled(values)))
+    for name, windows in facts["care"].items():
+        target = 0.82 if name == OURS else None
+        what = f"wind farm: CARE, {name}"
+        yield Row(**COMMON, what=what, target=target, **vars(care_of(windows)))
+
+
+def resampled(values: np.ndarray) -> Estimate:
+    """The mean over the onsets, with a bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = rng.choice(values, (1000, len(values))).mean(1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Estimate(
+        float(values.mean()), float(low), float(high), "95 % bootstrap of onsets",
+        len(values),
+    )  # fmt: skip
+
+
+def care_of(windows: Sequence) -> Estimate:
+    """The score of windows, healthy and faulty ones in turn, resampled in pairs."""
+    parts = [Window(*(np.array(row, bool) for row in each)) for each in windows]
+    pairs = [parts[i : i + 2] for i in range(0, len(parts) - 1, 2)]
+    rng = np.random.default_rng(0)
+
+    def score(chosen) -> float:
+        return care([w for pair in chosen for w in pair], 24 / PER_DAY).score
+
+    draws = [
+        score([pairs[i] for i in rng.integers(len(pairs), size=len(pairs))])
+        for _ in range(1000)
+    ]
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Estimate(score(pairs), float(low), float(high), "95 % bootstrap", len(parts))
+
+
+if __name__ == "__main__":
+    SCRIPT.main(measure)

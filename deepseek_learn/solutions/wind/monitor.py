@@ -1,0 +1,224 @@
+r"""Watch a farm: does a turbine give less, or more, than its neighbors let expect?
+
+Energy is summed over blocks of six hours. Over a window of blocks W, a turbine's relative
+yield is
+
+.. math:: g_i = \log \frac{\sum_W P_i}{\sum_W \hat P_i}, \qquad
+          d_i = g_i - \operatorname{median}_{j \ne i} g_j
+
+What all turbines share (seasons, air, snow) cancels in :math:`d_i`. From it, its value
+over the 60 days before the window is subtracted, since turbines drift by a few percent
+over the months. The rest is divided by its spread in the reference period, and an alarm is
+raised where this score leaves the limits for one of several windows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .power import LOAD, STOPPED, ExpectedPower
+from .scada import Scada
+
+BLOCK = 36  # steps: 6 hours
+PER_DAY = 4  # blocks
+# blocks of a window (3, 7 and 14 days): the limit of its score, chosen on 2014
+LIMITS = {12: 6.0, 28: 5.0, 56: 4.5}
+MEMORY = 60 * PER_DAY  # blocks before a window, with which it is compared
+ENOUGH = 0.05  # of the rated energy; a window with less wind says nothing
+CALM = 0.1  # windows with so little load vary by a factor of sqrt(2) more
+SAME = 6  # equal values of the wind: the sensor is stuck
+QUIET = 7 * PER_DAY  # blocks after which a new alarm is another one
+FOLDS, FOLD_DAYS = 4, 15
+
+
+@dataclass(frozen=True, eq=False)
+class Yield:
+    """What turbines gave and what was expected, in blocks of six hours.
+
+    Attributes:
+        given, expected: energy in hours of rated power, `[N, K]`, of the steps in which a
+            turbine ran and could be compared.
+    """
+
+    given: np.ndarray
+    expected: np.ndarray
+
+    @classmethod
+    def of(cls, scada: Scada, expected_kw: np.ndarray) -> "Yield":
+        return cls(
+            *(
+                _blocks(
+                    np.where(comparable(scada, expected_kw), x, 0) / scada.rated_kw / 6
+                )
+                for x in (scada.power, expected_kw)
+            )
+        )
+
+    def __len__(self) -> int:
+        return self.given.shape[1]
+
+    def part(self, low: int, high: int) -> "Yield":
+        """Return the blocks from one number on and before another."""
+        return Yield(self.given[:, low:high], self.expected[:, low:high])
+
+    def replaced(self, turbine: int, other: "Yield", start: int) -> "Yield":
+        """Return a copy in which one turbine is that of another farm from a block on."""
+        parts = []
+        for mine, its in ((self.given, other.given), (self.expected, other.expected)):
+            copy = mine.copy()
+            copy[turbine, start : start + its.shape[1]] = its[turbine]
+            parts.append(copy)
+        return Yield(*parts)
+
+
+def comparable(scada: Scada, expected_kw: np.ndarray) -> np.ndarray:
+    """Return where a turbine ran and its power can be compared, `[N, T]`.
+
+    Turbines that stand still, are throttled to less than 40 % of what is expected, or have
+    a stuck wind sensor are left out: that is seen without a model.
+    """
+    with np.errstate(invalid="ignore"):
+        loaded = expected_kw > LOAD * scada.rated_kw
+        runs = scada.power > STOPPED * expected_kw
+    return loaded & runs & ~stuck(scada.wind)
+
+
+def stuck(wind: np.ndarray) -> np.ndarray:
+    """Return where the wind has shown the same value for an hour, `[N, T]`."""
+    same = np.zeros(wind.shape, bool)
+    same[:, 1:] = (wind[:, 1:] == wind[:, :-1]) & (wind[:, 1:] > 2)
+    run = np.zeros(wind.shape, int)
+    for t in range(1, wind.shape[1]):
+        run[:, t] = (run[:, t - 1] + 1) * same[:, t]
+    ends = run >= SAME - 1
+    result = ends.copy()
+    for back in range(1, SAME):
+        result[:, :-back] |= ends[:, back:]
+    return result
+
+
+def _blocks(x: np.ndarray) -> np.ndarray:
+    """Sum blocks of six hours; a block that is not full is left out."""
+    count = x.shape[1] // BLOCK
+    return np.nan_to_num(x[:, : count * BLOCK]).reshape(len(x), count, BLOCK).sum(2)
+
+
+def deviations(
+    energy: Yield, window: int, memory: int = MEMORY
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the deviation of each window that ends with a block, and its load.
+
+    Both have the shape `[N, K]`. A deviation is NaN if there was too little wind, or too
+    little before it.
+    """
+    now, load = _relative(energy, window)
+    before, _ = _relative(energy, memory)
+    shifted = np.full_like(before, np.nan)
+    shifted[:, window:] = before[:, :-window]
+    return now - shifted, load
+
+
+def _relative(energy: Yield, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the yield against the neighbors', and the expected load of each window."""
+    given, expected = (_sums(x, window) for x in (energy.given, energy.expected))
+    load = expected / (6.0 * window)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(load > ENOUGH, np.log(given / expected), np.nan)
+    count = len(own)
+    rows = []
+    for i in range(count):
+        others = np.delete(own, i, 0)
+        enough = np.isfinite(others).sum(0) >= min(2, count - 1)
+        middle = np.full(own.shape[1], np.nan)
+        middle[enough] = np.nanmedian(others[:, enough], 0)
+        rows.append(own[i] - middle)
+    return np.stack(rows), load
+
+
+def _sums(x: np.ndarray, window: int) -> np.ndarray:
+    """Return the sums of the `window` blocks up to each one; NaN before the first."""
+    total = np.cumsum(np.pad(x, ((0, 0), (1, 0))), 1)
+    sums = np.full_like(x, np.nan)
+    if x.shape[1] >= window:
+        sums[:, window - 1 :] = total[:, window:] - total[:, :-window]
+    return sums
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """Raises alarms.
+
+    Attributes:
+        spreads: per window, the spread of each turbine's deviations, `[N]`.
+        limits: per window, that of the score.
+    """
+
+    spreads: Mapping[int, np.ndarray]
+    limits: Mapping[int, float] = field(default_factory=LIMITS.copy)
+
+    @classmethod
+    def fit(cls, energy: Yield, limits: Mapping[int, float] = LIMITS) -> "Detector":
+        """Measure the spreads in a reference period (scaled median deviations)."""
+        spreads = {}
+        for window in limits:
+            x = _weighed(*deviations(energy, window))
+            spreads[window] = 1.4826 * np.nanmedian(np.abs(x), 1)
+        return cls(spreads, dict(limits))
+
+    def scores(self, energy: Yield) -> np.ndarray:
+        """Return the scores of all windows that end with a block, `[3, N, K]`."""
+        return np.stack(
+            [
+                _weighed(*deviations(energy, window)) / spread[:, None]
+                for window, spread in self.spreads.items()
+            ]
+        )
+
+    def active(self, energy: Yield) -> np.ndarray:
+        """Return where a score is outside of its limits, `[N, K]`."""
+        limits = np.array([*self.limits.values()])[:, None, None]
+        with np.errstate(invalid="ignore"):
+            return (np.abs(self.scores(energy)) > limits).any(0)
+
+
+def _weighed(deviation: np.ndarray, load: np.ndarray) -> np.ndarray:
+    return deviation * np.sqrt(load / (load + CALM))
+
+
+def alarms(active: np.ndarray) -> list[int]:
+    """Return the blocks in which an alarm begins, of one turbine, `[K]`.
+
+    What comes less than a week after an active block belongs to the same alarm.
+    """
+    on = np.flatnonzero(active)
+    first = np.diff(on, prepend=-QUIET - 1) > QUIET
+    return [int(block) for block in on[first]]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """A model of the reference period whose expectations there are honest.
+
+    The period is cut into runs of 15 days, which are dealt to four folds. What is expected
+    in a fold comes from a network that has not seen it; what is expected later, from the
+    mean of all four.
+    """
+
+    models: tuple[ExpectedPower, ...]
+    start: np.datetime64
+    stop: np.datetime64
+
+    def __call__(self, scada: Scada) -> np.ndarray:
+        """Return the expected power in kW, `[N, T]`."""
+        each = np.stack([model(scada) for model in self.models])
+        fold = folds(scada.time, self.start)
+        inside = (scada.time >= self.start) & (scada.time < self.stop)
+        own = np.take_along_axis(each, fold[None, None, :], 0)[0]
+        return np.where(inside, own, each.mean(0))
+
+
+def folds(time: np.ndarray, start: np.datetime64) -> np.ndarray:
+    """Return the fold of each step, from 0 to 3, `[T]`."""
+    days = (time - start) // np.timedelta64(1, "D")
+    return (days // FOLD_DAYS).astype(int) % FOLDS

@@ -1,0 +1,174 @@
+"""A farm's records are read exactly, and what is wrong with them is said or refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepseek_learn.data import wind_farm
+from deepseek_learn.solutions.wind.scada import ScadaError, from_frame, read_scada
+
+from .conftest import RATED, records
+
+
+@pytest.fixture
+def short():
+    return records(days=10)
+
+
+def written(frame, path, **options):
+    frame.to_csv(path, index=False, **options)
+    return path
+
+
+def test_records_are_arranged_by_turbine_and_time(short):
+    farm = from_frame(short.sample(frac=1, random_state=0), rated_kw=RATED)
+    assert farm.turbines == ("T1", "T2", "T3", "T4")
+    assert farm.power.shape == (4, 1440)
+    own = short[short["turbine"] == "T3"]
+    np.testing.assert_allclose(farm.wind[2], own["wind"])
+    assert (np.diff(farm.time) == np.timedelta64(10, "m")).all()
+    assert farm.warnings == ("The times have no zone and are taken as they are.",)
+
+
+def test_a_part_holds_its_steps(short):
+    farm = from_frame(short, rated_kw=RATED)
+    part = farm.between("2020-01-03", "2020-01-05")
+    assert len(part) == 288
+    assert part.time[0] == np.datetime64("2020-01-03")
+    np.testing.assert_array_equal(part.power, farm.power[:, 288:576])
+    with pytest.raises(ValueError, match="must be like 2015-01-31; got 'soon'"):
+        farm.between("soon")
+
+
+def test_the_operators_own_files_are_read(short, tmp_path):
+    names = {"turbine": "Wind_turbine_name", "time": "Date_time", "power": "P_avg"}
+    names |= {"wind": "Ws_avg", "temperature": "Ot_avg", "nacelle": "Ya_avg"}
+    theirs = short.rename(columns=names).assign(Va_avg=1.0)
+    theirs["Date_time"] = theirs["Date_time"].dt.strftime("%Y-%m-%dT%H:%M:%S+01:00")
+    farm = read_scada(written(theirs, tmp_path / "farm.csv"), rated_kw=RATED)
+    assert farm.time[0] == np.datetime64("2019-12-31T23:00")
+    assert farm.warnings == ()
+
+
+def test_a_folder_may_hold_a_file_per_turbine(short, tmp_path):
+    for name, own in short.groupby("turbine"):
+        written(own, tmp_path / f"{name}.csv", sep=";", decimal=",")
+    farm = read_scada(tmp_path, rated_kw=RATED)
+    np.testing.assert_allclose(farm.wind[0], short["wind"][:1440])
+
+
+def test_other_names_of_columns_are_given(short, tmp_path):
+    path = written(short.rename(columns={"power": "Leistung"}), tmp_path / "farm.csv")
+    with pytest.raises(ScadaError, match=r"no column for 'power' .* it has .*Leistung"):
+        read_scada(path)
+    farm = read_scada(path, columns={"power": "leistung"}, rated_kw=RATED)
+    assert np.nanmax(farm.power) > 0
+
+
+def test_two_columns_for_one_name_are_refused(short, tmp_path):
+    path = written(short.assign(P_avg=short["power"]), tmp_path / "farm.csv")
+    with pytest.raises(ScadaError, match="several columns that may be 'power'"):
+        read_scada(path)
+
+
+def test_gaps_stay_gaps(short):
+    holes = short.drop(index=range(100, 130))
+    farm = from_frame(holes, rated_kw=RATED)
+    assert np.isnan(farm.power[0, 100:130]).all()
+    assert np.isfinite(farm.power[1:]).all()
+    many = short.drop(index=range(1400))
+    assert any("of the power is missing" in w for w in from_frame(many).warnings)
+
+
+def test_a_jump_of_local_time_is_said(short):
+    local = short["time"].dt.tz_localize("UTC").dt.tz_convert("Europe/Paris")
+    shifted = local + (pd.Timestamp("2020-10-20", tz="UTC") - local[0])
+    digits = shifted.dt.tz_convert("Europe/Paris").dt.tz_localize(None)
+    farm = from_frame(short.assign(time=digits), rated_kw=RATED)
+    (said,) = [w for w in farm.warnings if "share turbine and time" in w]
+    assert said.startswith("48 rows")  # two hours of four turbines
+    assert "2020-10-25" in said
+    doubled = farm.time == np.datetime64("2020-10-25T02:30")
+    assert np.isnan(farm.power[:, doubled]).all()
+
+
+def test_each_row_twice_is_refused(short):
+    with pytest.raises(ScadaError, match="must have one row per time"):
+        from_frame(pd.concat([short, short]), rated_kw=RATED)
+
+
+def test_power_below_zero(short):
+    few = short.copy()
+    few.loc[:9, "power"] = -500.0
+    farm = from_frame(few, rated_kw=RATED)
+    assert "10 impossible values of power are left out." in farm.warnings
+    assert np.isnan(farm.power[0, :10]).all()
+    half = short["power"].where(short["turbine"] < "T3", -short["power"] - 200)
+    with pytest.raises(ScadaError, match="power must be between -100 and 2400"):
+        from_frame(short.assign(power=half), rated_kw=RATED)
+    with pytest.raises(ScadaError, match=r"99\.9 % of the values are below -1"):
+        from_frame(short.assign(power=-short["power"].abs() - 1), rated_kw=RATED)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_megawatts_and_watts_are_refused(short, factor):
+    with pytest.raises(ScadaError, match="power must be in kW"):
+        from_frame(short.assign(power=factor * short["power"]))
+    with pytest.raises(ScadaError, match="and rated_kw is 2000"):
+        from_frame(short.assign(power=factor * short["power"]), rated_kw=RATED)
+
+
+def test_shorter_steps_are_averaged():
+    fine = records(days=4)
+    fine["time"] = pd.Timestamp("2020-01-01") + (fine["time"] - fine["time"][0]) / 2
+    farm = from_frame(fine, rated_kw=RATED)
+    assert farm.power.shape == (4, 288)
+    assert farm.wind[0, 0] == pytest.approx(fine["wind"][:2].mean())
+    assert "Rows 5 minutes apart are averaged." in farm.warnings
+
+
+def test_hours_are_refused(short):
+    with pytest.raises(ScadaError, match="must be 10 minutes apart"):
+        from_frame(short[short["time"].dt.minute == 0], rated_kw=RATED)
+
+
+def test_two_turbines_are_no_farm(short):
+    with pytest.raises(ScadaError, match="at least 3; got T1, T2"):
+        from_frame(short[short["turbine"].isin(["T1", "T2"])], rated_kw=RATED)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("time", "yesterday", "time must be like 2015-01-31"),
+        ("power", "much", "power must be numbers"),
+        ("wind", -5.0, "wind must be between 0 and 60"),
+    ],
+)
+def test_a_column_of_nonsense_is_refused(short, column, value, message):
+    with pytest.raises(ScadaError, match=message):
+        from_frame(short.assign(**{column: value}), rated_kw=RATED)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\x00\x00", b"a,b\n1,2\n"])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "farm.csv"
+    path.write_bytes(content)
+    with pytest.raises(ScadaError, match=r"farm\.csv"):
+        read_scada(path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(FileNotFoundError, match="is not a CSV file or a folder"):
+            read_scada(path)
+
+
+def test_la_haute_borne_is_a_farm():
+    frame = wind_farm.wind_farm()
+    assert len(frame) == 420_480
+    march = frame[(frame["turbine"] == "R80711") & frame["power"].isna()]
+    assert (march["time"] == "2014-03-30 03:30").any()  # a doubled stamp
+    farm = from_frame(frame[frame["time"] < "2014-02-01"], rated_kw=wind_farm.RATED_KW)
+    assert farm.turbines == ("R80711", "R80721", "R80736", "R80790")
+    assert 0.1 < np.nanmean(farm.power) / wind_farm.RATED_KW < 0.5

@@ -1,0 +1,130 @@
+"""A farm's records become alarms with reasons, verdicts, pictures and a page."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from deepseek_learn import cli, solutions
+from deepseek_learn.solutions.wind.reasons import Neighbors
+from deepseek_learn.solutions.wind.report import Watch
+from deepseek_learn.solutions.wind.scada import ScadaError
+from deepseek_learn.solutions.wind.watch import watch
+
+from .conftest import RATED, curve
+
+START, ONSET = "2020-04-20", 16_560  # the fault begins on 25 April
+
+
+def faulty(frame, column, factor):
+    bad = frame.copy()
+    rows = (bad["turbine"] == "T2") & (bad["time"] >= "2020-04-25")
+    bad.loc[rows, column] *= factor
+    return bad
+
+
+@pytest.fixture(scope="module")
+def ran(frame, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("farm")
+    faulty(frame, "power", 0.85).to_csv(folder / "scada.csv", index=False)
+    command = ["solve", "wind", str(folder), "--out", str(folder / "out")]
+    command += ["--healthy-until", START, "--rated-kw", str(RATED), "--steps", "40"]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 0, result.output
+    return folder / "out", result.output
+
+
+def test_a_loss_is_found_and_named(ran):
+    out, said = ran
+    lines = [
+        json.loads(line) for line in (out / "verdicts.jsonl").read_text().splitlines()
+    ]
+    verdicts = {line["name"]: line for line in lines}
+    assert [*verdicts] == ["T1", "T2", "T3", "T4"]
+    assert verdicts["T2"]["verdict"] == "alarm"
+    first = verdicts["T2"]["alarms"][0]
+    assert "2020-04-25" < first["time"] < "2020-04-29"
+    assert first["reason"] == "loss"
+    assert -0.2 < first["deviation"] < -0.02
+    assert "alarms" in said
+    assert str(out / "index.html") in said
+
+
+def test_the_page_shows_each_turbine(ran):
+    out, _ = ran
+    page = (out / "index.html").read_text()
+    for number in range(1, 5):
+        assert f"<h2>T{number}</h2>" in page
+        assert Image.open(out / f"turbine_{number}.png").width > 500
+    assert "check the yaw, the pitch and the blades" in page
+
+
+@pytest.fixture(scope="module")
+def neighbors(farm):
+    """Who compares a farm in which the second turbine's sensor or power has changed."""
+
+    def compare(name, factor):
+        values = getattr(farm, name).copy()
+        values[1, ONSET:] *= factor
+        bad = replace(farm, **{name: values})
+        curves = [curve_of(bad)] * 4
+        return Neighbors.of(bad, curve(bad.wind), curves, slice(0, ONSET))
+
+    return compare
+
+
+def curve_of(farm):
+    from deepseek_learn.solutions.wind.power import Curve, normal_wind
+
+    return Curve.fit(normal_wind(farm)[0], farm.power[0] / RATED)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "deviation", "reason"),
+    [
+        ("power", 0.85, np.log(0.85), "loss"),
+        ("power", 1.15, np.log(1.15), "gain"),
+        ("wind", 1.06, -0.2, "sensor_high"),
+        ("wind", 0.94, 0.2, "sensor_low"),
+    ],
+)
+def test_reasons_tell_power_from_sensor(neighbors, name, factor, deviation, reason):
+    block = ONSET // 36 + 27
+    assert neighbors(name, factor).reason(1, block, 28, deviation) == reason
+
+
+def test_a_loss_in_frost_is_ice(farm, neighbors):
+    compared = neighbors("power", 0.8)
+    frosty = replace(compared, temperature=np.full_like(compared.temperature, -3.0))
+    block = ONSET // 36 + 11
+    assert frosty.reason(1, block, 12, np.log(0.8)) == "icing"
+    assert neighbors("power", 1.0).reason(1, block, 12, -0.01) == "unclear"
+
+
+@pytest.mark.parametrize("date", ["2020-02-01", "2020-06-30"])
+def test_too_little_before_or_after_the_date_is_refused(farm, date):
+    with pytest.raises(ScadaError, match="must leave at least 90 days before it"):
+        watch(farm, date, progress=False)
+
+
+def test_the_report_has_a_table_and_a_plot(farm):
+    watched = watch(farm, START, steps=8, progress=False)
+    report = Watch.of(watched)
+    assert list(report.to_frame().columns)[:2] == ["turbine", "time"]
+    assert len(report.plot().data) == 4
+    assert report.why().startswith("4 turbines, 40 days after 2020-04-20")
+
+
+def test_the_solution_is_listed():
+    assert "wind" in solutions.names()
+
+
+def test_a_column_without_a_name_is_refused(tmp_path):
+    command = ["solve", "wind", str(tmp_path), "--out", str(tmp_path / "out")]
+    command += ["--healthy-until", START, "--column", "power"]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 2
+    assert "must be like power=P_mean" in result.output
