@@ -18,16 +18,17 @@ seen.
 2015: 20 onsets per case, drawn by seed, the same for all detectors, each in one turbine at
 a time (80 injections). Found means: active within 3 or 14 days after the onset, and before
 the untouched records are. False alarms are those of the untouched 2015, in which some are
-real events. Expected power comes from four networks that learned 2014 (`monitor.CrossFit`),
-for one row from the curves alone. Detectors: ours; ours without
-neighbors; a CUSUM (slack of 1 % of the rated power) and an average over 120 hours of a
-turbine's own residual. The limits of ours are the package's, chosen on 2014 with these
+real events. Expected power comes from four networks that learned 2014 (`monitor.CrossFit`).
+Detectors: ours; ours on the curves instead of the networks; ours without neighbors; a CUSUM
+(slack of 1 % of the rated power) and an average over 120 hours of a turbine's own residual.
+The limits of ours are the package's, chosen on 2014 with these
 injections; those of the others are the smallest with which the untouched 2014 has no more
 alarms than with ours. CARE: 96 windows of 30 days in 2015, every second one with a fault
-from day 10 on, cases in turn. What energy hardly shows is among the cases: a cap at 95 %
-of the rated power. A stuck sensor is not: a rule finds it within an hour.
-Intervals resample the onsets (or the windows) 1,000 times. The alarms of 2015 were looked
-at in the full run only.
+from day 10 on: the four cases with a target, in turn. What energy hardly shows is among the
+cases: a cap at 95 % of the rated power. A stuck sensor is not: a rule finds it within an
+hour. Intervals resample the onsets (or the windows) 1,000 times. The alarms of 2015 were
+looked at in the full run, and before it in one quick run (two onsets, networks of 20
+steps), after which no setting was changed.
 
 Targets, stated before the run: error at most 2.40 % (stretch 2.2). At no more than 1.5
 false alarms per turbine-year: anemometer + 5 % at least 0.95 and a loss of 10 % at least
@@ -277,7 +278,7 @@ def hits_of(farm: Farm, untouched: dict, case: str, number: int, count: int) -> 
 def windows_of(farm: Farm, untouched: list, name: str, count: int) -> list:
     """For each window of CARE, where the detector alarms and where the fault is."""
     kind, active, limit = farm.detectors()[name]
-    rng, cases, result = np.random.default_rng([2015, 99]), SEEN, []
+    rng, cases, result = np.random.default_rng([2015, 99]), [*TARGETS], []
     length, healthy = DAYS * PER_DAY, HEALTHY * PER_DAY
     last = len(farm.records[kind].energy) - length
     for number in range(count):

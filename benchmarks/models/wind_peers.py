@@ -69,13 +69,13 @@ Active = Callable[[Records, int, float], np.ndarray]  # of a turbine and with a 
 
 
 def cumulative(records: Records, turbine: int, limit: float) -> np.ndarray:
-    """A two-sided CUSUM of a turbine's own residual, which starts anew after an alarm."""
+    """A two-sided CUSUM of a turbine's own residual, which saturates at twice its limit."""
     up = down = 0.0
     row = np.zeros(records.residual.shape[1], bool)
     for block, value in enumerate(np.nan_to_num(records.residual[turbine])):
-        up, down = max(0.0, up + value - SLACK), max(0.0, down - value - SLACK)
-        if max(up, down) > limit:
-            row[block], up, down = True, 0.0, 0.0
+        up = min(max(0.0, up + value - SLACK), 2 * limit)
+        down = min(max(0.0, down - value - SLACK), 2 * limit)
+        row[block] = max(up, down) > limit
     return row
 
 

@@ -168,12 +168,11 @@ class Detector:
 
     def scores(self, energy: Yield) -> np.ndarray:
         """Return the scores of all windows that end with a block, `[3, N, K]`."""
-        return np.stack(
-            [
-                _weighed(*deviations(energy, window)) / spread[:, None]
-                for window, spread in self.spreads.items()
-            ]
-        )
+        rows = []
+        for window, spread in self.spreads.items():
+            known = np.where(spread > 0, spread, np.nan)[:, None]
+            rows.append(_weighed(*deviations(energy, window)) / known)
+        return np.stack(rows)
 
     def active(self, energy: Yield) -> np.ndarray:
         """Return where a score is outside of its limits, `[N, K]`."""

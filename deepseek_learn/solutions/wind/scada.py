@@ -4,7 +4,7 @@ A farm's records are one or more CSV files with a row per turbine and time. What
 reader repairs, it says in `Scada.warnings`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -283,9 +283,3 @@ def _in_steps(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if step < ten:
         notes.append(f"Rows {step.total_seconds() / 60:g} minutes apart are averaged.")
     return frame.groupby(["turbine", "time"], as_index=False).mean()
-
-
-def names(scada: Scada) -> Sequence[str]:
-    """Return which optional columns the farm has."""
-    optional = [name for name in RANGES if name not in REQUIRED]
-    return [n for n in optional if np.isfinite(getattr(scada, n)).any()]
