@@ -127,13 +127,18 @@ def alarm_rate(active: np.ndarray) -> float:
 
 
 def tuned(active: Active, records: Records, most: float, first: int) -> float:
-    """The smallest limit with at most so many alarms per turbine-year from a block on."""
-    low, high = 1e-4, 100.0
-    turbines = range(len(records.residual))
-    for _ in range(40):
-        middle = (low * high) ** 0.5
+    """The smallest limit down to which there are at most so many alarms, from a block on.
+
+    The rate per turbine-year does not grow steadily as the limit falls: a detector that is
+    always active raises a single alarm. So limits are tried downwards from a high one.
+    """
+    turbines, limit = range(len(records.residual)), 10.0
+    while limit > 1e-3:
+        lower = limit / 1.03
         rate = np.mean(
-            [alarm_rate(active(records, i, middle)[first:]) for i in turbines]
+            [alarm_rate(active(records, i, lower)[first:]) for i in turbines]
         )
-        low, high = (low, middle) if rate <= most else (middle, high)
-    return high
+        if rate > most:
+            return limit
+        limit = lower
+    return limit

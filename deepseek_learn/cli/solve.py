@@ -47,7 +47,7 @@ def wind(
     ] = None,
     steps: Annotated[int, typer.Option(help="training steps of each network")] = 600,
 ) -> None:
-    """Watch the turbines of a wind farm."""
+    """Watch the turbines of a wind farm. An interrupted run starts anew."""
     pairs = [each.partition("=") for each in column or ()]
     bad = [name + mark + own for name, mark, own in pairs if not (name and own)]
     if bad:

@@ -36,12 +36,15 @@ class WindFarm:
                 (`steps`, `seed`).
 
         Raises:
-            FileNotFoundError, ScadaError: see `scada.read_scada` and `watch.watch`.
+            FileNotFoundError, ScadaError, ValueError: see `scada.read_scada` and
+                `watch.watch`. Also if `out` is a file.
         """
         from .report import Watch
         from .scada import read_scada
         from .watch import watch
 
+        if Path(out).exists() and not Path(out).is_dir():
+            raise ValueError(f"out must be a folder; {str(out)!r} is a file.")
         of_reader = {k: options.pop(k) for k in ("columns", "rated_kw") if k in options}
         scada = read_scada(input, **of_reader)
         watched = watch(scada, healthy_until, progress=progress, **options)

@@ -52,7 +52,7 @@ class Fault:
             speed = normal_wind(scada)[turbine, span]
             straight = np.maximum(curve(np.nan_to_num(speed)), 1e-3)
             turned = curve(np.nan_to_num(speed) * np.cos(np.radians(self.size)))
-            y[running] *= np.minimum(turned / straight, 1)[running]
+            y[running] *= np.clip(turned / straight, 0, 1)[running]
         elif self.kind == "anemometer":
             x *= 1 + self.size
         elif self.kind == "loss":
@@ -62,7 +62,7 @@ class Fault:
         elif self.kind == "stuck":
             x[:] = x[0]
         elif self.kind == "cap":
-            y[:] = np.fmin(y, self.size * scada.rated_kw)
+            y[:] = np.minimum(y, self.size * scada.rated_kw)
         else:
             raise ValueError(
                 f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}."

@@ -1,19 +1,21 @@
 r"""Watch a farm: does a turbine give less, or more, than its neighbors let expect?
 
-Energy is summed over blocks of six hours. Over a window of blocks W, a turbine's relative
-yield is
+Energy is summed over blocks of six hours. Over a window of blocks W, the change of a
+turbine's yield against the 60 days before it is
 
-.. math:: g_i = \log \frac{\sum_W P_i}{\sum_W \hat P_i}, \qquad
-          d_i = g_i - \operatorname{median}_{j \ne i} g_j
+.. math:: g = \log \frac{\sum_W P}{\sum_W \hat P}, \qquad c = g_W - g_\text{before}, \qquad
+          d_i = c_i - \operatorname{median}_{j \ne i} c_j
 
-What all turbines share (seasons, air, snow) cancels in :math:`d_i`. From it, its value
-over the 60 days before the window is subtracted, since turbines drift by a few percent
-over the months. The rest is divided by its spread in the reference period, and an alarm is
-raised where this score leaves the limits for one of several windows.
+What all turbines share (seasons, air, snow) cancels in :math:`d_i`, and the slow drifts of
+a few percent that turbines show over the months cancel in c. Divided by its spread in the
+reference period, d is a score. An alarm is raised where the score leaves its limits for one
+of several windows. Of the turbines that alarm, the one with the largest deviation is then
+no neighbor any more, and the others are judged again without it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,8 +28,10 @@ PER_DAY = 4  # blocks
 LIMITS = {12: 6.0, 28: 5.0, 56: 4.5}
 MEMORY = 60 * PER_DAY  # blocks before a window, with which it is compared
 ENOUGH = 0.05  # of the rated energy; a window with less wind says nothing
+NEIGHBORS = 2  # at least so many must be comparable
 CALM = 0.1  # windows with so little load vary by a factor of sqrt(2) more
-SAME = 6  # equal values of the wind: the sensor is stuck
+SAME, SAME_COARSE, FINE = 6, 24, 0.05  # equal values of a stuck sensor; m/s
+LEAST = 30 * PER_DAY  # blocks in the reference period that measure a spread
 QUIET = 7 * PER_DAY  # blocks after which a new alarm is another one
 FOLDS, FOLD_DAYS = 4, 15
 
@@ -85,15 +89,21 @@ def comparable(scada: Scada, expected_kw: np.ndarray) -> np.ndarray:
 
 
 def stuck(wind: np.ndarray) -> np.ndarray:
-    """Return where the wind has shown the same value for an hour, `[N, T]`."""
+    """Return where the wind has shown the same value for an hour, `[N, T]`.
+
+    A sensor that shows only steps of more than 0.05 m/s may do so for four hours.
+    """
+    moves = np.round(np.abs(np.diff(wind, axis=1)), 3)
+    finest = np.min(moves, where=moves > 0, initial=np.inf)
+    count = SAME if finest <= FINE else SAME_COARSE
     same = np.zeros(wind.shape, bool)
     same[:, 1:] = (wind[:, 1:] == wind[:, :-1]) & (wind[:, 1:] > 2)
     run = np.zeros(wind.shape, int)
     for t in range(1, wind.shape[1]):
         run[:, t] = (run[:, t - 1] + 1) * same[:, t]
-    ends = run >= SAME - 1
+    ends = run >= count - 1
     result = ends.copy()
-    for back in range(1, SAME):
+    for back in range(1, count):
         result[:, :-back] |= ends[:, back:]
     return result
 
@@ -105,35 +115,47 @@ def _blocks(x: np.ndarray) -> np.ndarray:
 
 
 def deviations(
-    energy: Yield, window: int, memory: int = MEMORY
+    energy: Yield, window: int, out: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the deviation of each window that ends with a block, and its load.
 
-    Both have the shape `[N, K]`. A deviation is NaN if there was too little wind, or too
-    little before it.
+    Both have the shape `[N, K]`. A deviation is NaN if there was too little wind in the
+    window or before it, or if fewer than two neighbors can be compared.
+
+    Args:
+        out: which turbines are no neighbors in which blocks, `[N, K]`.
     """
-    now, load = _relative(energy, window)
-    before, _ = _relative(energy, memory)
+    change, load = _changes(energy, window)
+    return _against_neighbors(change, out), load
+
+
+def _changes(energy: Yield, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each turbine's change against the 60 days before, and the window's load."""
+    now, load = _own(energy, window)
+    before, _ = _own(energy, MEMORY)
     shifted = np.full_like(before, np.nan)
     shifted[:, window:] = before[:, :-window]
     return now - shifted, load
 
 
-def _relative(energy: Yield, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the yield against the neighbors', and the expected load of each window."""
+def _own(energy: Yield, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log yield and the expected load of each window, `[N, K]`."""
     given, expected = (_sums(x, window) for x in (energy.given, energy.expected))
     load = expected / (6.0 * window)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(load > ENOUGH, np.log(given / expected), np.nan)
-    count = len(own)
+        return np.where(load > ENOUGH, np.log(given / expected), np.nan), load
+
+
+def _against_neighbors(change: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    usable = change if out is None else np.where(out, np.nan, change)
     rows = []
-    for i in range(count):
-        others = np.delete(own, i, 0)
-        enough = np.isfinite(others).sum(0) >= min(2, count - 1)
-        middle = np.full(own.shape[1], np.nan)
+    for i in range(len(change)):
+        others = np.delete(usable, i, 0)
+        enough = np.isfinite(others).sum(0) >= NEIGHBORS
+        middle = np.full(change.shape[1], np.nan)
         middle[enough] = np.nanmedian(others[:, enough], 0)
-        rows.append(own[i] - middle)
-    return np.stack(rows), load
+        rows.append(change[i] - middle)
+    return np.stack(rows)
 
 
 def _sums(x: np.ndarray, window: int) -> np.ndarray:
@@ -163,22 +185,48 @@ class Detector:
         spreads = {}
         for window in limits:
             x = _weighed(*deviations(energy, window))
-            spreads[window] = 1.4826 * np.nanmedian(np.abs(x), 1)
+            spreads[window] = np.array([_spread(row[np.isfinite(row)]) for row in x])
         return cls(spreads, dict(limits))
 
-    def scores(self, energy: Yield) -> np.ndarray:
-        """Return the scores of all windows that end with a block, `[3, N, K]`."""
-        rows = []
-        for window, spread in self.spreads.items():
-            known = np.where(spread > 0, spread, np.nan)[:, None]
-            rows.append(_weighed(*deviations(energy, window)) / known)
-        return np.stack(rows)
+    def judge(self, energy: Yield) -> tuple[np.ndarray, np.ndarray]:
+        """Judge each turbine at the end of each block.
+
+        Returns:
+            Where a turbine alarms, `[N, K]`, and the scores of all windows that end with
+            the block, divided by their limits, `[3, N, K]`.
+        """
+        count, blocks = energy.given.shape
+        changes = {window: _changes(energy, window) for window in self.spreads}
+        out, every = np.zeros((count, blocks), bool), np.arange(blocks)
+        while True:
+            sizes, scores = self._scores(changes, out)
+            over = (np.nan_to_num(np.abs(scores)) > 1) & ~out
+            worst = np.where(over, np.abs(sizes), 0).max(0)  # [N, K]
+            largest = worst.argmax(0)
+            new = worst[largest, every] > 0
+            if not new.any():
+                return out, scores
+            out[largest[new], every[new]] = True
 
     def active(self, energy: Yield) -> np.ndarray:
-        """Return where a score is outside of its limits, `[N, K]`."""
-        limits = np.array([*self.limits.values()])[:, None, None]
-        with np.errstate(invalid="ignore"):
-            return (np.abs(self.scores(energy)) > limits).any(0)
+        """Return where a turbine alarms, `[N, K]`."""
+        return self.judge(energy)[0]
+
+    def _scores(
+        self, changes: Mapping[int, tuple], out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weighed deviations, and the same divided by their limits."""
+        sizes, limits = [], []
+        for window, spread in self.spreads.items():
+            change, load = changes[window]
+            sizes.append(_weighed(_against_neighbors(change, out), load))
+            limits.append(self.limits[window] * np.where(spread > 0, spread, np.nan))
+        return np.stack(sizes), np.stack(sizes) / np.stack(limits)[:, :, None]
+
+
+def _spread(x: np.ndarray) -> float:
+    """Return the scaled median deviation from 0; NaN if there are too few values."""
+    return float(1.4826 * np.median(np.abs(x))) if len(x) >= LEAST else float("nan")
 
 
 def _weighed(deviation: np.ndarray, load: np.ndarray) -> np.ndarray:
@@ -193,6 +241,24 @@ def alarms(active: np.ndarray) -> list[int]:
     on = np.flatnonzero(active)
     first = np.diff(on, prepend=-QUIET - 1) > QUIET
     return [int(block) for block in on[first]]
+
+
+def spans(active: np.ndarray, score: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first block of each alarm of one turbine, and the block after its last.
+
+    An alarm whose score changes its sign, as after a repair, is cut in two.
+
+    Args:
+        score: the largest of a turbine's scores, with its sign, `[K]`.
+    """
+    begins = alarms(active)
+    result = []
+    for begin, end in pairwise([*begins, len(active)]):
+        on = begin + np.flatnonzero(active[begin:end])
+        signs = np.sign(score[on])
+        cuts = [*on[np.flatnonzero(np.diff(signs, prepend=0))], on[-1] + 1]
+        result += [(int(a), int(b)) for a, b in pairwise(cuts)]
+    return result
 
 
 @dataclass(frozen=True, eq=False)

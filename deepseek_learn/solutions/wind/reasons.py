@@ -63,7 +63,7 @@ class Neighbors:
         ]
         blocks = slice(usual.start // BLOCK, usual.stop // BLOCK)
         noise = [[_noise(row[blocks]) for row in each] for each in ratios]
-        warm = _block_means(scada.temperature).mean(0)
+        warm = _median(_block_means(scada.temperature), least=1)
         slope = np.array([_slope(curve) for curve in curves])
         return cls(ratios[0], ratios[1], np.array(noise), warm, slope)
 
@@ -94,9 +94,8 @@ class Neighbors:
 def _sectors(scada: Scada) -> np.ndarray:
     """Return the farm's sector of the wind direction, `[T]`; -1 where it is unknown."""
     angle = np.radians(scada.nacelle)
-    with np.errstate(invalid="ignore"):
-        x, y = (np.nanmedian(f(angle), 0) for f in (np.cos, np.sin))
-    turn = np.degrees(np.arctan2(y, x)) % 360
+    x, y = (_median(f(angle), least=1) for f in (np.cos, np.sin))
+    turn = np.degrees(np.arctan2(y, x)) % 360 % 360  # a tiny negative angle gives 360
     return np.where(
         np.isfinite(turn), np.nan_to_num(turn) // (360 / SECTORS), -1
     ).astype(int)
@@ -115,9 +114,9 @@ def _ratios(x: np.ndarray, sector: np.ndarray, usual: slice) -> np.ndarray:
     return _block_means(np.stack(rows))
 
 
-def _median(x: np.ndarray) -> np.ndarray:
-    """Return the median of the turbines at steps where at least two ran, `[T]`."""
-    many = np.isfinite(x).sum(0) >= 2
+def _median(x: np.ndarray, least: int = 2) -> np.ndarray:
+    """Return the median of the turbines at steps with at least so many values, `[T]`."""
+    many = np.isfinite(x).sum(0) >= least
     result = np.full(x.shape[1], np.nan)
     result[many] = np.nanmedian(x[:, many], 0)
     return result
@@ -156,4 +155,6 @@ def _slope(curve: Curve) -> float:
     v = np.arange(3, 20, 0.1)
     power = curve(v)
     part = (power > 0.1 * power.max()) & (power < 0.8 * power.max())
+    if part.sum() < 3:
+        return 2.5
     return float(np.polyfit(np.log(v[part]), np.log(power[part]), 1)[0])

@@ -12,7 +12,7 @@ import pandas as pd
 from ...catalog import text
 from ...files import atomic_write
 from ...report import Report
-from ..page import GREEN, RED, save_page
+from ..page import GREEN, RED, YELLOW, save_page
 from .monitor import BLOCK, PER_DAY, deviations, stuck
 from .power import LOAD, STOPPED
 from .watch import Watched
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 WEEK = 7 * PER_DAY  # blocks
+JUDGED = 0.5  # of the watched time, in which a turbine without alarm is "clear"
 STYLE = f"""
 section {{ border-top: 1px solid #8886; padding: .5rem 0; }}
 img {{ max-width: 100%; height: auto; }}
 .clear {{ color: {GREEN}; }}
 .alarm {{ color: {RED}; }}
+.unjudged {{ color: {YELLOW}; }}
 """
 
 
@@ -34,8 +36,9 @@ class Watch(Report):
     """The alarms of a farm.
 
     Attributes:
-        verdicts: one per turbine, as in `verdicts.jsonl`: `name`, `verdict` ("alarm" or
-            "clear"), `alarms`, and what part of the time it could not be compared.
+        verdicts: one per turbine, as in `verdicts.jsonl`: `name`, `verdict` ("alarm",
+            "clear" or "unjudged"), `alarms`, in what part of the watched time it could be
+            judged, and why not in the rest.
         watched: the figures behind them.
     """
 
@@ -47,8 +50,11 @@ class Watch(Report):
         rows = []
         for i, turbine in enumerate(watched.scada.turbines):
             own = [a.to_dict() for a in watched.alarms if a.turbine == turbine]
-            verdict = {"name": turbine, "verdict": "alarm" if own else "clear"}
-            rows.append(verdict | {"alarms": own} | _lost_time(watched, i))
+            clear = "clear" if watched.judged[i] >= JUDGED else "unjudged"
+            verdict: dict[str, Any] = {"name": turbine}
+            verdict["verdict"] = "alarm" if own else clear
+            verdict |= {"alarms": own, "judged": float(watched.judged[i])}
+            rows.append(verdict | _lost_time(watched, i))
         return cls(rows, watched)
 
     def to_frame(self) -> pd.DataFrame:
@@ -78,6 +84,7 @@ class Watch(Report):
             days=(len(watched.scada) - watched.start) // 144,
             start=str(first)[:10],
             alarms=len(watched.alarms),
+            unjudged=sum(row["verdict"] == "unjudged" for row in self.verdicts),
         )
 
     def save(self, out: Path) -> Path:
@@ -139,7 +146,9 @@ def _save_picture(path: Path, watched: Watched, i: int) -> None:
 
 def _section(verdict: dict[str, Any], picture: str) -> str:
     name = html.escape(verdict["name"])
-    lines = [reason(alarm) for alarm in verdict["alarms"]] or [text("wind.none")]
+    lines = [reason(alarm) for alarm in verdict["alarms"]] or [
+        text("wind.none" if verdict["verdict"] == "clear" else "wind.unjudged")
+    ]
     items = "".join(
         f'<p class="{verdict["verdict"]}">{html.escape(line)}</p>' for line in lines
     )

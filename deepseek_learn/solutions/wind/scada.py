@@ -1,9 +1,10 @@
 """Read the records of a wind farm (SCADA), and refuse what is wrong with them.
 
 A farm's records are one or more CSV files with a row per turbine and time. What the
-reader repairs, it says in `Scada.warnings`.
+reader repairs, it says in `Scada.warnings`. Times with a zone become UTC.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ RANGES = {  # what a sensor can show; power: in parts of the rated power
 RATED_KW = (50.0, 20_000.0)  # of plausible turbines
 LEAST = 3  # turbines: one is judged by the others
 BAD = 0.05  # more bad values than this part of a column are refused
+SPARSE = 0.2  # rows that fill less of the time are refused
+HALF_LOAD = (4.0, 16.0)  # m/s at which turbines give half of their rated power
 
 
 class ScadaError(ValueError):
@@ -44,7 +47,7 @@ class Scada:
 
     Attributes:
         turbines: their names, N of them.
-        time: the steps, without gaps, `[T]`.
+        time: the steps, without gaps, `[T]`; in UTC if the records have a zone.
         power: kW, NaN where it was not recorded, `[N, T]`.
         wind: m/s at the nacelle, `[N, T]`.
         temperature, nacelle, pressure: degrees Celsius, degrees from north and hPa,
@@ -103,22 +106,40 @@ def read_scada(
         ScadaError: if the records cannot be used; the message says why.
     """
     path = Path(path)
-    paths = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    paths = [path]
+    if path.is_dir():
+        paths = [p for p in sorted(path.iterdir()) if p.suffix.lower() == ".csv"]
+        paths = [p for p in paths if p.is_file()]
     if not paths or not paths[0].exists():
         raise FileNotFoundError(f"{str(path)!r} is not a CSV file or a folder of them.")
-    frames = []
-    for each in paths:
-        try:
-            with each.open(encoding="utf-8-sig") as file:
-                header = file.readline()
-            separator = max(",;\t", key=header.count)
-            frame = pd.read_csv(
-                each, sep=separator, encoding="utf-8-sig", low_memory=False
-            )
-        except ValueError as error:  # also what is not UTF-8
-            raise ScadaError(f"{each.name} is not a readable CSV file.") from error
-        frames.append(renamed(frame, columns or {}, each.name))
+    frames = [renamed(_read(each), columns or {}, each.name) for each in paths]
     return from_frame(pd.concat(frames, ignore_index=True), rated_kw=rated_kw)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a CSV file as text, with decimal points.
+
+    Raises:
+        ScadaError: if it is not one.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        options = {"sep": separator, "encoding": "utf-8-sig", "dtype": str}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(path, index_col=False, **options)
+    except UnicodeDecodeError as error:
+        raise ScadaError(
+            f"{path.name} is not text in UTF-8; is it compressed?"
+        ) from error
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ScadaError(f"{path.name} is not a readable CSV file: {reason}") from error
+    if separator != ",":
+        frame = frame.apply(lambda column: column.str.replace(",", ".", regex=False))
+    return frame
 
 
 def renamed(
@@ -128,12 +149,17 @@ def renamed(
 
     Raises:
         ScadaError: if a required column is missing or a name fits two columns.
+        ValueError: if `columns` has a key that is not in `NAMES`.
     """
-    own = {str(column).strip().lower(): column for column in frame.columns}
+    unknown = [name for name in columns if name not in NAMES]
+    if unknown:
+        raise ValueError(f"columns may name {', '.join(NAMES)}; got {unknown[0]!r}.")
+    own = [(str(column).strip().lower(), column) for column in frame.columns]
     chosen: dict[str, str] = {}
     for name, usual in NAMES.items():
-        candidates = [columns[name].strip().lower()] if name in columns else usual
-        fitting = [own[each] for each in candidates if each in own]
+        given = name in columns
+        candidates = [str(columns[name]).strip().lower()] if given else usual
+        fitting = [column for lower, column in own if lower in candidates]
         if len(fitting) > 1:
             raise ScadaError(
                 f"{source} has several columns that may be {name!r}: "
@@ -141,7 +167,7 @@ def renamed(
             )
         if fitting:
             chosen[name] = fitting[0]
-        elif name in REQUIRED or name in columns:
+        elif name in REQUIRED or given:
             raise ScadaError(
                 f"{source} has no column for {name!r} (it may be called "
                 f"{', '.join(candidates)}); it has {', '.join(map(str, frame.columns))}."
@@ -155,24 +181,37 @@ def from_frame(frame: pd.DataFrame, *, rated_kw: float | None = None) -> Scada:
     Raises:
         ScadaError: if the records cannot be used; the message says why.
     """
+    missing = [name for name in REQUIRED if name not in frame]
+    if missing or not len(frame):
+        what = f"no column {missing[0]!r}" if missing else "no rows"
+        raise ScadaError(f"The records have {what}.")
     notes: list[str] = []
-    frame = frame.assign(time=_times(frame["time"], notes))
-    frame = frame.assign(turbine=frame["turbine"].astype(str).str.strip())
-    values = {name: _numbers(frame, name) for name in RANGES}
+    frame = frame.drop_duplicates()
+    frame = frame.assign(
+        time=_times(frame["time"], notes), turbine=_names(frame["turbine"], notes)
+    )
+    frame = frame.dropna(subset=["time", "turbine"]).reset_index(drop=True)
+    values = {name: _numbers(frame, name, notes) for name in RANGES}
     rated = _rated(values["power"], rated_kw)
     for name, (low, high) in RANGES.items():
         unit = rated if name == "power" else 1.0
         values[name] = _plausible(values[name], name, low * unit, high * unit, notes)
+    _check_wind(values["wind"], values["power"] / rated)
     frame = pd.DataFrame({"turbine": frame["turbine"], "time": frame["time"], **values})
-    frame = _without_doubles(frame, notes)
+    frame = _in_steps(_without_doubles(frame, notes), notes)
     turbines = sorted(frame["turbine"].unique())
     if len(turbines) < LEAST:
         raise ScadaError(
             f"A turbine is judged by its neighbors, so a farm needs at least {LEAST}; got "
             f"{', '.join(turbines)}."
         )
-    frame = _in_steps(frame, notes)
     first, last = frame["time"].min(), frame["time"].max()
+    count = (last - first) // pd.Timedelta(STEP) + 1
+    if len(frame) < SPARSE * count * len(turbines):
+        raise ScadaError(
+            f"The rows fill only {len(frame) / count / len(turbines):.1%} of the time from "
+            f"{first} to {last}. Is a time wrong?"
+        )
     steps = pd.date_range(first, last, freq="10min")
     grid = {
         name: frame.pivot(index="turbine", columns="time", values=name)
@@ -180,18 +219,37 @@ def from_frame(frame: pd.DataFrame, *, rated_kw: float | None = None) -> Scada:
         .to_numpy(float)
         for name in RANGES
     }
-    absent = float(np.isnan(grid["power"]).mean())
-    if absent > BAD:
-        notes.append(f"{absent:.0%} of the power is missing.")
+    for turbine, row in zip(turbines, grid["power"], strict=True):
+        absent = float(np.isnan(row).mean())
+        if absent > BAD:
+            notes.append(f"{absent:.0%} of the power of {turbine} is missing.")
     return Scada(
-        tuple(turbines), steps.to_numpy(), **grid, rated_kw=rated, warnings=tuple(notes)
+        tuple(turbines),
+        steps.to_numpy(),
+        **grid,
+        rated_kw=rated,
+        warnings=tuple(notes),
     )
+
+
+def _names(column: pd.Series, notes: list[str]) -> pd.Series:
+    """Return the names of the turbines; empty ones are NaN."""
+    names = column.astype("string").str.strip().replace("", pd.NA)
+    empty = int(names.isna().sum())
+    if empty:
+        notes.append(f"{empty} rows without the name of a turbine are left out.")
+    return names.astype(object)
 
 
 def _times(column: pd.Series, notes: list[str]) -> pd.Series:
     """Return the times in UTC, without a zone."""
     text = column.astype(str).str.strip()
-    zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$").all()
+    zoned = text.str.contains(r"\d\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$")
+    if zoned.any() and not zoned[text != "nan"].all():
+        raise ScadaError(
+            f"Either all times must have a zone or none; {text[zoned].iloc[0]!r} has one, "
+            f"{text[~zoned].iloc[0]!r} has none."
+        )
     times = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     bad = int(times.isna().sum())
     if bad > BAD * len(times) or not len(times):
@@ -202,35 +260,64 @@ def _times(column: pd.Series, notes: list[str]) -> pd.Series:
         )
     if bad:
         notes.append(f"{bad} rows without a readable time are left out.")
-    if not zoned:
+    if not zoned.any():
         notes.append("The times have no zone and are taken as they are.")
     return times.dt.tz_localize(None)
 
 
-def _numbers(frame: pd.DataFrame, name: str) -> pd.Series:
+def _numbers(frame: pd.DataFrame, name: str, notes: list[str]) -> pd.Series:
     if name not in frame:
         return pd.Series(np.nan, index=frame.index)
     column = frame[name]
     if not pd.api.types.is_numeric_dtype(column):
-        column = column.astype(str).str.strip().str.replace(",", ".", regex=False)
+        column = column.astype("string").str.strip()
+        commas = column[column.str.contains(",", regex=False, na=False)]
+        if len(commas) and commas.str.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?").all():
+            raise ScadaError(
+                f"{name} has values like {commas.iloc[0]!r}, in which the comma may stand "
+                f"for thousands; write them without it."
+            )
+        column = column.str.replace(",", ".", regex=False).replace("", pd.NA)
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    words = int((numbers.isna() & frame[name].notna() & (frame[name] != "")).sum())
+    finite = numbers.where(np.isfinite(numbers))
+    words = int((finite.isna() & column.notna()).sum())
     if words > BAD * len(frame):
         raise ScadaError(f"{name} must be numbers; {words} of {len(frame)} are not.")
-    return numbers.where(np.isfinite(numbers))
+    if words:
+        notes.append(f"{words} values of {name} that are no numbers are left out.")
+    return finite
 
 
 def _rated(power: pd.Series, rated_kw: float | None) -> float:
-    highest = float(power.quantile(0.999)) if power.notna().any() else float("nan")
-    rated = highest if rated_kw is None else rated_kw
+    if not power.notna().any():
+        raise ScadaError("power has no value.")
+    usual, highest = (float(power.quantile(q)) for q in (0.98, 0.999))
+    if rated_kw is None and highest > 2 * usual > 0:
+        raise ScadaError(
+            f"98 % of the power is below {usual:.4g} and 99.9 % below {highest:.4g}, so "
+            f"the rated power is not clear: pass rated_kw."
+        )
+    rated = highest if rated_kw is None else float(rated_kw)
     low, high = RATED_KW
-    if not low <= rated <= high or not 0.2 * rated <= highest <= 1.2 * rated:
+    fits = 0.2 * rated <= highest and usual <= 1.2 * rated
+    if not (low <= rated <= high and fits):
         raise ScadaError(
             f"power must be in kW, of turbines of {low:,.0f} to {high:,.0f} kW; 99.9 % of "
             f"the values are below {highest:.4g}"
-            + ("." if rated_kw is None else f", and rated_kw is {rated_kw:.4g}.")
+            + ("." if rated_kw is None else f", and rated_kw is {rated:.4g}.")
         )
     return rated
+
+
+def _check_wind(wind: pd.Series, load: pd.Series) -> None:
+    """Refuse another unit: half of the rated power comes at some 7 to 10 m/s."""
+    half = wind[(load > 0.45) & (load < 0.55)]
+    low, high = HALF_LOAD
+    if len(half) >= 50 and not low <= half.median() <= high:
+        raise ScadaError(
+            f"wind must be in m/s; half of the rated power comes at {half.median():.3g}, "
+            f"and not between {low:g} and {high:g}."
+        )
 
 
 def _plausible(
@@ -249,7 +336,6 @@ def _plausible(
 
 
 def _without_doubles(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    frame = frame.dropna(subset=["time"])
     doubled = frame.duplicated(["turbine", "time"], keep=False)
     count = int(doubled.sum())
     if count > BAD * len(frame):
@@ -260,26 +346,42 @@ def _without_doubles(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if count:
         day = frame.loc[doubled, "time"].iloc[0].date()
         notes.append(
-            f"{count} rows share turbine and time with another (the first on {day}) and "
-            f"are left out; a clock with summer time does that in fall."
+            f"{count} rows share turbine and time with another row that says something "
+            f"else (the first on {day}) and are left out; clocks that change between "
+            f"summer and winter time do that."
         )
     return frame[~doubled]
 
 
 def _in_steps(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Average shorter steps to ten minutes."""
+    """Put the rows on steps of ten minutes; shorter ones are averaged."""
     gaps = frame.sort_values(["turbine", "time"]).groupby("turbine")["time"].diff()
-    step = gaps.median()
-    ten = pd.Timedelta(STEP)
-    if pd.isna(step) or step > ten or ten % step:
+    each = gaps.groupby(frame["turbine"]).median()
+    ten, step = pd.Timedelta(STEP), gaps.median()
+    wrong = each[(each > 1.1 * ten) | each.isna()]
+    short = step.round("s")
+    if pd.isna(step) or len(wrong) or short <= pd.Timedelta(0) or ten % short:
+        where = f" of {wrong.index[0]}" if len(wrong) else ""
+        got = wrong.iloc[0] if len(wrong) else step
         raise ScadaError(
-            f"The rows of a turbine must be 10 minutes apart, or a divisor of that; got "
-            f"{step}."
+            f"The rows{where} must be 10 minutes apart, or a divisor of that; got {got}."
         )
-    on_grid = frame["time"] == frame["time"].dt.floor("10min")
-    if step == ten and on_grid.all():
+    if short < ten:
+        notes.append(f"Rows {short.total_seconds() / 60:g} minutes apart are averaged.")
+        return _averaged(frame.assign(time=frame["time"].dt.floor("10min")))
+    offset = (frame["time"] - frame["time"].dt.floor("10min")).median()
+    if pd.Timedelta("1min") < offset < pd.Timedelta("9min"):
+        notes.append(f"The times are moved by {offset} to full ten minutes.")
+        frame = frame.assign(time=frame["time"] - offset)
+    return _averaged(frame.assign(time=frame["time"].dt.round("10min")))
+
+
+def _averaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Average the rows of a turbine that share a step."""
+    if not frame.duplicated(["turbine", "time"]).any():
         return frame
-    frame = frame.assign(time=frame["time"].dt.floor("10min"))
-    if step < ten:
-        notes.append(f"Rows {step.total_seconds() / 60:g} minutes apart are averaged.")
-    return frame.groupby(["turbine", "time"], as_index=False).mean()
+    angle = np.radians(frame["nacelle"])
+    frame = frame.assign(east=np.sin(angle), north=np.cos(angle))
+    mean = frame.groupby(["turbine", "time"], as_index=False).mean()
+    turn = np.degrees(np.arctan2(mean["east"], mean["north"])) % 360
+    return mean.assign(nacelle=turn).drop(columns=["east", "north"])

@@ -14,6 +14,7 @@ from deepseek_learn.solutions.wind.monitor import (
     comparable,
     deviations,
     folds,
+    spans,
     stuck,
 )
 
@@ -88,7 +89,7 @@ def test_active_blocks_of_a_week_are_one_alarm():
 
 
 def test_a_stuck_sensor_is_left_out(farm, expected):
-    wind = np.array([[5, 6, 6, 6, 6, 6, 6, 7, 7.0], [1, 1, 1, 1, 1, 1, 1, 1, 1.0]])
+    wind = np.array([[6.01, 6, 6, 6, 6, 6, 6, 7, 7.0], [1, 1, 1, 1, 1, 1, 1, 1, 1.0]])
     np.testing.assert_array_equal(stuck(wind)[0], [0, 1, 1, 1, 1, 1, 1, 0, 0])
     assert not stuck(wind)[1].any()  # calm
     still = farm.wind.copy()
@@ -110,3 +111,37 @@ def test_folds_are_runs_of_fifteen_days(farm):
     assert (fold[: 15 * 144] == 0).all()
     assert (fold[15 * 144 : 30 * 144] == 1).all()
     assert set(fold) == {0, 1, 2, 3}
+
+
+def test_the_turbine_that_is_off_is_no_neighbor(energy):
+    """Two turbines lose so much that the median of three neighbors is wrong."""
+    detector = Detector.fit(energy.part(0, 450))
+    given = energy.given.copy()
+    given[0, 500:] *= 0.7
+    given[1, 500:] *= 0.75
+    active = detector.active(Yield(given, energy.expected))
+    assert active[:2, 540:560].all()
+    assert not active[2:, 500:560].any()
+
+
+def test_a_neighbor_that_stops_raises_no_alarm(energy):
+    """Turbines that drifted apart over the months are compared with themselves."""
+    detector = Detector.fit(energy.part(0, 450))
+    drift = np.array([1.06, 1.06, 0.94, 1.0])[:, None]
+    given, expected = energy.given * drift, energy.expected.copy()
+    given[1, 500:540] = expected[1, 500:540] = 0
+    assert not detector.active(Yield(given, expected))[:, 450:].any()
+
+
+def test_an_alarm_is_cut_where_the_score_changes_its_sign():
+    active = np.zeros(60, bool)
+    active[[3, 4, 20, 21, 50]] = True
+    score = np.where(np.arange(60) < 20, -2.0, 1.5)
+    assert spans(active, score) == [(3, 20), (20, 22), (50, 51)]
+    assert spans(np.zeros(5, bool), np.zeros(5)) == []
+
+
+def test_a_coarse_sensor_is_not_taken_for_a_stuck_one(farm):
+    whole = np.round(farm.wind)
+    assert stuck(whole).mean() < 0.02
+    assert stuck(farm.wind).mean() < 0.001

@@ -77,7 +77,7 @@ def test_gaps_stay_gaps(short):
     assert np.isnan(farm.power[0, 100:130]).all()
     assert np.isfinite(farm.power[1:]).all()
     many = short.drop(index=range(1400))
-    assert any("of the power is missing" in w for w in from_frame(many).warnings)
+    assert "97% of the power of T1 is missing." in from_frame(many).warnings
 
 
 def test_a_jump_of_local_time_is_said(short):
@@ -92,9 +92,98 @@ def test_a_jump_of_local_time_is_said(short):
     assert np.isnan(farm.power[:, doubled]).all()
 
 
-def test_each_row_twice_is_refused(short):
+def test_rows_that_are_there_twice(short):
+    farm = from_frame(pd.concat([short, short]), rated_kw=RATED)
+    assert np.isfinite(farm.power).all()
+    assert len(farm.warnings) == 1
+    other = short.assign(wind=short["wind"] + 1)
     with pytest.raises(ScadaError, match="must have one row per time"):
-        from_frame(pd.concat([short, short]), rated_kw=RATED)
+        from_frame(pd.concat([short, other]), rated_kw=RATED)
+
+
+def test_zones(short):
+    digits = short["time"].dt.strftime("%Y-%m-%d %H:%M")
+    farm = from_frame(short.assign(time=digits + "+01"), rated_kw=RATED)
+    assert farm.time[0] == np.datetime64("2019-12-31T23:00")
+    assert farm.warnings == ()
+    some = digits.where(short["turbine"] != "T1", digits + "+05:00")
+    with pytest.raises(ScadaError, match="Either all times must have a zone or none"):
+        from_frame(short.assign(time=some), rated_kw=RATED)
+
+
+def test_a_stray_time_is_refused(short):
+    stray = short.iloc[:1].assign(time=pd.Timestamp("1990-01-01"))
+    with pytest.raises(ScadaError, match=r"fill only .* from 1990-01-01"):
+        from_frame(pd.concat([short, stray]), rated_kw=RATED)
+
+
+def test_words_and_empty_names_are_said(short):
+    words = short["power"].astype(str)
+    words[:5] = "Bad"
+    names = short["turbine"].astype(object)
+    names[5:8] = np.nan
+    farm = from_frame(short.assign(power=words, turbine=names), rated_kw=RATED)
+    assert "5 values of power that are no numbers are left out." in farm.warnings
+    assert "3 rows without the name of a turbine are left out." in farm.warnings
+    assert np.isnan(farm.power[0, :8]).all()
+
+
+def test_thousands_are_not_taken_for_decimals(short):
+    power = short["power"].map("{:,.0f}".format)
+    with pytest.raises(ScadaError, match="the comma may stand for thousands"):
+        from_frame(short.assign(power=power), rated_kw=RATED)
+
+
+def test_another_unit_of_wind_is_refused(short):
+    with pytest.raises(
+        ScadaError, match="wind must be in m/s; half of the rated power"
+    ):
+        from_frame(short.assign(wind=3.0 * short["wind"]), rated_kw=RATED)
+
+
+def test_a_sentinel_is_not_the_rated_power(short):
+    power = short["power"].copy()
+    power[::200] = 9999.0
+    with pytest.raises(ScadaError, match="the rated power is not clear: pass rated_kw"):
+        from_frame(short.assign(power=power))
+    farm = from_frame(short.assign(power=power), rated_kw=RATED)
+    assert np.nanmax(farm.power) <= 1.2 * RATED
+
+
+def test_columns_must_be_known(short, tmp_path):
+    path = written(short, tmp_path / "farm.csv")
+    with pytest.raises(ValueError, match=r"columns may name turbine, .* got 'powr'"):
+        read_scada(path, columns={"powr": "power"})
+    both = written(short.assign(Power=1.0), tmp_path / "both.csv")
+    with pytest.raises(ScadaError, match="may be 'power': 'power', 'Power'"):
+        read_scada(both)
+
+
+def test_times_beside_the_full_ten_minutes(short):
+    rng = np.random.default_rng(0)
+    jitter = pd.to_timedelta(rng.integers(-20, 20, len(short)), unit="s")
+    farm = from_frame(short.assign(time=short["time"] + jitter), rated_kw=RATED)
+    np.testing.assert_allclose(farm.wind[1], short["wind"][1440:2880])
+    late = short.assign(time=short["time"] + pd.Timedelta("4min"))
+    farm = from_frame(late, rated_kw=RATED)
+    np.testing.assert_allclose(farm.wind[1], short["wind"][1440:2880])
+    assert (
+        "The times are moved by 0 days 00:04:00 to full ten minutes." in farm.warnings
+    )
+
+
+def test_directions_are_averaged_on_the_circle():
+    fine = records(days=4)
+    fine["time"] = pd.Timestamp("2020-01-01") + (fine["time"] - fine["time"][0]) / 2
+    fine["nacelle"] = np.where(np.arange(len(fine)) % 2, 359.0, 3.0)
+    farm = from_frame(fine, rated_kw=RATED)
+    np.testing.assert_allclose(farm.nacelle, 1.0, atol=1e-6)
+
+
+def test_one_turbine_with_longer_steps_is_refused(short):
+    hourly = short[(short["turbine"] != "T3") | (short["time"].dt.minute == 0)]
+    with pytest.raises(ScadaError, match="The rows of T3 must be 10 minutes apart"):
+        from_frame(hourly, rated_kw=RATED)
 
 
 def test_power_below_zero(short):
@@ -150,7 +239,16 @@ def test_a_column_of_nonsense_is_refused(short, column, value, message):
         from_frame(short.assign(**{column: value}), rated_kw=RATED)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\x00\x00", b"a,b\n1,2\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n\x00\x00",
+        b"a,b\n1,2\n",
+        b"\x1f\x8b\x08",
+        b"a\n1,2,3,4\n",
+    ],
+)
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "farm.csv"
     path.write_bytes(content)

@@ -104,10 +104,49 @@ def test_a_loss_in_frost_is_ice(farm, neighbors):
     assert neighbors("power", 1.0).reason(1, block, 12, -0.01) == "unclear"
 
 
+def test_a_neighbor_without_thermometer_and_a_nacelle_to_the_north(farm, neighbors):
+    warm = farm.temperature - 9.0
+    warm[3] = np.nan
+    north = np.full_like(farm.nacelle, 360.0)
+    odd = replace(farm, temperature=warm, nacelle=north)
+    values = odd.power.copy()
+    values[1, ONSET:] *= 0.8
+    odd = replace(odd, power=values)
+    curves = [curve_of(odd)] * 4
+    compared = Neighbors.of(odd, curve(odd.wind), curves, slice(0, ONSET))
+    block = ONSET // 36 + 11
+    assert compared.reason(1, block, 12, np.log(0.8)) == "icing"
+
+
 @pytest.mark.parametrize("date", ["2020-02-01", "2020-06-30"])
 def test_too_little_before_or_after_the_date_is_refused(farm, date):
-    with pytest.raises(ScadaError, match="must leave at least 90 days before it"):
+    with pytest.raises(ScadaError, match="must leave at least 105 days before it"):
         watch(farm, date, progress=False)
+    with pytest.raises(ValueError, match="steps must be"):
+        watch(farm, START, steps=0, progress=False)
+
+
+def test_a_turbine_that_never_ran_before_the_date_is_named(farm):
+    power = farm.power.copy()
+    power[2, :15_000] = -5.0
+    with pytest.raises(ScadaError, match="too few hours in which T3 and"):
+        watch(replace(farm, power=power), START, progress=False)
+
+
+def test_what_could_not_be_judged_is_not_clear(farm):
+    power = farm.power.copy()
+    power[2, ONSET - 700 :] = -5.0  # stands still
+    report = Watch.of(watch(replace(farm, power=power), START, steps=2, progress=False))
+    verdicts = {row["name"]: row["verdict"] for row in report.verdicts}
+    assert verdicts["T3"] == "unjudged"
+    assert "turbines that could not be judged: 1" in report.why()
+
+
+def test_a_fault_that_began_before_the_date_is_reported(farm):
+    power = farm.power.copy()
+    power[1, ONSET - 1200 :] *= 0.8  # from four days before the date on
+    watched = watch(replace(farm, power=power), START, steps=8, progress=False)
+    assert "T2" in {alarm.turbine for alarm in watched.alarms}
 
 
 def test_the_report_has_a_table_and_a_plot(farm):
