@@ -38,8 +38,8 @@ def hit(active: np.ndarray, untouched: np.ndarray, onset: int, blocks: int) -> b
         active, untouched: where the records with and without the fault alarm, `[K]`.
         onset: the block in which the fault begins.
     """
-    found, anyway = first(active, onset), first(untouched, onset)
-    return found is not None and found < blocks and (anyway is None or found < anyway)
+    alarm, anyway = first(active, onset), first(untouched, onset)
+    return alarm is not None and alarm < blocks and (anyway is None or alarm < anyway)
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,8 +69,8 @@ class Yield:
     def replaced(self, turbine: int, other: "Yield", start: int) -> "Yield":
         """Return a copy in which one turbine is that of another farm from a block on."""
         parts = []
-        for mine, its in ((self.given, other.given), (self.expected, other.expected)):
-            copy = mine.copy()
+        for own, its in ((self.given, other.given), (self.expected, other.expected)):
+            copy = own.copy()
             copy[turbine, start : start + its.shape[1]] = its[turbine]
             parts.append(copy)
         return Yield(*parts)
@@ -109,7 +109,7 @@ def stuck(wind: np.ndarray) -> np.ndarray:
 
 
 def _blocks(x: np.ndarray) -> np.ndarray:
-    """Sum blocks of six hours; a block that is not full is left out."""
+    """Sum blocks of six hours; the last one is left out if it is not full."""
     count = x.shape[1] // BLOCK
     return np.nan_to_num(x[:, : count * BLOCK]).reshape(len(x), count, BLOCK).sum(2)
 
@@ -275,7 +275,7 @@ class CrossFit:
     stop: np.datetime64
 
     def __call__(self, scada: Scada) -> np.ndarray:
-        """Return the expected power in kW, `[N, T]`."""
+        """Return the expected power in kW, `[N, T]`, for the turbines of the reference."""
         each = np.stack([model(scada) for model in self.models])
         fold = folds(scada.time, self.start)
         inside = (scada.time >= self.start) & (scada.time < self.stop)

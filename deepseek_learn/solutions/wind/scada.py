@@ -104,6 +104,7 @@ def read_scada(
     Raises:
         FileNotFoundError: if there is no such file, or no CSV file in the folder.
         ScadaError: if the records cannot be used; the message says why.
+        ValueError: if `columns` has an unknown key.
     """
     path = Path(path)
     paths = [path]
@@ -362,9 +363,9 @@ def _in_steps(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     short = step.round("s")
     if pd.isna(step) or len(wrong) or short <= pd.Timedelta(0) or ten % short:
         where = f" of {wrong.index[0]}" if len(wrong) else ""
-        got = wrong.iloc[0] if len(wrong) else step
+        apart = wrong.iloc[0] if len(wrong) else step
         raise ScadaError(
-            f"The rows{where} must be 10 minutes apart, or a divisor of that; got {got}."
+            f"The rows{where} must be 10 minutes apart, or a divisor of that; got {apart}."
         )
     if short < ten:
         notes.append(f"Rows {short.total_seconds() / 60:g} minutes apart are averaged.")

@@ -39,7 +39,8 @@ class Alarm:
             it was clearest.
         score: the deviation in units of its usual spread.
         days: the length of the window in which it was clearest.
-        reason: one of the keys of `reasons.Neighbors.reason`.
+        reason: one of the keys of `reasons.Neighbors.reason`, or "back" after an earlier
+            alarm of the other sign.
     """
 
     turbine: str
