@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 
-KINDS = ("picture", "text", "volume")
+KINDS = ("picture", "series", "text", "volume")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
     """Return the names of all models, or only of those for one kind of input.
 
     Args:
-        kind: "picture", "text", "volume", or None for all models.
+        kind: "picture", "series", "text", "volume", or None for all models.
 
     Raises:
         UnknownNameError: if the kind is unknown; the message lists the known kinds.

@@ -64,10 +64,10 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """What the model takes: "picture", "text" or "volume"."""
+        """What the model takes: "picture", "series", "text" or "volume"."""
         if self.vocabulary is not None:
             return "text"
-        return "volume" if len(self.shape) == 4 else "picture"
+        return {2: "series", 3: "picture", 4: "volume"}[len(self.shape)]
 
     def resolve(self, target: str) -> Callable:
         module, _, attribute = target.partition(":")

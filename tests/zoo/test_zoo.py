@@ -30,6 +30,7 @@ OWN = (
     "bacteria_unet",
     "small_deepseek",
     "nodule_detector",
+    "wind_power",
 )
 SIBLINGS = [name for name in zoo.list() if name.endswith("_dpg")]
 ORIGINALS = [name for name in zoo.list() if name not in SIBLINGS]
@@ -42,6 +43,7 @@ def test_every_model_but_the_language_model_has_a_compressed_sibling():
 
 def test_models_are_listed_by_kind():
     assert zoo.list("text") == ["small_deepseek"]
+    assert zoo.list("series") == ["wind_power", "wind_power_dpg"]
     assert zoo.list("volume") == ["nodule_detector", "nodule_detector_dpg"]
     kinds = [name for kind in zoo.KINDS for name in zoo.list(kind)]
     assert sorted(kinds) == sorted(zoo.list())

@@ -160,8 +160,8 @@ def _against_neighbors(change: np.ndarray, out: np.ndarray | None) -> np.ndarray
 
 def _sums(x: np.ndarray, window: int) -> np.ndarray:
     """Return the sums of the `window` blocks up to each one; NaN before the first."""
-    total = np.cumsum(np.pad(x, ((0, 0), (1, 0))), 1)
-    sums = np.full_like(x, np.nan)
+    total = np.cumsum(np.pad(x, ((0, 0), (1, 0))), 1, dtype=float)
+    sums = np.full(x.shape, np.nan)
     if x.shape[1] >= window:
         sums[:, window - 1 :] = total[:, window:] - total[:, :-window]
     return sums
