@@ -129,7 +129,16 @@ def test_environment_yml_has_the_extras():
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     extras = PROJECT["optional-dependencies"]
     expected = {*PROJECT["dependencies"], "-e ."}
-    chosen = ("course", "vision", "tuner", "language", "deploy", "medical", "federated")
+    chosen = (
+        "course",
+        "vision",
+        "tuner",
+        "language",
+        "deploy",
+        "medical",
+        "movement",
+        "federated",
+    )
     expected |= {package for extra in chosen for package in extras[extra]}
     assert set(pip) == expected
 

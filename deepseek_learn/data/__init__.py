@@ -22,6 +22,7 @@ from .elpv import elpv, elpv_sample
 from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
 from .leakage import Leak, leak
+from .movements import movements
 from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
 from .text import TextSplits, windows
@@ -44,6 +45,7 @@ __all__ = [
     "fashion_mnist",
     "leak",
     "load",
+    "movements",
     "names",
     "random_parts",
     "split",

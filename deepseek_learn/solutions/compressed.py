@@ -69,7 +69,14 @@ def wind_power(out: Path) -> Recipe:
     )
 
 
+def movement_reader(out: Path) -> Recipe:
+    from .movement import train
+
+    return Recipe(train.evaluation().calibration, 32, train.measure)
+
+
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
+    "movement_reader": movement_reader,
     "nodule_detector": nodule_detector,
     "wind_power": wind_power,
 }
@@ -100,7 +107,7 @@ def main() -> None:
     settings |= {"calibration": len(recipe.calibration)}
     settings |= {"stored_bytes": result.stored_bytes}
     settings |= {"original_bytes": result.original_bytes}
-    split = zoo.zoo[name].split
+    split = str(zoo.zoo[name].split)
     storage.record_compression(sibling, out, split, metrics, seconds, settings)
     if arguments.ship:
         storage.ship(sibling, out, split, weights=True)

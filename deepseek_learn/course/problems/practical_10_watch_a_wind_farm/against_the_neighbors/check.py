@@ -37,13 +37,14 @@ def compare(got, change: np.ndarray, alarmed: np.ndarray, call: str) -> None:
 
 
 def compare_one(got, i: int, block: int, change, usable, call: str) -> None:
-    own, facts = change[i, block], {"call": call, "turbine": i, "block": block}
+    own = change[i, block]
+    facts: dict = {"call": call, "turbine": i, "block": block}
     others = np.delete(usable[:, block], i)
     others = others[np.isfinite(others)]
     missing = len(others) < 2 or np.isnan(own)
     if missing != bool(np.isnan(got)):
-        want = "NaN" if missing else f"{own - np.median(others):.4f}"
-        facts |= {"neighbors": len(others), "own": f"{own:g}", "want": want}
+        right = "NaN" if missing else f"{own - np.median(others):.4f}"
+        facts |= {"neighbors": len(others), "own": f"{own:g}", "want": right}
         raise Failed("gap", **facts, got=float(got))
     if missing:
         return

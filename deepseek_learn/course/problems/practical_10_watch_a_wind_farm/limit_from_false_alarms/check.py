@@ -51,9 +51,9 @@ def count(scores: list[np.ndarray], limit: float, week: int = WEEK) -> int:
 
 def smallest(scores: list[np.ndarray], most: int, week: int = WEEK) -> float:
     values = np.unique(np.abs(np.concatenate(scores)))
-    values = [0.0, *values[np.isfinite(values)]]
-    best = values[-1]
-    for value in values[::-1]:
+    limits = [0.0, *values[np.isfinite(values)].tolist()]
+    best = limits[-1]
+    for value in limits[::-1]:
         if count(scores, value, week) > most:
             return best
         best = value

@@ -52,11 +52,11 @@ def compare(got: np.ndarray, wind: np.ndarray, power: np.ndarray, call: str) -> 
     number = np.floor(np.where(there, wind, -1) / 0.5)
     for k in range(BINS):
         inside = power[(number == k) & there & ~stopped]
-        facts = {"call": call, "bin": k, "low": 0.5 * k, "high": 0.5 * (k + 1)}
+        facts: dict = {"call": call, "bin": k, "low": 0.5 * k, "high": 0.5 * (k + 1)}
         facts |= {"samples": len(inside), "got": float(got[k])}
         if (len(inside) < LEAST) != bool(np.isnan(got[k])):
-            want = "NaN" if len(inside) < LEAST else f"{np.median(inside):.2f}"
-            raise Failed("gaps", want=want, **facts)
+            right = "NaN" if len(inside) < LEAST else f"{np.median(inside):.2f}"
+            raise Failed("gaps", want=right, **facts)
         if len(inside) < LEAST:
             continue
         want = float(np.median(inside))
