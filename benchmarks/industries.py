@@ -38,10 +38,14 @@ from deepseek_learn.data import LabeledDataset
 from deepseek_learn.deploy import AccuracyError, BuildError, DeploymentWizard, native
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure.clock import in_turn
+from deepseek_learn.solutions.movement.train import evaluation as movement_reader
 from deepseek_learn.solutions.wind.train import evaluation as wind_power
 from deepseek_learn.zoo import Evaluation
 
-CASES: dict[str, Callable[[], Evaluation]] = {"wind_power": wind_power}
+CASES: dict[str, Callable[[], Evaluation]] = {
+    "wind_power": wind_power,
+    "movement_reader": movement_reader,
+}
 EAGER, ENGINES = "PyTorch eager, float32", ("fp32", "int8")
 ROUNDS, CALLS, QUICK, GROUPS, BATCH = 7, 50, 64, 5, 16
 SCRIPT = Script(

@@ -35,6 +35,24 @@ def nodules(
 
 
 @solve.command()
+def movement(
+    folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
+    out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],
+    delay: Annotated[
+        int | None, typer.Option(help="windows of 1.28 s to wait; default: all")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="a column's own name, as acc-x=X")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="samples per second, if there is no time")
+    ] = None,
+) -> None:
+    """Read movements from a sensor at the waist. Not a medical device."""
+    _run("movement", folder, out, delay=delay, columns=_columns(column), rate=rate)
+
+
+@solve.command()
 def wind(
     folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
     out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],
@@ -48,13 +66,17 @@ def wind(
     steps: Annotated[int, typer.Option(help="training steps of each network")] = 600,
 ) -> None:
     """Watch the turbines of a wind farm. An interrupted run starts anew."""
-    pairs = [each.partition("=") for each in column or ()]
+    options = {"healthy_until": healthy_until, "columns": _columns(column)}
+    _run("wind", folder, out, **options, rated_kw=rated_kw, steps=steps)
+
+
+def _columns(options: list[str] | None) -> dict[str, str]:
+    """Return what `--column NAME=OWN` says."""
+    pairs = [each.partition("=") for each in options or ()]
     bad = [name + mark + own for name, mark, own in pairs if not (name and own)]
     if bad:
         raise typer.BadParameter(f"--column must be like power=P_mean; got {bad[0]!r}.")
-    columns = {name: own for name, _, own in pairs}
-    options = {"healthy_until": healthy_until, "columns": columns, "rated_kw": rated_kw}
-    _run("wind", folder, out, **options, steps=steps)
+    return {name: own for name, _, own in pairs}
 
 
 def _run(name: str, folder: Path, out: Path, **options: Any) -> None:

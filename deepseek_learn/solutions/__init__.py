@@ -10,7 +10,12 @@ from .solution import Solution, solutions
 
 __all__ = ["Solution", "load", "names", "solutions"]
 
-BUILT_IN = ("factory", "nodules", "wind")  # imported when they are first loaded
+BUILT_IN = (
+    "factory",
+    "movement",
+    "nodules",
+    "wind",
+)  # imported when they are first loaded
 
 
 def names() -> list[str]:

@@ -4,13 +4,14 @@ A farm's records are one or more CSV files with a row per turbine and time. What
 reader repairs, it says in `Scada.warnings`. Times with a zone become UTC.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from ..tables import read_table
 
 STEP = np.timedelta64(10, "m")
 NAMES = {  # what each column may be called, in lower case
@@ -113,34 +114,11 @@ def read_scada(
         paths = [p for p in paths if p.is_file()]
     if not paths or not paths[0].exists():
         raise FileNotFoundError(f"{str(path)!r} is not a CSV file or a folder of them.")
-    frames = [renamed(_read(each), columns or {}, each.name) for each in paths]
+    frames = [
+        renamed(read_table(each, ScadaError), columns or {}, each.name)
+        for each in paths
+    ]
     return from_frame(pd.concat(frames, ignore_index=True), rated_kw=rated_kw)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Read a CSV file as text, with decimal points.
-
-    Raises:
-        ScadaError: if it is not one.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        options = {"sep": separator, "encoding": "utf-8-sig", "dtype": str}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, index_col=False, **options)
-    except UnicodeDecodeError as error:
-        raise ScadaError(
-            f"{path.name} is not text in UTF-8; is it compressed?"
-        ) from error
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ScadaError(f"{path.name} is not a readable CSV file: {reason}") from error
-    if separator != ",":
-        frame = frame.apply(lambda column: column.str.replace(",", ".", regex=False))
-    return frame
 
 
 def renamed(
