@@ -102,6 +102,9 @@ class Quantizer:
     ) -> "onnx.ModelProto":
         """Return a copy of the model with layers quantized to INT8, as a `ModelProto`.
 
+        The operators before the first quantized layer stay in float: there, no integers
+        flow yet, and a rounded sum may ruin a logarithm.
+
         Args:
             in_float: the layers to leave in float.
             only: if given, quantize only these layers.
@@ -126,7 +129,7 @@ class Quantizer:
                 else QuantType.QUInt8,
                 tensors_range=self._ranges,
                 nodes_to_quantize=list(only or []),
-                nodes_to_exclude=list(in_float),
+                nodes_to_exclude=[*in_float, *self._before(in_float)],
                 op_types_to_quantize=list(self.scheme.operators),
                 extra_options={
                     "ActivationSymmetric": self.scheme.symmetric,
@@ -136,6 +139,18 @@ class Quantizer:
             )
             quantizer.quantize_model()
         return _sorted(quantizer.model.model)
+
+    def _before(self, in_float: Sequence[str]) -> list[str]:
+        """Return the operators that no quantized layer precedes."""
+        quantized = {*self.layers} - {*in_float}
+        after: set[str] = set()  # tensors that a quantized layer precedes
+        before = []
+        for node in self.proto.graph.node:  # in topological order
+            if node.name in quantized or after.intersection(node.input):
+                after.update(node.output)
+            elif node.op_type in self.scheme.operators:
+                before.append(node.name)
+        return [name for name in before if name not in in_float]
 
     def errors(
         self,

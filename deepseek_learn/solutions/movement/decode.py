@@ -30,7 +30,7 @@ def windows(signal: np.ndarray, hop: int = HOP) -> np.ndarray:
 
 
 def window_labels(label: np.ndarray, hop: int = HOP) -> np.ndarray:
-    """Return the label of at least half of each window's samples, or -1, `[N]`."""
+    """Return each window's most frequent label if half of it has it, else -1, `[N]`."""
     result = []
     for start in range(0, len(label) - WINDOW + 1, hop):
         counts = np.bincount(label[start : start + WINDOW] + 1, minlength=COUNT + 1)

@@ -264,7 +264,7 @@ def _in_radians(
     if not 0.5 < slope < 2:
         raise SignalError(
             f"The angular velocity must be in rad/s or degrees per second; gravity turns "
-            f"{slope:.3g} times as fast as it says. Do the axes of both sensors belong together?"
+            f"{slope:.3g} times as fast as it says. Do both sensors have the same axes?"
         )
     return tuple(parts)
 

@@ -52,6 +52,9 @@ class Draws:
     Args:
         recorded: the recordings to choose from.
         people: whose to use.
+
+    Raises:
+        ValueError: if there are no recordings of these people.
     """
 
     def __init__(self, recorded: Sequence[Recording], people: Collection[int]):
@@ -61,6 +64,8 @@ class Draws:
             if recording.person in people
             for label, low, high in recording.runs()
         ]
+        if not self.runs:
+            raise ValueError(f"people must have recordings; got {sorted(people)}.")
         self.labels = np.array([label for _, label, _, _ in self.runs])
         length = np.array([max(1, high - low - 64) for _, _, low, high in self.runs])
         whole = np.bincount(self.labels, length, len(CLASSES))

@@ -1,0 +1,191 @@
+"""Recordings of any usual unit, and what is refused."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from deepseek_learn import solutions
+from deepseek_learn.cli.commands import app
+from deepseek_learn.data.movements import CLASSES, recordings
+from deepseek_learn.solutions.movement.signals import SignalError, read_signal
+
+NAMES = ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
+DEGREES = 180 / np.pi
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return recordings()[0].signal[:, :9000].astype(float)
+
+
+@pytest.fixture
+def write(tmp_path, recorded):
+    def write(signal=None, time=None, names=NAMES, name="x.csv", **options):
+        signal = recorded if signal is None else signal
+        frame = pd.DataFrame(np.asarray(signal).T, columns=names)
+        if time is None:
+            time = np.arange(len(frame)) / 50
+        if time is not False:
+            frame.insert(0, "time", time)
+        frame.to_csv(tmp_path / name, index=False, **options)
+        return tmp_path / name
+
+    return write
+
+
+def same(signal, recorded):
+    ((start, samples),) = signal.parts
+    assert start == 0
+    count = samples.shape[1]
+    assert abs(count - recorded.shape[1]) <= 1
+    return np.abs(samples - recorded[:, :count]).max()
+
+
+@pytest.mark.parametrize("unit", [1e3, 1e6, 1e9])
+def test_units_are_found(write, recorded, unit):
+    scale = np.array([9.80665] * 3 + [DEGREES] * 3)[:, None]
+    time = (np.arange(recorded.shape[1]) * 0.02 * unit + 7 * unit).astype(np.int64)
+    signal = read_signal(write(recorded * scale, time))
+    assert same(signal, recorded) < 1e-4
+    assert [each.split(" is in ")[1].split(";")[0] for each in signal.warnings] == [
+        "m/s²",
+        "degrees per second",
+    ]
+
+
+def test_dates_decimal_commas_and_own_names(write, recorded):
+    stamps = pd.date_range("2026-01-01 10:00", periods=recorded.shape[1], freq="20ms")
+    names = ["AccX", "AccY", "AccZ", "Gyr X", "Gyr Y", "Drehung"]
+    path = write(recorded, stamps, names, sep=";", decimal=",")
+    signal = read_signal(path, columns={"gyro-z": "Drehung"})
+    assert same(signal, recorded) < 1e-4
+    assert signal.warnings == ()
+    with pytest.raises(SignalError, match="There is no column for 'gyro-z'"):
+        read_signal(path)
+    with pytest.raises(ValueError, match="columns may name time, acc-x.*got 'power'"):
+        read_signal(path, columns={"power": "x"})
+
+
+def test_100_hz_is_averaged_and_25_hz_is_warned_of(write, recorded):
+    fast = np.arange(0, 170, 0.01)
+    grid = np.arange(recorded.shape[1]) / 50
+    signal = read_signal(write([np.interp(fast, grid, row) for row in recorded], fast))
+    assert same(signal, recorded[:, : 170 * 50]) < 1.2  # quick steps are rounded off
+    assert signal.warnings == ("Resampled from 100 to 50 samples per second.",)
+    slow = read_signal(write(recorded[:, ::2], grid[::2]))
+    assert slow.rate == pytest.approx(25)
+    assert "quick movements are blurred" in slow.warnings[1]
+
+
+def test_gaps_are_bridged_or_cut(write, recorded):
+    grid = np.arange(recorded.shape[1]) / 50
+    keep = np.ones(len(grid), bool)
+    keep[1000:1005] = keep[3000:3100] = keep[3150:3400] = False
+    signal = read_signal(write(recorded[:, keep], grid[keep]))
+    starts = [start for start, _ in signal.parts]
+    np.testing.assert_allclose(starts, [0, 68], atol=0.03)
+    assert signal.warnings[0] == "1 gaps of up to 0.2 s are interpolated."
+    assert signal.warnings[1] == "2 gaps of more than 0.2 s cut the recording."
+    assert "1.0 s between gaps are too short" in signal.warnings[2]
+
+
+def test_rows_that_repeat_or_are_no_numbers_are_left_out(write, recorded):
+    grid = np.arange(recorded.shape[1]) / 50
+    order = np.sort(np.r_[np.arange(len(grid)), 500, 501])
+    holed = recorded.copy()
+    holed[2, 700] = np.nan
+    signal = read_signal(write(holed[:, order], grid[order]))
+    assert signal.warnings == (
+        "1 rows that are no numbers are left out.",
+        "2 rows that repeat a time are left out.",
+        "1 gaps of up to 0.2 s are interpolated.",
+    )
+
+
+def refused(path, match, **options):
+    with pytest.raises(SignalError, match=match):
+        read_signal(path, **options)
+
+
+def test_what_physics_contradicts_is_refused(write, recorded):
+    still = recorded - np.r_[recorded[:3].mean(1), np.zeros(3)][:, None]
+    refused(write(still), "Has gravity been removed")
+    refused(write(recorded[[0, 1, 2, 4, 5, 3]]), "Do the axes|same axes")
+    mirrored = recorded * np.array([1, 1, 1, -1, -1, -1])[:, None]
+    refused(write(mirrored), "correlation is -0")
+    refused(
+        write(recorded * np.array([1, 1, 1, 5, 5, 5])[:, None]), "0.199 times as fast"
+    )
+    refused(write(recorded * 3), "median is 3")
+
+
+def test_what_cannot_be_read_is_refused(write, recorded, tmp_path):
+    refused(write(recorded[:, :100]), "100 samples; 128 are needed")
+    refused(write(time=False), "no column for 'time': pass rate=")
+    assert read_signal(write(time=False), rate=50.0).rate == pytest.approx(50)
+    back = np.arange(recorded.shape[1]) / 50
+    back[4000:] -= 30
+    refused(write(time=back), "time must increase; it goes back after row 4000")
+    refused(write(time=np.arange(recorded.shape[1]) * 60.0), "usual step is 60")
+    words = pd.DataFrame(recorded.T, columns=NAMES).astype(object)
+    words.iloc[::20, 1] = "n/a"
+    words.insert(0, "time", np.arange(len(words)) / 50)
+    words.to_csv(tmp_path / "words.csv", index=False)
+    refused(tmp_path / "words.csv", "450 of 9000 rows have something that is no number")
+    (tmp_path / "empty.csv").write_text("")
+    refused(tmp_path / "empty.csv", "not a readable CSV file")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
+    refused(tmp_path / "binary.csv", "not text in UTF-8")
+
+
+def test_solve_reads_a_folder_and_goes_on(write, recorded, tmp_path):
+    write(name="a.csv")
+    write(recorded * 3, name="b.csv")
+    out = tmp_path / "out"
+    words = ["solve", "movement", str(tmp_path), "--out", str(out)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "Recordings read: 1 (3.0 minutes), refused: 1" in result.output
+    lines = [json.loads(line) for line in (out / "verdicts.jsonl").open()]
+    assert [line["verdict"] for line in lines] == ["read", "refused"]
+    found = lines[0]["movements"]
+    assert {label for _, _, label in found} <= {*CLASSES}
+    assert all(b[0] == pytest.approx(a[1], abs=0.02) for a, b in pairwise(found))
+    assert sum(lines[0]["seconds"].values()) == pytest.approx(180, abs=3)
+    assert (out / "recording_1.png").stat().st_size > 3000
+    page = (out / "index.html").read_text()
+    assert "a.csv" in page
+    assert "gravity" in page
+    before = (out / "verdicts.jsonl").read_bytes()
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert (out / "verdicts.jsonl").read_bytes() == before
+    CliRunner().invoke(app, [*words, "--delay", "1"])
+    assert len((out / "verdicts.jsonl").read_text().splitlines()) == 4
+
+
+def test_most_of_a_recording_is_read_right(write, recorded, tmp_path):
+    write()
+    report = solutions.load("movement").run(tmp_path, tmp_path / "out", progress=False)
+    truth, hits, count = recordings()[0].label[:9000], 0, 0
+    for start, stop, label in report.verdicts[0]["movements"]:
+        own = truth[int(start * 50) : int(stop * 50)]
+        count += (own >= 0).sum()
+        hits += (own == CLASSES.index(label)).sum()
+    assert hits / count > 0.9
+    assert report.to_frame().loc["x.csv"].sum() == pytest.approx(180, abs=3)
+    assert len(report.plot().data) == 12
+
+
+def test_bad_arguments_are_named(tmp_path, write):
+    load = solutions.load("movement").run
+    with pytest.raises(
+        FileNotFoundError, match="is not a CSV file or a folder of them"
+    ):
+        load(tmp_path / "nothing", tmp_path / "out", progress=False)
+    write()
+    with pytest.raises(ValueError, match="delay must be 0 or more windows, or None"):
+        load(tmp_path, tmp_path / "out", progress=False, delay=-1)
