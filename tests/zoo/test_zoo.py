@@ -31,6 +31,7 @@ OWN = (
     "small_deepseek",
     "nodule_detector",
     "wind_power",
+    "movement_reader",
 )
 SIBLINGS = [name for name in zoo.list() if name.endswith("_dpg")]
 ORIGINALS = [name for name in zoo.list() if name not in SIBLINGS]
@@ -43,7 +44,12 @@ def test_every_model_but_the_language_model_has_a_compressed_sibling():
 
 def test_models_are_listed_by_kind():
     assert zoo.list("text") == ["small_deepseek"]
-    assert zoo.list("series") == ["wind_power", "wind_power_dpg"]
+    assert zoo.list("series") == [
+        "movement_reader",
+        "movement_reader_dpg",
+        "wind_power",
+        "wind_power_dpg",
+    ]
     assert zoo.list("volume") == ["nodule_detector", "nodule_detector_dpg"]
     kinds = [name for kind in zoo.KINDS for name in zoo.list(kind)]
     assert sorted(kinds) == sorted(zoo.list())

@@ -66,7 +66,7 @@ def test_dates_decimal_commas_and_own_names(write, recorded):
     assert signal.warnings == ()
     with pytest.raises(SignalError, match="There is no column for 'gyro-z'"):
         read_signal(path)
-    with pytest.raises(ValueError, match="columns may name time, acc-x.*got 'power'"):
+    with pytest.raises(ValueError, match=r"columns may name time, acc-x.*got 'power'"):
         read_signal(path, columns={"power": "x"})
 
 
