@@ -83,6 +83,10 @@ class Movements(Report):
         return save_page(out, text("movement.title"), body, STYLE)
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
 def _key(label: str) -> str:
     return label.replace(" ", "_")
 
@@ -119,7 +123,7 @@ def _section(row: dict[str, Any], picture: str) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in row["warnings"])
     cells = "".join(
         f"<tr><td>{html.escape(text(f'movement.{_key(label)}'))}</td>"
-        f"<td>{seconds / 60:.1f} min</td></tr>"
+        f"<td>{_time(seconds)}</td></tr>"
         for label, seconds in row["seconds"].items()
     )
     unsure = html.escape(text("movement.unsure", part=row["unsure"]))

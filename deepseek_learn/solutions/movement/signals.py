@@ -161,7 +161,7 @@ def _usable(
     twice = np.diff(time, prepend=-np.inf) <= 0
     for count, what in ((bad.sum(), "are no numbers"), (twice.sum(), "repeat a time")):
         if count:
-            notes.append(f"{count} rows that {what} are left out.")
+            notes.append(f"Left out: rows that {what} ({count}).")
     if len(time) - twice.sum() < WINDOW:
         raise SignalError(
             f"There are {len(time) - twice.sum()} samples; {WINDOW} are needed."
@@ -205,7 +205,7 @@ def _parts(
     holes = step > max(BRIDGED, 1.5 / rate)
     bridged = ((step > 1.5 / rate) & ~holes).sum()
     if bridged:
-        notes.append(f"{bridged} gaps of up to {BRIDGED} s are interpolated.")
+        notes.append(f"Interpolated: gaps of up to {BRIDGED} s ({bridged}).")
     cuts = np.flatnonzero(holes) + 1
     result, short = [], 0.0
     width = max(1, round(rate / HZ))  # samples that one at 50 Hz stands for
@@ -219,9 +219,9 @@ def _parts(
         signal = np.stack([np.interp(grid, time[own], row) for row in rows])
         result.append((float(grid[0]), signal.astype(np.float32)))
     if len(cuts):
-        notes.append(f"{len(cuts)} gaps of more than {BRIDGED} s cut the recording.")
+        notes.append(f"Cut: at gaps of more than {BRIDGED} s ({len(cuts)}).")
     if short:
-        notes.append(f"{short:.1f} s between gaps are too short to be read.")
+        notes.append(f"Not read: {short:.1f} s between gaps, too short for a window.")
     if not result:
         raise SignalError("No stretch without a gap is as long as a window of 2.56 s.")
     return result

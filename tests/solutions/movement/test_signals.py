@@ -88,9 +88,9 @@ def test_gaps_are_bridged_or_cut(write, recorded):
     signal = read_signal(write(recorded[:, keep], grid[keep]))
     starts = [start for start, _ in signal.parts]
     np.testing.assert_allclose(starts, [0, 68], atol=0.03)
-    assert signal.warnings[0] == "1 gaps of up to 0.2 s are interpolated."
-    assert signal.warnings[1] == "2 gaps of more than 0.2 s cut the recording."
-    assert "1.0 s between gaps are too short" in signal.warnings[2]
+    assert signal.warnings[0] == "Interpolated: gaps of up to 0.2 s (1)."
+    assert signal.warnings[1] == "Cut: at gaps of more than 0.2 s (2)."
+    assert "Not read: 1.0 s between gaps" in signal.warnings[2]
 
 
 def test_rows_that_repeat_or_are_no_numbers_are_left_out(write, recorded):
@@ -100,9 +100,9 @@ def test_rows_that_repeat_or_are_no_numbers_are_left_out(write, recorded):
     holed[2, 700] = np.nan
     signal = read_signal(write(holed[:, order], grid[order]))
     assert signal.warnings == (
-        "1 rows that are no numbers are left out.",
-        "2 rows that repeat a time are left out.",
-        "1 gaps of up to 0.2 s are interpolated.",
+        "Left out: rows that are no numbers (1).",
+        "Left out: rows that repeat a time (2).",
+        "Interpolated: gaps of up to 0.2 s (1).",
     )
 
 
