@@ -49,7 +49,14 @@ def movement(
     ] = None,
 ) -> None:
     """Read movements from a sensor at the waist. Not a medical device."""
-    _run("movement", folder, out, delay=delay, columns=_columns(column), rate=rate)
+    _run(
+        "movement",
+        folder,
+        out,
+        delay=delay,
+        columns=_columns(column, "acc-x=X"),
+        rate=rate,
+    )
 
 
 @solve.command()
@@ -66,16 +73,19 @@ def wind(
     steps: Annotated[int, typer.Option(help="training steps of each network")] = 600,
 ) -> None:
     """Watch the turbines of a wind farm. An interrupted run starts anew."""
-    options = {"healthy_until": healthy_until, "columns": _columns(column)}
+    options = {
+        "healthy_until": healthy_until,
+        "columns": _columns(column, "power=P_mean"),
+    }
     _run("wind", folder, out, **options, rated_kw=rated_kw, steps=steps)
 
 
-def _columns(options: list[str] | None) -> dict[str, str]:
+def _columns(options: list[str] | None, example: str) -> dict[str, str]:
     """Return what `--column NAME=OWN` says."""
     pairs = [each.partition("=") for each in options or ()]
     bad = [name + mark + own for name, mark, own in pairs if not (name and own)]
     if bad:
-        raise typer.BadParameter(f"--column must be like power=P_mean; got {bad[0]!r}.")
+        raise typer.BadParameter(f"--column must be like {example}; got {bad[0]!r}.")
     return {name: own for name, _, own in pairs}
 
 

@@ -21,7 +21,9 @@ def read_table(path: Path, error: type[ValueError]) -> pd.DataFrame:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(path, index_col=False, **options)
     except UnicodeDecodeError as cause:
-        raise error(f"{path.name} is not text in UTF-8; is it compressed?") from cause
+        raise error(
+            f"{path.name} is not text in UTF-8; is it UTF-16, or compressed?"
+        ) from cause
     except (ValueError, OSError, pd.errors.ParserWarning) as cause:
         reason = str(cause).strip().splitlines()[0]
         raise error(f"{path.name} is not a readable CSV file: {reason}") from cause

@@ -56,8 +56,8 @@ def read_folder(
         raise ValueError(f"delay must be 0 or more windows, or None; got {delay}.")
     folder, out = Path(folder), Path(out)
     paths = [folder] if folder.is_file() else sorted(folder.glob("**/*.[cC][sS][vV]"))
+    paths = [path for path in paths if path.is_file()]  # no folders, no broken links
     root = folder.parent if folder.is_file() else folder
-    paths = [path for path in paths if not path.is_relative_to(out)]
     if not paths:
         raise FileNotFoundError(
             f"{str(folder)!r} is not a CSV file or a folder of them."

@@ -31,33 +31,43 @@ def drawn(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def compare(got, change: np.ndarray, alarmed: np.ndarray, call: str) -> None:
     usable = np.where(alarmed, np.nan, change)
-    for block in range(change.shape[1]):
-        for i in range(len(change)):
-            compare_one(got[i, block], i, block, change, usable, call)
+    want, neighbors = deviations(change, usable)
+    wrong = np.isnan(got) != np.isnan(want)
+    if wrong.any():
+        i, block = (int(n) for n in np.argwhere(wrong)[0])
+        value = float(want[i, block])
+        raise Failed(
+            "gap", call=call, turbine=i, block=block, neighbors=int(neighbors[i, block]),
+            own=f"{change[i, block]:g}", got=float(got[i, block]),
+            want="NaN" if np.isnan(value) else f"{value:.4f}",
+        )  # fmt: skip
+    wrong = np.nan_to_num(np.abs(got - want)) > 1e-6
+    if not wrong.any():
+        return
+    i, block = (int(n) for n in np.argwhere(wrong)[0])
+    facts = {"call": call, "turbine": i, "block": block}
+    with np.errstate(invalid="ignore"):
+        for key, guess in guesses(change, usable).items():
+            if np.nan_to_num(np.abs(got - guess)).max() <= 1e-6:
+                raise Failed(key, **facts)
+    raise Failed("value", **facts, want=float(want[i, block]), got=float(got[i, block]))
 
 
-def compare_one(got, i: int, block: int, change, usable, call: str) -> None:
-    own = change[i, block]
-    facts: dict = {"call": call, "turbine": i, "block": block}
-    others = np.delete(usable[:, block], i)
-    others = others[np.isfinite(others)]
-    missing = len(others) < 2 or np.isnan(own)
-    if missing != bool(np.isnan(got)):
-        right = "NaN" if missing else f"{own - np.median(others):.4f}"
-        facts |= {"neighbors": len(others), "own": f"{own:g}", "want": right}
-        raise Failed("gap", **facts, got=float(got))
-    if missing:
-        return
-    want = float(own - np.median(others))
-    if abs(got - want) <= 1e-9:
-        return
-    everyone = np.delete(change[:, block], i)
-    guesses = {
-        "self": own - np.nanmedian(usable[:, block]),
-        "mean": own - np.mean(others),
-        "alarmed": own - np.nanmedian(everyone),
+def deviations(change, usable, middle=np.nanmedian, itself=False) -> tuple:
+    """Return the deviations, and how many neighbors there are."""
+    result, counts = np.full(change.shape, np.nan), np.zeros(change.shape, int)
+    for i in range(len(change)):
+        others = np.delete(usable, i, 0)
+        counts[i] = np.isfinite(others).sum(0)
+        enough = counts[i] >= 2
+        rows = usable if itself else others
+        result[i, enough] = change[i, enough] - middle(rows[:, enough], 0)
+    return result, counts
+
+
+def guesses(change, usable) -> dict[str, np.ndarray]:
+    return {
+        "alarmed": deviations(change, change)[0],
+        "mean": deviations(change, usable, np.nanmean)[0],
+        "self": deviations(change, usable, itself=True)[0],
     }
-    for key, guess in guesses.items():
-        if abs(got - guess) <= 1e-9:
-            raise Failed(key, **facts)
-    raise Failed("value", **facts, want=want, got=float(got))

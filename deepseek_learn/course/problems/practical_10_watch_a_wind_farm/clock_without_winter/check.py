@@ -59,5 +59,6 @@ def compare(filled, grid: np.ndarray, time: np.ndarray, values, call: str) -> No
         if len(own) > 1 and np.isfinite(got):
             raise Failed("different", values=", ".join(map(str, own)), **facts)
         want = own[0] if len(own) == 1 else np.nan
-        if not (got == want or (np.isnan(got) and np.isnan(want))):
+        near = abs(got - want) <= 1e-6 * max(1, abs(want))
+        if not (near or (np.isnan(got) and np.isnan(want))):
             raise Failed("value", want=str(want), **facts)

@@ -20,7 +20,8 @@ def measured(rng) -> tuple[np.ndarray, np.ndarray]:
     """Return records with gaps, stops and calms."""
     wind = np.round(rng.gamma(4, 2, 4000), 2)
     power = np.clip(2.3 * wind**3, 0, 2050) * rng.lognormal(0, 0.3, 4000) - 5
-    power[(rng.random(4000) < 0.1) & (wind > 4.5)] = rng.choice([0.0, -4.0])
+    stopped = (rng.random(4000) < 0.15) & (wind > 4.5)
+    power[stopped] = rng.choice([0.0, -4.0], stopped.sum())
     wind[rng.random(4000) < 0.03] = np.nan
     power[rng.random(4000) < 0.03] = np.nan
     return wind, np.round(power, 1)
@@ -37,8 +38,12 @@ def edges(rng) -> tuple[np.ndarray, np.ndarray]:
 def few(rng) -> tuple[np.ndarray, np.ndarray]:
     """Return bins with 4 to 8 samples."""
     counts = rng.integers(4, 9, BINS)
+    counts[[30, 31]] = 7  # of which two are samples of a stopped turbine
     wind = np.repeat(np.arange(BINS) * 0.5 + 0.2, counts)
-    return _shuffled(rng, wind, 30 * wind + rng.lognormal(3, 1, len(wind)))
+    power = 30 * wind + rng.lognormal(3, 1, len(wind))
+    for k, value in ((30, 0.0), (31, -3.0)):
+        power[np.flatnonzero(wind == k * 0.5 + 0.2)[:2]] = value
+    return _shuffled(rng, wind, power)
 
 
 def _shuffled(rng, wind: np.ndarray, power: np.ndarray):

@@ -5,16 +5,19 @@ import numpy as np
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
+CASES = [
+    (3, 40, 1),
+    (4, 60, 0),
+    (4, 60, 2),
+    (3, 900, 5),
+    (5, 4, 9),
+]  # states, windows, delay
+CASES += [(4, 2, 0)] * 8 + [(4, 3, 1)] * 8  # short: the beginning counts
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "decide")
-    for states, count, delay in (
-        (3, 40, 1),
-        (4, 60, 0),
-        (4, 60, 2),
-        (3, 900, 5),
-        (5, 4, 9),
-    ):
+    for states, count, delay in CASES:
         likelihood, transitions = stream(rng, states, count, delay)
         call = f"decide(likelihood {[count, states]}, transitions, {delay})"
         got = expect.call(answer, likelihood.copy(), transitions.copy(), delay)

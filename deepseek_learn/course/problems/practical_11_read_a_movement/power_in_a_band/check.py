@@ -26,7 +26,7 @@ def cases(rng) -> list[tuple[int, float, float, float]]:
         (128, 50.0, 1.0, 3.3),
         (100, 20.0, 0.6, 2.0),
         (256, 100.0, 0.0, 5.0),
-        (int(rng.integers(60, 90)), 25.0, 1.1, 12.4),
+        (int(rng.integers(30, 45)) * 2 + 1, 25.0, 1.1, 6.2),
     ]
 
 

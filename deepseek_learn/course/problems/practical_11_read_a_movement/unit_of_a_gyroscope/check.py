@@ -10,7 +10,7 @@ UNITS = ("rad/s", "deg/s", "unrelated")
 
 def check(answer, rng) -> None:
     expect.function(answer, "unit")
-    cases = [(want, speed) for want in UNITS for speed in (0.3, 3.0)] * 2
+    cases = [(want, speed) for want in UNITS for speed in (0.03, 3.0)] * 2
     for number, (want, speed) in enumerate(cases):
         hz = float(rng.choice([25.0, 50.0, 100.0]))
         acceleration, rotation = recording(

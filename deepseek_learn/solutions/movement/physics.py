@@ -1,0 +1,141 @@
+r"""Units and axes of a sensor, from physics.
+
+Gravity has a length of 1 g, and when the sensor turns with :math:`\omega`, gravity turns
+the other way,
+
+.. math:: \dot g = -\omega \times g.
+
+So the slope of one against the other is 1 for rad/s and :math:`\pi / 180` for degrees. If
+it is negative, the axes of the two sensors do not belong together. Walking alone may hide
+the relation; then the unit is guessed from the size, and a warning says so.
+"""
+
+from itertools import permutations, product
+
+import numpy as np
+
+from ...data.movements import HZ
+
+Part = tuple[float, np.ndarray]  # start in seconds, samples `[6, T]`
+UNITS = {"g": 1.0, "m/s²": 9.80665, "mg": 1000.0}  # the length of gravity
+NEAR = 0.15  # how far a sensor's gravity may be from it
+STILL, RELATED, DEGREES = 0.03, 0.2, (0.01, 0.03)  # g/s; correlation; slope
+LONG, CLEAR = 120.0, 0.3  # seconds; correlation with other axes
+FAST = 12.0  # rad/s, which nobody turns at the waist
+UPRIGHT = 0.3  # cosine between gravity and that of people who stand in training
+
+
+class SignalError(ValueError):
+    """Raised if a recording cannot be used."""
+
+
+def gravity_length(acceleration: np.ndarray, notes: list[str]) -> float:
+    """Return the length of gravity in the unit of the acceleration."""
+    length = float(np.median(np.linalg.norm(acceleration, axis=0)))
+    for unit, gravity in UNITS.items():
+        if abs(length / gravity - 1) <= NEAR:
+            if unit != "g":
+                notes.append(f"The acceleration is in {unit}; it was converted to g.")
+            return gravity
+    raise SignalError(
+        f"The length of the acceleration must be that of gravity most of the time (1 g or "
+        f"9.81 m/s²); its median is {length:.3g}. Has gravity been removed?"
+    )
+
+
+def warn_of_orientation(acceleration: np.ndarray, notes: list[str]) -> None:
+    """Warn if gravity points elsewhere than for people who stand, in training."""
+    x, y, z = np.median(acceleration, axis=1)
+    cosine = x / max(float(np.linalg.norm([x, y, z])), 1e-9)
+    if cosine < UPRIGHT:
+        notes.append(
+            f"Gravity lies along ({x:.1f}, {y:.1f}, {z:.1f}) g most of the time, and along "
+            f"(1, 0, 0) when people stood in training: if nobody was lying, the sensor is "
+            f"worn another way up or has other signs (iOS), and the answers are wrong."
+        )
+
+
+def smooth(row: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    if len(kernel) == 1:
+        return row
+    left = (len(kernel) - 1) // 2
+    padded = np.pad(row, (left, len(kernel) - 1 - left), mode="edge")
+    return np.convolve(padded, kernel, "valid")
+
+
+def in_radians(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
+    """Find the unit of the angular velocity from how gravity turns."""
+    turned, said = (
+        np.concatenate(x, 1) for x in zip(*map(_turning, parts), strict=True)
+    )
+    power = float(np.sqrt((turned**2).mean()))
+    slope = float((turned * said).sum() / max((said**2).sum(), 1e-12))
+    related = float(
+        (turned * said).mean() / max(power * np.sqrt((said**2).mean()), 1e-12)
+    )
+    if related < -RELATED or (related < RELATED and _swapped(parts)):
+        raise SignalError(
+            f"Gravity must turn as the gyroscope says; their correlation is {related:.2f}. "
+            f"Do the axes of both sensors belong together?"
+        )
+    if power < STILL or related < RELATED:
+        return _guessed(parts, notes)
+    if DEGREES[0] < slope < DEGREES[1]:
+        notes.append("The angular velocity is in degrees per second; it was converted.")
+        return _from_degrees(parts)
+    if not 0.5 < slope < 2:
+        raise SignalError(
+            f"The angular velocity must be in rad/s or degrees per second; gravity turns "
+            f"{slope:.3g} times as fast as it says. Do both sensors have the same axes?"
+        )
+    return tuple(parts)
+
+
+def _swapped(parts: list[Part]) -> bool:
+    """Return whether, in a long time, gravity turns as it should with other axes."""
+    if sum(signal.shape[1] for _, signal in parts) < LONG * HZ:
+        return False
+    turned, best = np.concatenate([_turning(part)[0] for part in parts], 1), 0.0
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            own = [_with_axes(part, order, signs) for part in parts]
+            said = np.concatenate([_turning(part)[1] for part in own], 1)
+            size = float(np.sqrt((turned**2).sum() * (said**2).sum()))
+            best = max(best, float((turned * said).sum()) / max(size, 1e-12))
+    return best > CLEAR
+
+
+def _with_axes(part: Part, order: tuple[int, ...], signs: tuple[int, ...]) -> Part:
+    rotation = part[1][3:][list(order)] * np.array(signs, np.float32)[:, None]
+    return part[0], np.concatenate([part[1][:3], rotation])
+
+
+def _guessed(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
+    """Guess the unit from its size, where gravity does not tell."""
+    speed = np.abs(np.concatenate([signal[3:] for _, signal in parts], 1))
+    if np.quantile(speed, 0.999) > FAST:
+        notes.append(
+            "The angular velocity is so large that it must be in degrees per second; it "
+            "was converted. How gravity turns could not confirm it."
+        )
+        return _from_degrees(parts)
+    notes.append(
+        "Gravity turns too little to check the gyroscope, which is taken for rad/s: if it "
+        "is in degrees, or has other axes, the answers are wrong."
+    )
+    return tuple(parts)
+
+
+def _from_degrees(
+    parts: list[Part],
+) -> tuple[Part, ...]:
+    scale = np.array([1, 1, 1, *[np.pi / 180] * 3], np.float32)[:, None]
+    return tuple((start, signal * scale) for start, signal in parts)
+
+
+def _turning(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Return how fast gravity turns, and how fast the gyroscope says, `[3, T]` each."""
+    kernel = np.ones(25) / 25
+    slow = np.stack([smooth(row.astype(float), kernel) for row in part[1]])
+    gravity, rotation = slow[:3], slow[3:]
+    return np.gradient(gravity, axis=1) * HZ, -np.cross(rotation.T, gravity.T).T
