@@ -2,6 +2,7 @@
 
 `solutions.load("wind").run(folder, out, healthy_until="2015-01-01")` learns from the
 records before a date and watches those from that date on.
+Lesson: `notebooks/practical/10_watch_a_wind_farm.ipynb`.
 """
 
 from pathlib import Path
