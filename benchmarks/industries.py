@@ -86,10 +86,9 @@ class Deployed:
     @cached_property
     def folders(self) -> dict[str, Path | float]:
         """Precision → the deployed folder, or the loss that the guard refused."""
-        given, result = self.evaluation, {}
-        batches = [*given.calibration.split(BATCH)]
+        result, batches = {}, [*self.evaluation.calibration.split(BATCH)]
         wizard = DeploymentWizard(
-            self.models["dpg"], batches[0][:2], batches, given.metric
+            self.models["dpg"], batches[0][:2], batches, self.evaluation.metric
         )
         for precision in ENGINES:
             out = Path(self.place.name) / precision

@@ -40,6 +40,8 @@ Added later: the rate of false alarms got its exact Poisson interval, and icing 
 counted apart for injections that take at least one hour of rated power and for others: on
 calm days there is little to lose, and little to see. The faults were computed a second time
 with sums in double precision instead of single (differences of up to 1e-4 in a deviation).
+A rate that reaches its target with more false alarms than the target allows gets a note and
+no verdict, so that no table calls it met.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +63,7 @@ from deepseek_learn.solutions.wind.measure import Window, care, hit
 from deepseek_learn.solutions.wind.monitor import BLOCK, PER_DAY, CrossFit, Detector
 from deepseek_learn.solutions.wind.power import ExpectedPower
 from deepseek_learn.solutions.wind.scada import Scada, from_frame
-from deepseek_learn.solutions.wind.train import Learned
+from deepseek_learn.solutions.wind.train import FarmSamples
 from deepseek_learn.zoo.nets.power_net import PowerNet
 
 SCRIPT = Script(
@@ -82,6 +84,7 @@ TARGETS = {  # case: days, target, source
     "icing": (3, 0.78),
     "yaw 10 degrees": (14, 0.50),
 }
+MOST = 1.5  # false alarms per turbine-year, with which the targets must be reached
 COMMON = {"claim": "C15", "source": "ours", "unit": "of 1", "better": "higher"}
 
 
@@ -145,7 +148,7 @@ def unseen(scada: Scada, model: Model, seed: int) -> dict[str, list[float]]:
     """The error for each turbine, in 2015, learned from the others in 2014."""
     errors = []
     for turbine in range(len(scada.turbines)):
-        farm = Learned.of(scada, turbine)
+        farm = FarmSamples.of(scada, turbine)
         near, rest, late = farm.near, farm.others, ~farm.early
         predict = model(farm.x[rest], farm.y[rest], (near & farm.early)[rest], seed)
         off = predict(farm.x[turbine : turbine + 1])[0] - farm.y[turbine]
@@ -259,7 +262,7 @@ def found(farm: "Farm", onsets: int, windows: int) -> dict:
 def hits_of(farm: Farm, untouched: dict, case: str, number: int, count: int) -> dict:
     """Detector → for each onset and turbine, found within 3 and within 14 days."""
     hits: dict = {name: [] for name in untouched}
-    for onset, fault in drawn(farm.scada, farm.start, case, number, count):
+    for onset, fault in injections(farm.scada, farm.start, case, number, count):
         block = -(-onset // BLOCK)
         for name, (kind, active, limit) in farm.detectors().items():
             rows = []
@@ -271,7 +274,9 @@ def hits_of(farm: Farm, untouched: dict, case: str, number: int, count: int) -> 
     return hits
 
 
-def drawn(scada: Scada, start: int, case: str, number: int, count: int) -> list[tuple]:
+def injections(
+    scada: Scada, start: int, case: str, number: int, count: int
+) -> list[tuple]:
     """The onsets of a case after a step, each with its fault."""
     rng = np.random.default_rng([2015, number])
     late = scada.part(start, len(scada))
@@ -301,7 +306,7 @@ def windows_of(farm: Farm, untouched: list, name: str, count: int) -> list:
 
 def fault_rows(facts: dict) -> Iterator[Row]:
     for name, rates in facts["false"].items():
-        target = 1.5 if name == OURS else None
+        target = MOST if name == OURS else None
         what = f"wind farm: false alarms per turbine-year, {name}"
         yield Row(
             claim="C15", source="ours", unit="per year", better="lower", what=what,
@@ -311,14 +316,24 @@ def fault_rows(facts: dict) -> Iterator[Row]:
         for name, onsets in detectors.items():
             for column, days in enumerate((3, 14)):
                 within, target = TARGETS.get(case, (0, None))
-                met = target if name == OURS and within == days else None
-                values = np.array(onsets)[:, :, column].mean(1)
+                own = target if name == OURS and within == days else None
+                values = resampled(np.array(onsets)[:, :, column].mean(1))
                 what = f"wind farm: {case} found within {days} days, {name}"
-                yield Row(**COMMON, what=what, target=met, **vars(resampled(values)))
+                goal = conditional(own, values.measured, facts["false"])
+                yield Row(**COMMON, what=what, **goal, **vars(values))
     for name, windows in facts["care"].items():
         target = 0.82 if name == OURS else None
         what = f"wind farm: CARE, {name}"
         yield Row(**COMMON, what=what, target=target, **vars(care_of(windows)))
+
+
+def conditional(target: float | None, value: float, false: dict) -> dict:
+    """A row's target; one that is reached only with too many false alarms is not met."""
+    rate = float(np.mean(false[OURS])) if target else 0.0
+    if target and value >= target and rate > MOST:
+        words = f"{target:g} was the target with at most {MOST:g} false alarms per "
+        return {"note": f"{words}turbine-year: not met, there are {rate:.2f}"}
+    return {"target": target}
 
 
 def calm_rows(scada: Scada, facts: dict, onsets: int) -> Iterator[Row]:
@@ -334,7 +349,7 @@ def calm_rows(scada: Scada, facts: dict, onsets: int) -> Iterator[Row]:
     lost = np.stack(
         [
             fault.size * usable[:, onset : onset + round(6 * fault.hours)].sum(1)
-            for onset, fault in drawn(
+            for onset, fault in injections(
                 scada, start, "icing", SEEN.index("icing"), onsets
             )
         ]

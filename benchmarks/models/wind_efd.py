@@ -29,30 +29,30 @@ def frame(values, columns):
 
 
 def main(source, out):
-    given = dict(np.load(source))
-    columns, code = [str(c) for c in given["columns"]], int(given["code"])
+    arrays = dict(np.load(source))
+    columns, code = [str(c) for c in arrays["columns"]], int(arrays["code"])
     angles = [name for name in columns if name == "nacelle"]
     config = generate_quickstart_config(
         angle_columns=angles or None, code_size=code, layers=[50, 25]
     )
-    reference = np.zeros(given["normal"].shape)
-    spans = np.zeros(given["spans"].shape[:2])
+    reference = np.zeros(arrays["normal"].shape)
+    spans = np.zeros(arrays["spans"].shape[:2])
     for n, (values, normal) in enumerate(
-        zip(given["reference"], given["normal"], strict=True)
+        zip(arrays["reference"], arrays["normal"], strict=True)
     ):
-        own = np.flatnonzero(given["frame"] == n)
-        rows = frame(given["spans"][own].reshape(-1, values.shape[1]), columns)
+        own = np.flatnonzero(arrays["frame"] == n)
+        rows = frame(arrays["spans"][own].reshape(-1, values.shape[1]), columns)
         each = []
         for half in (0, 1):
-            use = normal & (given["half"] != half)
+            use = normal & (arrays["half"] != half)
             detector = FaultDetector(config)
             table = frame(values[use], columns)
             detector.fit(table, pd.Series(True, index=table.index), save_models=False)
-            mine = given["half"] == half
-            scores = detector.predict_anomaly_score(frame(values[mine], columns))
-            reference[n, mine] = scores.to_numpy()
+            rest = arrays["half"] == half
+            scores = detector.predict_anomaly_score(frame(values[rest], columns))
+            reference[n, rest] = scores.to_numpy()
             each.append(detector.predict_anomaly_score(rows).to_numpy())
-        halves = given["halves"][own].ravel()
+        halves = arrays["halves"][own].ravel()
         joined = np.where(halves == 0, each[0], np.mean(each, 0))
         joined = np.where(halves == 1, each[1], joined)
         spans[own] = joined.reshape(len(own), -1)

@@ -61,7 +61,7 @@ def nodule_detector(out: Path) -> Recipe:
 def wind_power(out: Path) -> Recipe:
     from .wind import train
 
-    farm = train.learned()
+    farm = train.farm_samples()
     return Recipe(
         train.evaluation().calibration,
         16,

@@ -30,7 +30,11 @@ class SignalError(ValueError):
 
 
 def gravity_length(acceleration: np.ndarray, notes: list[str]) -> float:
-    """Return the length of gravity in the unit of the acceleration."""
+    """Return the length of gravity in the unit of the acceleration `[3, T]`.
+
+    Raises:
+        SignalError: if the median length fits no unit in `UNITS`.
+    """
     length = float(np.median(np.linalg.norm(acceleration, axis=0)))
     for unit, gravity in UNITS.items():
         if abs(length / gravity - 1) <= NEAR:
@@ -44,7 +48,11 @@ def gravity_length(acceleration: np.ndarray, notes: list[str]) -> float:
 
 
 def warn_of_orientation(acceleration: np.ndarray, notes: list[str]) -> None:
-    """Warn if gravity points elsewhere than for people who stand, in training."""
+    """Add a note if gravity points elsewhere than for people who stand, in training.
+
+    Args:
+        acceleration: in g, `[3, T]`.
+    """
     x, y, z = np.median(acceleration, axis=1)
     cosine = x / max(float(np.linalg.norm([x, y, z])), 1e-9)
     if cosine < UPRIGHT:
@@ -56,29 +64,43 @@ def warn_of_orientation(acceleration: np.ndarray, notes: list[str]) -> None:
 
 
 def smooth(row: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Return the moving average of a row with its ends repeated, `[T]`.
+
+    Args:
+        kernel: the weights, `[K]`, whose sum is 1.
+    """
     if len(kernel) == 1:
         return row
-    left = (len(kernel) - 1) // 2
-    padded = np.pad(row, (left, len(kernel) - 1 - left), mode="edge")
+    before = (len(kernel) - 1) // 2
+    padded = np.pad(row, (before, len(kernel) - 1 - before), mode="edge")
     return np.convolve(padded, kernel, "valid")
 
 
 def in_radians(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
-    """Find the unit of the angular velocity from how gravity turns."""
-    turned, said = (
-        np.concatenate(x, 1) for x in zip(*map(_turning, parts), strict=True)
+    """Convert the angular velocity to rad/s, from how gravity turns.
+
+    Args:
+        parts: stretches at 50 Hz, acceleration in g and angular velocity in any unit.
+        notes: what was converted or could not be checked is added here.
+
+    Raises:
+        SignalError: if gravity contradicts the gyroscope.
+    """
+    gravity, rotation = (
+        np.concatenate(x, 1) for x in zip(*map(_slow, parts), strict=True)
     )
-    power = float(np.sqrt((turned**2).mean()))
-    slope = float((turned * said).sum() / max((said**2).sum(), 1e-12))
-    related = float(
-        (turned * said).mean() / max(power * np.sqrt((said**2).mean()), 1e-12)
+    rate = np.concatenate(
+        [np.gradient(_slow(part)[0], axis=1) * HZ for part in parts], 1
     )
-    if related < -RELATED or (related < RELATED and _swapped(parts)):
+    expected = -np.cross(rotation, gravity, axis=0)
+    slope = float((rate * expected).sum() / max((expected**2).sum(), 1e-12))
+    related = _correlation(rate, expected)
+    if related < RELATED and (related < -RELATED or _swapped(gravity, rotation, rate)):
         raise SignalError(
             f"Gravity must turn as the gyroscope says; their correlation is {related:.2f}. "
             f"Do the axes of both sensors belong together?"
         )
-    if power < STILL or related < RELATED:
+    if np.sqrt((rate**2).mean()) < STILL or related < RELATED:
         return _guessed(parts, notes)
     if DEGREES[0] < slope < DEGREES[1]:
         notes.append("The angular velocity is in degrees per second; it was converted.")
@@ -91,23 +113,20 @@ def in_radians(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _swapped(parts: list[Part]) -> bool:
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    return float((x * y).sum() / max(np.sqrt((x**2).sum() * (y**2).sum()), 1e-12))
+
+
+def _swapped(gravity: np.ndarray, rotation: np.ndarray, rate: np.ndarray) -> bool:
     """Return whether, in a long time, gravity turns as it should with other axes."""
-    if sum(signal.shape[1] for _, signal in parts) < LONG * HZ:
+    if gravity.shape[1] < LONG * HZ:
         return False
-    turned, best = np.concatenate([_turning(part)[0] for part in parts], 1), 0.0
-    for order in permutations(range(3)):
-        for signs in product((1, -1), repeat=3):
-            own = [_with_axes(part, order, signs) for part in parts]
-            said = np.concatenate([_turning(part)[1] for part in own], 1)
-            size = float(np.sqrt((turned**2).sum() * (said**2).sum()))
-            best = max(best, float((turned * said).sum()) / max(size, 1e-12))
-    return best > CLEAR
-
-
-def _with_axes(part: Part, order: tuple[int, ...], signs: tuple[int, ...]) -> Part:
-    rotation = part[1][3:][list(order)] * np.array(signs, np.float32)[:, None]
-    return part[0], np.concatenate([part[1][:3], rotation])
+    correlations = [
+        _correlation(rate, -np.cross(rotation[list(order)] * axes, gravity, axis=0))
+        for order in permutations(range(3))
+        for axes in np.array([*product((1, -1), repeat=3)])[:, :, None]
+    ]
+    return max(correlations) > CLEAR
 
 
 def _guessed(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
@@ -126,16 +145,13 @@ def _guessed(parts: list[Part], notes: list[str]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _from_degrees(
-    parts: list[Part],
-) -> tuple[Part, ...]:
+def _from_degrees(parts: list[Part]) -> tuple[Part, ...]:
     scale = np.array([1, 1, 1, *[np.pi / 180] * 3], np.float32)[:, None]
     return tuple((start, signal * scale) for start, signal in parts)
 
 
-def _turning(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return how fast gravity turns, and how fast the gyroscope says, `[3, T]` each."""
+def _slow(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Return gravity and the angular velocity, averaged over half a second, `[3, T]`."""
     kernel = np.ones(25) / 25
-    slow = np.stack([smooth(row.astype(float), kernel) for row in part[1]])
-    gravity, rotation = slow[:3], slow[3:]
-    return np.gradient(gravity, axis=1) * HZ, -np.cross(rotation.T, gravity.T).T
+    rows = np.stack([smooth(row.astype(float), kernel) for row in part[1]])
+    return rows[:3], rows[3:]

@@ -91,16 +91,16 @@ def judge(
         signal = read_signal(path, **options)
     except SignalError as error:
         return {"verdict": "refused", "reason": str(error)}
-    found, unsure = movements(model, signal, delay)
+    sequence, unsure = movements(model, signal, delay)
     seconds = dict.fromkeys(CLASSES, 0.0)
-    for each in found:
+    for each in sequence:
         seconds[each.label] += each.stop - each.start
     return {
         "verdict": "read",
         "warnings": list(signal.warnings),
         "seconds": {k: round(v, 2) for k, v in seconds.items() if v},
         "unsure": round(unsure, 4),
-        "movements": [[round(m.start, 2), round(m.stop, 2), m.label] for m in found],
+        "movements": [[round(m.start, 2), round(m.stop, 2), m.label] for m in sequence],
     }
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from ...data.movements import HZ, SIGNALS, WINDOW
 from ..tables import read_table
 from .physics import (
+    Part,
     SignalError,
     gravity_length,
     in_radians,
@@ -198,6 +199,7 @@ def _stuck(time: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _rate(time: np.ndarray) -> float:
+    """Return the samples per second."""
     rate = 1 / float(np.median(np.diff(time)))
     low, high = RATES
     if not 0.99 * low <= rate <= 1.01 * high:
@@ -209,7 +211,7 @@ def _rate(time: np.ndarray) -> float:
 
 def _parts(
     time: np.ndarray, values: np.ndarray, rate: float, notes: list[str]
-) -> list[tuple[float, np.ndarray]]:
+) -> list[Part]:
     """Resample to 50 Hz, and cut at gaps."""
     if abs(rate / HZ - 1) > 0.02:
         notes.append(f"Resampled from {rate:.4g} to {HZ} samples per second.")

@@ -36,7 +36,7 @@ CALIBRATION = 64  # windows
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class FarmSamples:
     """A farm and what a network learns from it: a curve, inputs, targets and weights.
 
     Attributes:
@@ -55,7 +55,7 @@ class Learned:
     others: list[int]
 
     @classmethod
-    def of(cls, scada: Scada, unseen: int) -> "Learned":
+    def of(cls, scada: Scada, unseen: int) -> "FarmSamples":
         """Prepare a farm without one of its turbines."""
         wind, share = power.normal_wind(scada), scada.power / scada.rated_kw
         early = scada.time < np.datetime64(YEAR)
@@ -93,10 +93,10 @@ class Learned:
         )
 
 
-def learned() -> Learned:
+def farm_samples() -> FarmSamples:
     """Prepare La Haute Borne without the turbine R80790."""
     scada = from_frame(wind_farm(), rated_kw=RATED_KW)
-    return Learned.of(scada, scada.turbines.index(UNSEEN))
+    return FarmSamples.of(scada, scada.turbines.index(UNSEEN))
 
 
 def evaluation() -> Evaluation:
@@ -104,7 +104,7 @@ def evaluation() -> Evaluation:
 
     The score is the part of the power curve's error that the network takes away, `skill`.
     """
-    farm = learned()
+    farm = farm_samples()
     unseen = [i for i in range(len(farm.y)) if i not in farm.others]
     training = farm.windows(farm.others, farm.early)
     rows = np.random.default_rng(SEED).choice(len(training), CALIBRATION, replace=False)
@@ -121,12 +121,12 @@ def skill(prediction: Tensor, labels: Tensor) -> float:
 
     Args:
         prediction: `[N, 288]`.
-        labels: those of `Learned.windows`.
+        labels: those of `FarmSamples.windows`.
     """
-    mine, curves = (
+    error, curve_error = (
         _squares(p, labels[:, 0]).nansum() for p in (prediction, labels[:, 1])
     )
-    return 1 - float((mine / curves).sqrt())
+    return 1 - float((error / curve_error).sqrt())
 
 
 def _squares(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def metrics(prediction: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
 
 
 def score(
-    predict_windows: Callable[[SeriesDataset], tuple[Tensor, Tensor]], farm: Learned
+    predict_windows: Callable[[SeriesDataset], tuple[Tensor, Tensor]], farm: FarmSamples
 ) -> dict:
     """Return the metrics of a card: the unseen turbine, and the others, in 2015."""
     unseen = [i for i in range(len(farm.y)) if i not in farm.others]
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    farm, start = learned(), time.process_time()
+    farm, start = farm_samples(), time.process_time()
     torch.manual_seed(SEED)
     model = PowerNet()
     near = (farm.near & farm.early)[farm.others]

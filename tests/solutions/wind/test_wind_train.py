@@ -9,13 +9,13 @@ import torch
 from deepseek_learn import zoo
 from deepseek_learn.solutions.wind import power, train
 from deepseek_learn.solutions.wind.power import MARGIN, WINDOW
-from deepseek_learn.solutions.wind.train import STEP, Learned, metrics, skill
+from deepseek_learn.solutions.wind.train import STEP, FarmSamples, metrics, skill
 from deepseek_learn.training import predict
 
 
 @pytest.fixture(scope="module")
 def farm():
-    return train.learned()
+    return train.farm_samples()
 
 
 def test_windows_cover_each_step_that_counts_once(farm):
@@ -49,7 +49,7 @@ def test_the_unseen_turbine_teaches_nothing(farm):
     scada = train.from_frame(train.wind_farm(), rated_kw=train.RATED_KW)
     spoiled = scada.power.copy()
     spoiled[3] *= 0.5
-    again = Learned.of(replace(scada, power=spoiled), 3)
+    again = FarmSamples.of(replace(scada, power=spoiled), 3)
     assert again.others == [0, 1, 2]
     np.testing.assert_array_equal(again.curve.power, farm.curve.power)
     np.testing.assert_array_equal(again.x[:3], farm.x[:3])
