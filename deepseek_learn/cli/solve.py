@@ -60,6 +60,24 @@ def movement(
 
 
 @solve.command()
+def reviews(
+    folder: Annotated[Path, typer.Argument(help="a .txt or .csv file, or a folder")],
+    out: Annotated[Path, typer.Option(help="folder for verdicts and a page")],
+    column: Annotated[
+        str | None, typer.Option(help="the column of a CSV file with the reviews")
+    ] = None,
+    find: Annotated[
+        str | None, typer.Option(help="show the reviews nearest to these words first")
+    ] = None,
+    words: Annotated[
+        bool, typer.Option(help="mark the deciding words (takes most of the time)")
+    ] = True,
+) -> None:
+    """Understand Chinese reviews: positive, negative or unsure, and why."""
+    _run("reviews", folder, out, column=column, find=find, words=words)
+
+
+@solve.command()
 def wind(
     folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
     out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],

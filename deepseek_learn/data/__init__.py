@@ -23,6 +23,7 @@ from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
 from .leakage import Leak, leak
 from .movements import movements
+from .reviews import reviews
 from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
 from .text import TextSplits, windows
@@ -48,6 +49,7 @@ __all__ = [
     "movements",
     "names",
     "random_parts",
+    "reviews",
     "split",
     "split_by",
     "tang_poems",

@@ -14,6 +14,7 @@ BUILT_IN = (
     "factory",
     "movement",
     "nodules",
+    "reviews",
     "wind",
 )  # imported when they are first loaded
 

@@ -3,7 +3,8 @@
 `list()` returns the names of the models, and `card(name)` describes a model and its
 measured metrics. `load(name)` returns a trained model, `example(name)` returns an input
 for it, and `evaluation(name)` returns the images on which it is evaluated.
-`writer(name)` returns a language model with its tokenizer. No internet connection is
+`writer(name)` returns a language model with its tokenizer, and `tokenizer(name)` the
+tokenizer of a model that reads text. No internet connection is
 needed.
 Lesson: `notebooks/basic/00_tour.ipynb`.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 from ..errors import UnknownNameError
 from .evaluation import Evaluation, evaluation
 from .models import Card, Model, card, load, register, zoo
-from .writing import Writer, writer
+from .writing import Writer, tokenizer, writer
 
 __all__ = [
     "Card",
@@ -29,6 +30,7 @@ __all__ = [
     "list",
     "load",
     "register",
+    "tokenizer",
     "writer",
 ]
 

@@ -40,9 +40,9 @@ class Model:
         shape: the shape of one input, without the batch dimension.
         split: the split on which the weights in this package were trained.
         original: the name of the original model, if this is a DPG-compressed sibling.
-        vocabulary: the number of tokens, if this is a language model.
+        vocabulary: the number of tokens, if the model reads text.
         tokenizer, tokenizer_sha256: the name of the tokenizer file, which is stored
-            next to the weights, and its checksum, if this is a language model.
+            next to the weights, and its checksum, if the model reads text.
     """
 
     name: str

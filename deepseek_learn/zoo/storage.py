@@ -16,6 +16,8 @@ from ..errors import DamagedFileError
 from ..files import atomic_write
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from ..training import Fit
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -37,6 +39,14 @@ def save(name: str, model: nn.Module, folder: Path) -> Path:
     path = folder / f"{name}.safetensors"
     with atomic_write(path) as temporary:
         save_file(tensors, temporary)
+    return path
+
+
+def save_tokenizer(name: str, tokenizer: "Tokenizer", folder: Path) -> Path:
+    """Save a reader's tokenizer next to its weights."""
+    path = folder / f"{name}_tokenizer.json"
+    with atomic_write(path) as temporary:
+        temporary.write_text(tokenizer.to_str(), encoding="utf-8")
     return path
 
 
@@ -172,9 +182,11 @@ def ship(name: str, folder: Path, split: str, weights: bool) -> None:
     """
     runs = read_runs(folder / f"{name}.json")
     if weights:
-        content = (folder / f"{name}.safetensors").read_bytes()
-        with atomic_write(WEIGHTS / f"{name}.safetensors") as temporary:
-            temporary.write_bytes(content)
+        for ending in (".safetensors", "_tokenizer.json"):
+            if (folder / f"{name}{ending}").exists():
+                content = (folder / f"{name}{ending}").read_bytes()
+                with atomic_write(WEIGHTS / f"{name}{ending}") as temporary:
+                    temporary.write_bytes(content)
     path = WEIGHTS / f"{name}.json"
     shipped_runs = read_runs(path) if path.exists() else {}
     _write_runs(path, shipped_runs | {split: runs[split]})

@@ -110,14 +110,29 @@ def writer(name: str) -> Writer:
         MissingPackageError: if the package `tokenizers` is not installed.
         DamagedFileError: if the weights or the tokenizer do not match the card.
     """
+    language_model = load(name) if zoo[name].tokenizer else None
+    if not isinstance(language_model, LanguageModel):
+        raise ValueError(
+            f"name must be the name of a language model; {name!r} is not one."
+        )
+    return Writer(language_model, tokenizer(name))
+
+
+def tokenizer(name: str) -> Any:
+    """Return the `tokenizers.Tokenizer` of the model `name`.
+
+    Raises:
+        UnknownNameError: if the name is unknown; the message lists the known models.
+        ValueError: if the model does not read text.
+        MissingPackageError: if the package `tokenizers` is not installed.
+        DamagedFileError: if the tokenizer does not match the card.
+    """
     model = zoo[name]
     if model.tokenizer is None:
         raise ValueError(
-            f"name must be the name of a language model; {name!r} is not one."
+            f"name must be the name of a model that reads text; {name!r} is not one."
         )
     library = require("tokenizers", extra="language", purpose="a tokenizer")
     path = WEIGHTS / model.tokenizer
     check_weights(path, model.tokenizer_sha256)
-    language_model = load(name)
-    assert isinstance(language_model, LanguageModel)
-    return Writer(language_model, library.Tokenizer.from_file(str(path)))
+    return library.Tokenizer.from_file(str(path))

@@ -1,0 +1,172 @@
+"""Read reviews: positive, negative or unsure, and which words decided."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import zoo
+from ...bar import Bar
+from ...catalog import text
+from ...zoo.nets.text_encoder import TextReader
+from .. import student
+from ..verdicts import Verdicts
+from .files import ENDINGS, Review, ReviewError, read_reviews
+from .report import Reviews
+from .words import deciding_words
+
+SURE = 0.7  # a verdict that is less probable is "unsure"
+BATCH = 64
+
+
+class Reader:
+    """The zoo's network with its tokenizer.
+
+    Raises:
+        MissingPackageError: if the package `tokenizers` is not installed.
+    """
+
+    def __init__(self) -> None:
+        model = zoo.load("review_reader")
+        assert isinstance(model, TextReader)
+        self.model, self.tokenizer = model, zoo.tokenizer("review_reader")
+
+    def chances(self, texts: Sequence[str]) -> Tensor:
+        """Return the probability that each review is positive, `[N]`."""
+        logits, _ = student.answers(self.model, self.tokenizer, texts)
+        return logits.softmax(1)[:, 1]
+
+    def nearest(self, query: str, texts: Sequence[str]) -> Tensor:
+        """Return how similar each review is to a query, from -1 to 1, `[N]`."""
+        _, vectors = student.answers(self.model, self.tokenizer, [query, *texts])
+        return vectors[1:] @ vectors[0]
+
+    def words(self, review: str) -> list[list[Any]]:
+        """Return [start, stop, weight] of each deciding word of the normalized review."""
+        _, words = deciding_words(self.model, self.tokenizer, review)
+        return [[word.start, word.stop, round(word.weight, 2)] for word in words]
+
+
+def verdict(chance: float) -> str:
+    """Return "positive", "negative" or "unsure"."""
+    if max(chance, 1 - chance) < SURE:
+        return "unsure"
+    return "positive" if chance > 0.5 else "negative"
+
+
+def read_folder(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    column: str | None = None,
+    words: bool = True,
+    find: str | None = None,
+) -> Reviews:
+    """Read all reviews in a folder.
+
+    Args:
+        column: the column of a CSV file that contains the reviews.
+        words: whether to look for the deciding words, which takes most of the time.
+        find: a question or a word; the page then begins with the nearest reviews.
+
+    Raises:
+        FileNotFoundError: if there is no text or CSV file.
+        ValueError: if `find` is empty.
+    """
+    if find is not None and not find.strip():
+        raise ValueError(f"find must not be empty; got {find!r}.")
+    folder, out = Path(folder), Path(out)
+    paths = [folder] if folder.is_file() else sorted(folder.glob("**/*"))
+    paths = [
+        path for path in paths if path.is_file() and path.suffix.lower() in ENDINGS
+    ]
+    root = folder.parent if folder.is_file() else folder
+    if not paths:
+        raise FileNotFoundError(
+            f"{str(folder)!r} is not a .txt or .csv file, or a folder of them."
+        )
+    reader, names = Reader(), set()
+    with Verdicts(out / "verdicts.jsonl") as verdicts:
+        with Bar(len(paths), progress, text("reviews.bar")) as bar:
+            for path in paths:
+                name = str(path.relative_to(root))
+                for batch in _batches(path, name, column):
+                    new = []
+                    for item in batch:
+                        digest = _digest(item, words)
+                        own = item.name if isinstance(item, Review) else name
+                        names.add(own)
+                        if (own, digest) not in verdicts:
+                            new.append((item, digest))
+                    for facts in judge(reader, new, name, words):
+                        verdicts.add(facts)
+                bar.advance(1)
+        rows = [row for row in verdicts.latest() if row["name"] in names]
+    report = Reviews(rows, find, nearest(reader, find, rows) if find else [])
+    report.save(out)
+    return report
+
+
+def judge(
+    reader: Reader, items: Sequence[tuple[Any, str]], name: str, words: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield what a verdict says of each review, or of a file that cannot be read."""
+    readable = [
+        item.text for item, _ in items if isinstance(item, Review) and not item.refusal
+    ]
+    chances = iter(reader.chances(readable).tolist() if readable else [])
+    for item, digest in items:
+        if isinstance(item, ReviewError):
+            refusal = {"verdict": "refused", "reason": str(item)}
+            yield {"name": name, "sha256": digest, **refusal}
+            continue
+        facts: dict[str, Any] = {"text": item.text[:1000]}
+        if item.refusal:
+            facts |= {"verdict": "refused", "reason": text(item.refusal)}
+        else:
+            chance = next(chances)
+            facts |= {"verdict": verdict(chance), "positive": round(chance, 4)}
+            if words:
+                facts["words"] = reader.words(item.text)
+        if item.warning:
+            facts["warning"] = text(item.warning)
+        yield {"name": item.name, "sha256": digest, **facts}
+
+
+def nearest(
+    reader: Reader, find: str, rows: Sequence[dict[str, Any]], count: int = 10
+) -> list[tuple[str, float]]:
+    """Return the names of the reviews nearest to a query, and their similarity."""
+    own = [row for row in rows if row["verdict"] != "refused"]
+    if not own:
+        return []
+    near = reader.nearest(find, [row["text"] for row in own])
+    values, places = torch.topk(near, min(count, len(own)))
+    pairs = zip(places.tolist(), values.tolist(), strict=True)
+    return [(own[place]["name"], round(value, 3)) for place, value in pairs]
+
+
+def _digest(item: "Review | ReviewError", words: bool) -> str:
+    content = item.text if isinstance(item, Review) else str(item)
+    return hashlib.sha256(f"{words}\0{content}".encode(errors="replace")).hexdigest()
+
+
+def _batches(
+    path: Path, name: str, column: str | None
+) -> Iterator[list[Review | ReviewError]]:
+    """Yield the reviews of a file in batches, or the error that it raises."""
+    batch: list[Review | ReviewError] = []
+    try:
+        for review in read_reviews(path, name, column):
+            batch.append(review)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    except ReviewError as error:
+        batch.append(error)
+    if batch:
+        yield batch
