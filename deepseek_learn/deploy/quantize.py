@@ -5,10 +5,13 @@ receives s (q - z). The runtime fuses these pairs into integer kernels (Jacob et
 2018, "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", arXiv 1712.05877). Weights have one scale per output
 channel and z = 0. An activation tensor has a single scale, which is calibrated once
-from the range of its values (see `ranges`).
+from the range of its values (see `ranges`). Tables in which rows are looked up, such as
+those of tokens, are stored as int8 with one scale per row; the rows are decoded when they
+are read.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 # the operators between layers, such as sums and pooling, are also computed in integers
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPERATORS = (*LAYERS, "Add", "Clip", "Concat", "MaxPool", "Relu")
+TABLE = 2**14  # numbers of a table that is worth packing
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,10 @@ class Quantizer:
                 },
             )
             quantizer.quantize_model()
-        return _sorted(quantizer.model.model)
+        result = _sorted(quantizer.model.model)
+        if only is None and not self.scheme.float_weights:
+            _pack_tables(result)
+        return result
 
     def _before(self, in_float: Sequence[str]) -> list[str]:
         """Return the operators that no quantized layer precedes."""
@@ -251,6 +258,42 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     with quietly():
         half = convert_float_to_float16(copied, keep_io_types=True)
         return _sorted(half)
+
+
+def _pack_tables(proto: "onnx.ModelProto") -> None:
+    """Store the tables of `Gather` as int8 with one scale per row, in place."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = proto.graph
+    tables = {each.name: each for each in graph.initializer}
+    readers = Counter(name for node in graph.node for name in node.input)
+    nodes = []
+    for node in graph.node:
+        name = node.input[0] if node.op_type == "Gather" else ""
+        first = all(each.i == 0 for each in node.attribute if each.name == "axis")
+        if name not in tables or not first or readers[name] > 1:
+            nodes.append(node)
+            continue
+        table = numpy_helper.to_array(tables[name])
+        if table.dtype != np.float32 or table.ndim != 2 or table.size < TABLE:
+            nodes.append(node)
+            continue
+        scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-30) / 127
+        packed = np.rint(table / scale).astype(np.int8)
+        graph.initializer.remove(tables[name])
+        for ending, values in (("_int8", packed), ("_scale", scale)):
+            graph.initializer.append(numpy_helper.from_array(values, f"{name}{ending}"))
+        own, index, out = f"{node.name or name}_", node.input[1], node.output[0]
+        nodes += [
+            helper.make_node("Gather", [f"{name}_int8", index], [f"{own}rows"]),
+            helper.make_node(
+                "Cast", [f"{own}rows"], [f"{own}floats"], to=TensorProto.FLOAT
+            ),
+            helper.make_node("Gather", [f"{name}_scale", index], [f"{own}scales"]),
+            helper.make_node("Mul", [f"{own}floats", f"{own}scales"], [out]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":

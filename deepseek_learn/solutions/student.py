@@ -4,8 +4,8 @@
 occur in the training texts remain, their vectors are projected onto the directions in which
 they differ most, and each layer keeps the hidden units with the largest weights. `learn`
 trains it on what the teacher says about the training texts (Hinton et al. 2015, "Distilling
-the knowledge in a neural network", arXiv 1503.02531), and on how similar two texts are for
-the teacher.
+the knowledge in a neural network", arXiv 1503.02531). `learn_meanings` then fits a linear
+map from its vectors to the teacher's, for comparing texts; the encoder stays as it is.
 """
 
 from collections import Counter
@@ -24,18 +24,20 @@ from ..zoo.nets.text_encoder import (
     LIMIT,
     PAD,
     UNKNOWN,
+    WIDTH,
     EncoderLayer,
     TextEncoder,
     TextReader,
+    pooled,
 )
 from .teacher import BATCH, batches, cut, half, optimized, padded, step
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-EPOCHS, LR = 3, 3e-4
+EPOCHS, LR = 6, 3e-4
 HARD = 0.3  # the weight of the labels, of which the teacher's answers have the rest
-SMOOTHING, SIMILAR = 0.1, 1.0  # of the labels; the weight of the similarities
+SMOOTHING, RIDGE = 0.1, 1.0  # of the labels; of the linear map, per text
 LOST = 0.05  # of the tokens, which become unknown in training
 SPECIAL = [("<pad>", 0.0), ("<unk>", 0.0)]
 Change = Callable[[str, np.random.Generator], str]
@@ -66,11 +68,16 @@ def small_tokenizer(texts: Sequence[str]) -> "Tokenizer":
     )
 
 
-def begin(tokenizer: "Tokenizer", texts: Sequence[str]) -> TextReader:
-    """Return a reader whose encoder is a part of multilingual-e5-small."""
+def begin(tokenizer: "Tokenizer", texts: Sequence[str], **sizes: int) -> TextReader:
+    """Return a reader whose encoder is a part of multilingual-e5-small.
+
+    Args:
+        texts: those by whose tokens the directions of the projection are chosen.
+        sizes: passed to `TextReader`.
+    """
     large, whole = multilingual_e5.load()
     size = tokenizer.get_vocab_size()
-    reader = TextReader(size)
+    reader = TextReader(size, **sizes)
     names = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     rows = torch.tensor([whole.token_to_id(name) for name, _ in names])
     counts = torch.ones(size)
@@ -122,7 +129,6 @@ def learn(
     texts: Sequence[str],
     labels: np.ndarray,
     logits: np.ndarray | None,
-    meanings: Tensor | None,
     *,
     change: Change | None = None,
     seed: int = 0,
@@ -132,7 +138,6 @@ def learn(
     Args:
         labels: 0 or 1 for every text.
         logits: the teacher's for every text; None to learn from the labels only.
-        meanings: the teacher's vectors of length 1, `[N, d]`, or None.
         change: changes a text before it is read, anew in each epoch.
     """
     torch.manual_seed(seed)
@@ -141,10 +146,9 @@ def learn(
     if logits is not None:
         chance = HARD * chance + (1 - HARD) / (1 + np.exp(-logits))
     target = torch.tensor(np.stack([1 - chance, chance], 1), dtype=torch.float32)
-    fast = [*reader.head.parameters(), *reader.meaning.parameters()]
     groups = [
         {"params": [*reader.encoder.parameters()], "lr": LR},
-        {"params": fast, "lr": 10 * LR},
+        {"params": [*reader.head.parameters()], "lr": 10 * LR},
     ]
     optimizer, schedule = optimized(groups, EPOCHS * -(-len(texts) // BATCH))
     reader.train()
@@ -158,13 +162,41 @@ def learn(
             x = torch.where(lost & (x != PAD), UNKNOWN, x)
             with half():
                 states = reader.encoder(x)
-            states = states.float()
-            loss = F.cross_entropy(reader.classify(states, x), target[rows])
-            if meanings is not None:
-                own, their = reader.embed(states, x), meanings[rows]
-                loss = loss + SIMILAR * F.mse_loss(own @ own.T, their @ their.T)
+            answers = reader.classify(states.float(), x)
+            loss = F.cross_entropy(answers, target[rows])
             step(reader, loss, optimizer, schedule)
     return reader.eval()
+
+
+def learn_meanings(
+    reader: TextReader, tokenizer: "Tokenizer", texts: Sequence[str], meanings: Tensor
+) -> None:
+    """Fit the linear map to a teacher's vectors `[N, d]` of some texts, in place.
+
+    Its 96 numbers are the first principal components of the teacher's vectors.
+    """
+    mine = _pooled(reader, tokenizer, texts).double()
+    mean, their = mine.mean(0), meanings.double()
+    size = reader.meaning.out_features
+    _, directions = torch.linalg.eigh(their.T @ their)
+    their = their @ directions[:, -size:]
+    centered = mine - mean
+    scale = centered.square().mean()
+    gram = centered.T @ centered + RIDGE * scale * torch.eye(len(mean))
+    weight = torch.linalg.solve(gram, centered.T @ (their - their.mean(0)))
+    with torch.no_grad():
+        reader.meaning.weight.copy_(weight.T)
+        reader.meaning.bias.copy_(their.mean(0) - mean @ weight)
+
+
+def _pooled(reader: TextReader, tokenizer: "Tokenizer", texts: Sequence[str]) -> Tensor:
+    tokens = encode(tokenizer, texts)
+    result = torch.zeros(len(texts), WIDTH)
+    with torch.inference_mode():
+        for rows in batches(np.array([len(each) for each in tokens]), 64):
+            x = padded([tokens[row] for row in rows])
+            result[rows] = pooled(reader.encoder(x), x)
+    return result
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:

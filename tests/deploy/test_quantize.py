@@ -233,3 +233,45 @@ def test_an_unknown_layer_is_named(net):
         UnknownNameError, match="layer 'tail' is not known; the known names are: head"
     ):
         Quantizer(net[2], [net[1]]).int8(in_float=["tail"])
+
+
+class Words(nn.Module):
+    """Two tables, of which one is small, and a layer."""
+
+    def __init__(self, tied: bool = False):
+        super().__init__()
+        self.large, self.small = nn.Embedding(3000, 16), nn.Embedding(40, 16)
+        self.head = nn.Linear(16, 5)
+        self.tied = tied
+        with torch.no_grad():
+            self.large.weight[7] = 0.0  # a row without a largest number
+            self.large.weight[8] *= 1e4  # a row that would ruin a common scale
+
+    def forward(self, x):
+        own = self.large(x) + self.small(x % 40)
+        if self.tied:
+            return self.head(own.mean(1) @ self.large.weight.T[:, :16])
+        return self.head(own.mean(1))
+
+
+def test_tables_have_a_scale_per_row():
+    torch.manual_seed(0)
+    net = Words().eval()
+    x = torch.tensor([[7, 8, 9], [2999, 0, 7]])
+    proto = to_onnx(net, x, sequence_axis=1)
+    quantizer = Quantizer(proto, [x])
+    small = quantizer.int8(in_float=quantizer.layers)
+    kinds = {name: a.dtype for name, a in held(small).items() if a.shape[:1] == (3000,)}
+    assert sorted(str(kind) for kind in kinds.values()) == ["float32", "int8"]
+    assert len(small.SerializeToString()) < 0.4 * len(proto.SerializeToString())
+    for rows in ([[7]], [[9, 10]], [[2999]]):
+        own = torch.tensor(rows)
+        got = runner(small)(own)
+        assert np.abs(got - net(own).detach().numpy()).max() < 0.02
+
+
+def test_a_table_that_is_also_a_matrix_stays():
+    net, x = Words(tied=True).eval(), torch.tensor([[1, 2, 3]])
+    quantizer = Quantizer(to_onnx(net, x), [x])
+    small = quantizer.int8(in_float=quantizer.layers)
+    assert not any(a.dtype == np.int8 and len(a) == 3000 for a in held(small).values())

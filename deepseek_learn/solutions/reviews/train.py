@@ -91,10 +91,11 @@ def learn(
         texts,
         labels,
         logits,
-        meanings,
         change=Disturbed(texts),
         seed=seed,
     )
+    if meanings is not None:
+        student.learn_meanings(reader, tokenizer, texts, meanings)
     return reader, tokenizer
 
 
