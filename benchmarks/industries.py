@@ -17,6 +17,9 @@ both precisions (the median of 50 calls each); ratios within a round, median and
 Targets, stated before the run. The guide (C2, C12): DPG keeps 98 % of the score; INT8 loses
 less than 1 point and is 3 times as fast as eager float32. Ours: float32 within 1e-4 of
 PyTorch. `--quick` takes 64 test inputs and 2 rounds.
+
+Added later: texts have different lengths, and a dynamic axis. The engine answers 256 of
+them at a time, padded to the longest; the input of `speed` is a text of median length.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,15 +42,17 @@ from deepseek_learn.deploy import AccuracyError, BuildError, DeploymentWizard, n
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure.clock import in_turn
 from deepseek_learn.solutions.movement.train import evaluation as movement_reader
+from deepseek_learn.solutions.reviews.train import evaluation as review_reader
 from deepseek_learn.solutions.wind.train import evaluation as wind_power
 from deepseek_learn.zoo import Evaluation
 
 CASES: dict[str, Callable[[], Evaluation]] = {
     "wind_power": wind_power,
     "movement_reader": movement_reader,
+    "review_reader": review_reader,
 }
 EAGER, ENGINES = "PyTorch eager, float32", ("fp32", "int8")
-ROUNDS, CALLS, QUICK, GROUPS, BATCH = 7, 50, 64, 5, 16
+ROUNDS, CALLS, QUICK, GROUPS, BATCH, TEXTS = 7, 50, 64, 5, 16, 256
 SCRIPT = Script(
     __file__,
     __doc__,
@@ -88,7 +93,11 @@ class Deployed:
         """Precision → the deployed folder, or the loss that the guard refused."""
         result, batches = {}, [*self.evaluation.calibration.split(BATCH)]
         wizard = DeploymentWizard(
-            self.models["dpg"], batches[0][:2], batches, self.evaluation.metric
+            self.models["dpg"],
+            batches[0][:2],
+            batches,
+            self.evaluation.metric,
+            sequence_axis=1 if self.reads_text else None,
         )
         for precision in ENGINES:
             out = Path(self.place.name) / precision
@@ -101,13 +110,28 @@ class Deployed:
                 raise Skip(str(error)) from error
         return result
 
+    @property
+    def reads_text(self) -> bool:
+        return zoo.zoo[self.name].kind == "text"
+
     def answers(self, folder: Path) -> Tensor:
         """What the C++ engine answers on the test part."""
-        np.save(folder / "x.npy", self.test.batch()[0].numpy())
+        count, answers = TEXTS if self.reads_text else len(self.test), []
         words = ["--library", native.library(), "--warmup", 0, "--repeat", 1]
         words += ["--input", folder / "x.npy", "--output", folder]
-        native.run(folder / "engine", folder / "model.onnx", *words)
-        return torch.from_numpy(np.load(folder / "output_0.npy"))
+        for rows in torch.arange(len(self.test)).split(count):
+            np.save(folder / "x.npy", self.test.batch(rows)[0].numpy())
+            native.run(folder / "engine", folder / "model.onnx", *words)
+            answers.append(torch.from_numpy(np.load(folder / "output_0.npy")))
+        return torch.cat(answers)
+
+    def example(self) -> Tensor:
+        """The input whose time is measured."""
+        if not self.reads_text:
+            return self.test.batch(slice(0, 1))[0]
+        lengths = (self.test.inputs != 0).sum(1)
+        middle = int(lengths.argsort(stable=True)[len(lengths) // 2])
+        return self.test.batch(slice(middle, middle + 1))[0]
 
 
 def exact(deployed: Deployed) -> dict:
@@ -161,7 +185,7 @@ def samples(part: LabeledDataset, count: int = 1000) -> Iterator[np.ndarray]:
 
 def speed(deployed: Deployed) -> dict:
     torch.set_num_threads(1)
-    x, model = deployed.test.batch(slice(0, 1))[0], deployed.models["original"]
+    x, model = deployed.example(), deployed.models["original"]
     calls = 5 if deployed.quick else CALLS
     sides = {EAGER: partial(timed(lambda: model(x)), calls)}
     for precision, folder in deployed.folders.items():

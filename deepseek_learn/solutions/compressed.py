@@ -75,9 +75,17 @@ def movement_reader(out: Path) -> Recipe:
     return Recipe(train.evaluation().calibration, 32, train.measure)
 
 
+def review_reader(out: Path) -> Recipe:
+    from .reviews import train
+
+    parts = train.evaluation()
+    return Recipe(parts.calibration, 32, lambda model: train.measure(model, parts.test))
+
+
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     "movement_reader": movement_reader,
     "nodule_detector": nodule_detector,
+    "review_reader": review_reader,
     "wind_power": wind_power,
 }
 

@@ -217,7 +217,7 @@ def answers(
     logits = torch.zeros(len(texts), reader.head.out_features)
     meanings = torch.zeros(len(texts), reader.meaning.out_features)
     with torch.inference_mode():
-        for rows in batches(np.array([len(each) for each in tokens]), 64):
+        for rows in batches(np.array([len(each) for each in tokens]), BATCH):
             x = padded([tokens[row] for row in rows])
             states = reader.encoder(x)
             logits[rows] = reader.classify(states, x)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.chinese import normalize
 from ..zoo import multilingual_e5
-from ..zoo.nets.text_encoder import LIMIT, PAD, WIDTH, mask, pooled
+from ..zoo.nets.text_encoder import LIMIT, PAD, WIDTH, is_padding, pooled
 
 FROZEN, PREFIX = 6, "query: "  # layers; what a text begins with
 EPOCHS, BATCH, LR, SMOOTHING = 2, 32, 1e-4, 0.1
@@ -54,9 +54,9 @@ class Teacher:
         with torch.no_grad(), half():
             for rows in batches(self.lengths, 64):
                 tokens = padded([self.tokens[row] for row in rows])
-                x, bias = self.model.embed(tokens), mask(tokens)
+                x, padding = self.model.embed(tokens), is_padding(tokens)
                 for number, layer in enumerate(self.model.layers):
-                    x = layer(x, bias)
+                    x = layer(x, padding)
                     if number == FROZEN - 1:
                         for row, state in zip(rows, x.bfloat16(), strict=True):
                             self._states[row] = state[: self.lengths[row]].clone()
@@ -103,9 +103,10 @@ class Teacher:
     def _logits(self, top: nn.ModuleList, head: nn.Linear, rows: np.ndarray) -> Tensor:
         tokens = padded([self.tokens[row] for row in rows])
         states = [self._states[row].float() for row in rows]
-        x, bias = nn.utils.rnn.pad_sequence(states, batch_first=True), mask(tokens)
+        x = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        padding = is_padding(tokens)
         for layer in top:
-            x = layer(x, bias)
+            x = layer(x, padding)
         return F.linear(pooled(x.float(), tokens), head.weight, head.bias)[:, 0].float()
 
 

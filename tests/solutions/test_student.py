@@ -127,7 +127,7 @@ def test_a_reader_begins_as_a_part_of_e5():
     with torch.inference_mode():
         x = large.embed(theirs)
         for layer in large.layers[:2]:
-            x = layer(x, torch.zeros(1, 1, 1, len(names)))
+            x = layer(x, torch.zeros(1, 1, 1, len(names), dtype=torch.bool))
         assert torch.allclose(reader.encoder(tokens), x, atol=1e-3)
     narrow = student.begin(own, texts)
     assert sum(p.numel() for p in narrow.parameters()) < 2.5e6

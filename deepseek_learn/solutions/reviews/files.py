@@ -31,12 +31,12 @@ class Review:
     Attributes:
         name: the file and the line or row, as in `hotel.txt:12`.
         text: without the middle of a very long review.
-        warning: a key of the messages, or None.
+        long: whether the middle is missing.
     """
 
     name: str
     text: str
-    warning: str | None = None
+    long: bool = False
 
     @property
     def refusal(self) -> str | None:
@@ -110,7 +110,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _review(name: str, text: str) -> Review:
     if len(text) <= BEGINNING + END:
         return Review(name, text)
-    return Review(name, text[:BEGINNING] + text[-END:], "reviews.long")
+    return Review(name, text[:BEGINNING] + text[-END:], long=True)
 
 
 def _text(path: Path) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
-from ...zoo.nets.text_encoder import TextReader
+from ...data.chinese import normalize
+from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
 from ..verdicts import Verdicts
 from .files import ENDINGS, Review, ReviewError, read_reviews
@@ -38,6 +39,10 @@ class Reader:
         """Return the probability that each review is positive, `[N]`."""
         logits, _ = student.answers(self.model, self.tokenizer, texts)
         return logits.softmax(1)[:, 1]
+
+    def cuts(self, review: str) -> bool:
+        """Whether the middle of a review is not read."""
+        return len(self.tokenizer.encode(normalize(review)).ids) > LIMIT
 
     def nearest(self, query: str, texts: Sequence[str]) -> Tensor:
         """Return how similar each review is to a query, from -1 to 1, `[N]`."""
@@ -124,7 +129,7 @@ def judge(
             refusal = {"verdict": "refused", "reason": str(item)}
             yield {"name": name, "sha256": digest, **refusal}
             continue
-        facts: dict[str, Any] = {"text": item.text[:1000]}
+        facts: dict[str, Any] = {"text": item.text}
         if item.refusal:
             facts |= {"verdict": "refused", "reason": text(item.refusal)}
         else:
@@ -132,8 +137,8 @@ def judge(
             facts |= {"verdict": verdict(chance), "positive": round(chance, 4)}
             if words:
                 facts["words"] = reader.words(item.text)
-        if item.warning:
-            facts["warning"] = text(item.warning)
+        if item.long or (not item.refusal and reader.cuts(item.text)):
+            facts["warning"] = text("reviews.long")
         yield {"name": item.name, "sha256": digest, **facts}
 
 

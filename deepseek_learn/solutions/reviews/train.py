@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ... import zoo
-from ...data import TextDataset
+from ...data import LabeledDataset, TextDataset
 from ...data.reviews import review_lines, reviews
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
@@ -119,7 +119,7 @@ def evaluation(tokenizer: "Tokenizer | None" = None) -> Evaluation:
     return Evaluation(calibration.batch()[0], validation, test, accuracy)
 
 
-def measure(model: torch.nn.Module, test: TextDataset) -> dict:
+def measure(model: torch.nn.Module, test: LabeledDataset) -> dict:
     """Return the metrics of a card, those of fold 0; the interval resamples groups."""
     logits, labels = predict(model, test)
     assert test.groups is not None

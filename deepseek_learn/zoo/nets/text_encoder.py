@@ -1,6 +1,7 @@
 r"""A transformer that reads text, small or as large as multilingual-e5-small.
 
-A layer of BERT (Devlin et al. 2019, arXiv 1810.04805) normalizes after each sum:
+A layer of BERT (Devlin et al. 2019, "BERT: pre-training of deep bidirectional transformers
+for language understanding", arXiv 1810.04805) normalizes after each sum:
 
 .. math:: y = \mathrm{norm}(x + \mathrm{attention}(x)), \quad
           z = \mathrm{norm}(y + W_2\,\mathrm{gelu}(W_1 y)).
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD, UNKNOWN = 0, 1  # tokens
+LOW = -1e4  # the score of padding
 WIDTH, HEADS, HIDDEN, POSITIONS, EPS = 384, 12, 1536, 512, 1e-12  # e5-small's
 LIMIT = 160  # tokens that a `TextReader` reads
 
@@ -29,14 +31,18 @@ class EncoderLayer(nn.Module):
         self.norm_2 = nn.LayerNorm(width, EPS)
         self.dropout = nn.Dropout(0.1)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Transform tokens, of which those where `mask` `[B, 1, 1, T]` is not 0 count."""
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        """Transform tokens; nobody attends to those where `padding` is true.
+
+        The scores are filled and not added to: INT8 would round a sum with such a number.
+        """
         q, k, v = (
             linear(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for linear in (self.query, self.key, self.value)
         )  # [B, heads, T, d]
-        heads = F.scaled_dot_product_attention(q, k, v, mask)
-        attended = self.out(heads.transpose(1, 2).flatten(2))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        chances = scores.masked_fill(padding, LOW).softmax(3)
+        attended = self.out((chances @ v).transpose(1, 2).flatten(2))
         x = self.norm(x + self.dropout(attended))
         return self.norm_2(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
@@ -72,9 +78,9 @@ class TextEncoder(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x, bias = self.embed(tokens), mask(tokens)
+        x, padding = self.embed(tokens), is_padding(tokens)
         for layer in self.layers:
-            x = layer(x, bias)
+            x = layer(x, padding)
         return x
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -84,9 +90,9 @@ class TextEncoder(nn.Module):
         return self.dropout(self.norm(x))
 
 
-def mask(tokens: Tensor) -> Tensor:
-    """Return what attention adds to its scores: little for padding, `[B, 1, 1, T]`."""
-    return (tokens == PAD)[:, None, None, :].to(torch.float32) * -1e4
+def is_padding(tokens: Tensor) -> Tensor:
+    """Return where padding is, to be compared with scores, `[B, 1, 1, T]`."""
+    return (tokens == PAD)[:, None, None, :]
 
 
 def pooled(x: Tensor, tokens: Tensor) -> Tensor:
@@ -125,8 +131,7 @@ class TextReader(nn.Module):
 
     def classify(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Return logits, given the encoder's vectors `[B, T, width]`."""
-        padding = (tokens == PAD)[:, :, None].to(x.dtype)
-        most = (x - 1e4 * padding).amax(1)
+        most = x.masked_fill((tokens == PAD)[:, :, None], LOW).amax(1)
         return self.head(self.dropout(torch.cat([pooled(x, tokens), most], 1)))
 
     def embed(self, x: Tensor, tokens: Tensor) -> Tensor:
@@ -134,7 +139,7 @@ class TextReader(nn.Module):
         return F.normalize(self.meaning(pooled(x, tokens)), dim=1)
 
 
-REVIEW_TOKENS = 0  # of the tokenizer of `review_reader`
+REVIEW_TOKENS = 11_380  # of the tokenizer of `review_reader`
 
 
 def review_reader() -> TextReader:

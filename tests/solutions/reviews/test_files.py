@@ -71,7 +71,7 @@ def test_ten_megabytes_in_one_line(tmp_path):
     (review,) = read(path)
     assert len(review.text) == 4000
     assert review.text.endswith("太差")
-    assert review.warning == "reviews.long"
+    assert review.long
 
 
 @pytest.mark.parametrize(
