@@ -17,9 +17,6 @@ both precisions (the median of 50 calls each); ratios within a round, median and
 Targets, stated before the run. The guide (C2, C12): DPG keeps 98 % of the score; INT8 loses
 less than 1 point and is 3 times as fast as eager float32. Ours: float32 within 1e-4 of
 PyTorch. `--quick` takes 64 test inputs and 2 rounds.
-
-Added later: texts have different lengths, and a dynamic axis. The engine answers 256 of
-them at a time, padded to the longest; the input of `speed` is a text of median length.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,6 +48,7 @@ CASES: dict[str, Callable[[], Evaluation]] = {
     "movement_reader": movement_reader,
     "review_reader": review_reader,
 }
+# a text has a dynamic axis; the engine answers TEXTS of them at a time
 EAGER, ENGINES = "PyTorch eager, float32", ("fp32", "int8")
 ROUNDS, CALLS, QUICK, GROUPS, BATCH, TEXTS = 7, 50, 64, 5, 16, 256
 SCRIPT = Script(

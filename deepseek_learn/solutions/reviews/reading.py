@@ -24,14 +24,14 @@ BATCH = 64
 
 
 class Reader:
-    """The zoo's network with its tokenizer.
+    """The zoo's network, compressed, with its tokenizer.
 
     Raises:
         MissingPackageError: if the package `tokenizers` is not installed.
     """
 
     def __init__(self) -> None:
-        model = zoo.load("review_reader")
+        model = zoo.load("review_reader_dpg")
         assert isinstance(model, TextReader)
         self.model, self.tokenizer = model, zoo.tokenizer("review_reader")
 

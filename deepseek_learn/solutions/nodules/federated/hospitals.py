@@ -39,7 +39,7 @@ from ..scans import GENERATOR, SEED, gray, keep_scans, split_shapes
 
 FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
 SHA256 = (
-    "e28f105aa46a1a88f46c837127ad24602fe6b3ad8937dde1a4ad2611d6b8cc29"  # of the file
+    "590881f7b00cb4f28031b84559e0a92f67b610840bded119f07720c30374085a"  # of the file
 )
 CARD = read_card("federated_hospitals")
 PER_PATIENT, NODULES = 4, 2  # crops; at most so many with a nodule
