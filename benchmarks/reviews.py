@@ -7,12 +7,11 @@ five folds; its interval resamples groups 1,000 times. Ours is `solutions.review
 teacher (multilingual-e5-small, upper half trained for two epochs) and a reader of 3.6
 million parameters that begins as a part of it. One seed.
 
-*folds*: ours; the teacher; characters' TF-IDF (1 to 4 in a row of the normalized text, at
-least twice, sublinear)
-with a linear SVM (C = 0.3); the sum of the reader's and the SVM's scores, each divided by
-its standard deviation over the test lines; ours with DPG (4 bits, groups of 64, calibrated
-on 256 training reviews). Of ours also the accuracy among the 80 % of a fold's lines that it is
-surest of, and by domain.
+*folds*: ours; the teacher; TF-IDF of characters (1 to 4 in a row of the normalized text, at
+least twice, sublinear) with a linear SVM (C = 0.3); the sum of the reader's and the SVM's
+scores, each divided by its standard deviation over the test lines; ours with DPG (4 bits,
+groups of 64, calibrated on 256 training reviews). Of ours also the accuracy among the 80 %
+of a fold's lines that it is surest of, and by domain.
 *disturbed*: the SVM and ours on test lines in traditional characters (OpenCC's `s2t`),
 without punctuation, with one character in twenty replaced by another (drawn as often as it
 occurs in the training lines), and all three.
