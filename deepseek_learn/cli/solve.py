@@ -78,6 +78,23 @@ def reviews(
 
 
 @solve.command()
+def mail(
+    folder: Annotated[
+        Path, typer.Argument(help="an .mbox or .eml file, a Maildir, or a folder")
+    ],
+    out: Annotated[Path, typer.Option(help="folder for verdicts and a page")],
+    words: Annotated[
+        bool, typer.Option(help="name the deciding words (takes most of the time)")
+    ] = True,
+    reference: Annotated[
+        int, typer.Option(help="the first mails, which set the share of unwanted ones")
+    ] = 300,
+) -> None:
+    """Find unwanted mails, and say why. Nothing is deleted or moved."""
+    _run("mail", folder, out, words=words, reference=reference)
+
+
+@solve.command()
 def wind(
     folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
     out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],

@@ -22,7 +22,6 @@ Its 35,124 lines were cleaned by rules, none of which looks at a model's answers
 
 import lzma
 import re
-import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
@@ -36,6 +35,7 @@ from ..files import atomic_write
 from .card import read_card
 from .chinese import PRIVATE, normalize
 from .dataset import TextDataset
+from .repeats import key, near_repeats
 from .splits import Splits, datasets, split_by
 
 SOURCES = {"pos.txt": 1, "neg.txt": 0}
@@ -54,9 +54,7 @@ ADDRESSES = re.compile(
 )
 LENGTH = 256  # characters of a review in `reviews`; 1 in 50 is longer
 FOLDS = 5
-SIMILAR, CONTAINED = 0.6, 0.9
 BLOCK = 20  # lines
-LEAST = 6  # sets of three characters in a line that can nearly repeat another
 CARD = read_card("reviews")
 
 
@@ -130,12 +128,6 @@ def mask(text: str) -> str:
     return ADDRESSES.sub(PRIVATE, text.translate(wide))
 
 
-def key(text: str) -> str:
-    """Return the letters and digits of a text: equal texts have equal keys."""
-    normal = unicodedata.normalize("NFKC", text).lower()
-    return "".join(character for character in normal if character.isalnum())
-
-
 def _distinct(folder: Path) -> Iterator[tuple[str, int, int, int, int]]:
     """Yield the text, label, domain, number of copies and group of each distinct line."""
     rows: dict[str, list] = {}  # key: text, labels, domain, copies
@@ -184,17 +176,6 @@ def _root(parent: list[int], i: int) -> int:
 
 def _alone(texts: list[str], labels: np.ndarray) -> list[int]:
     """Return the positions of the texts that nearly repeat no earlier one."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    counter = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True)
-    grams = counter.fit_transform([key(text) for text in texts]).astype(np.int32)
-    size = np.asarray(grams.sum(1)).ravel()
-    common = (grams @ grams.T).tocoo()
-    first, second, both = common.row, common.col, common.data
-    union = size[first] + size[second] - both
-    least = np.minimum(size[first], size[second])
-    near = (both >= SIMILAR * union) | (both >= CONTAINED * least)
-    near &= (first < second) & (least >= LEAST)
-    dropped = {*second[near].tolist()}
-    dropped |= {*first[near & (labels[first] != labels[second])].tolist()}
+    first, second = near_repeats([key(text) for text in texts])
+    dropped = {*second.tolist(), *first[labels[first] != labels[second]].tolist()}
     return [i for i in range(len(texts)) if i not in dropped]

@@ -12,6 +12,7 @@ __all__ = ["Solution", "load", "names", "solutions"]
 
 BUILT_IN = (
     "factory",
+    "mail",
     "movement",
     "nodules",
     "reviews",

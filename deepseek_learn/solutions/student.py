@@ -131,6 +131,7 @@ def learn(
     logits: np.ndarray | None,
     *,
     change: Change | None = None,
+    epochs: int = EPOCHS,
     seed: int = 0,
 ) -> TextReader:
     """Train a reader, and return it in evaluation mode.
@@ -150,9 +151,9 @@ def learn(
         {"params": [*reader.encoder.parameters()], "lr": LR},
         {"params": [*reader.head.parameters()], "lr": 10 * LR},
     ]
-    optimizer, schedule = optimized(groups, EPOCHS * -(-len(texts) // BATCH))
+    optimizer, schedule = optimized(groups, epochs * -(-len(texts) // BATCH))
     reader.train()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         said = texts if change is None else [change(text, rng) for text in texts]
         tokens = encode(tokenizer, said)
         lengths = np.array([len(each) for each in tokens])

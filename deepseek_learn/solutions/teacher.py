@@ -64,13 +64,21 @@ class Teacher:
         self.meanings = F.normalize(self.meanings - self.meanings.mean(0), dim=1)
 
     def learn(
-        self, rows: np.ndarray, labels: np.ndarray, *, seed: int = 0
+        self,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        *,
+        asked: np.ndarray | None = None,
+        epochs: int = EPOCHS,
+        seed: int = 0,
     ) -> np.ndarray:
-        """Learn from some of the texts, and return the logits of all, `[N]`.
+        """Learn from some of the texts, and return logits, `[N]`.
 
         Args:
             rows: the positions of the texts to learn from.
             labels: 0 or 1 by position; only those of `rows` are looked at.
+            asked: the positions of the texts whose logits are needed (all by default);
+                those of the others are 0.
         """
         torch.manual_seed(seed)
         rng = np.random.default_rng(seed)
@@ -81,10 +89,10 @@ class Teacher:
         for depth, layer in enumerate(reversed(top)):
             groups.append({"params": [*layer.parameters()], "lr": LR * DECAY**depth})
         model = nn.ModuleList([*top, head])
-        steps = EPOCHS * -(-len(rows) // BATCH)
+        steps = epochs * -(-len(rows) // BATCH)
         optimizer, schedule = optimized(groups, steps)
         model.train()
-        for _ in range(EPOCHS):
+        for _ in range(epochs):
             for places in batches(self.lengths[rows], BATCH, rng):
                 chosen = rows[places]
                 target = torch.tensor(labels[chosen], dtype=torch.float32)
@@ -95,8 +103,10 @@ class Teacher:
                 step(model, loss, optimizer, schedule)
         model.eval()
         result = np.zeros(len(self.tokens))
+        asked = np.arange(len(self.tokens)) if asked is None else asked
         with torch.no_grad(), half():
-            for chosen in batches(self.lengths, 64):
+            for places in batches(self.lengths[asked], 64):
+                chosen = asked[places]
                 result[chosen] = self._logits(top, head, chosen).numpy()
         return result
 

@@ -15,9 +15,9 @@ from ...data.chinese import normalize
 from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
 from ..verdicts import Verdicts
+from ..words import deciding_words
 from .files import ENDINGS, Review, ReviewError, read_reviews
 from .report import Reviews
-from .words import deciding_words
 
 SURE = 0.7  # a verdict that is less probable is "unsure"
 BATCH = 64

@@ -10,7 +10,7 @@ from deepseek_learn.cli import app
 from deepseek_learn.data.chinese import normalize
 from deepseek_learn.solutions.reviews.reading import Reader, verdict
 from deepseek_learn.solutions.reviews.report import Reviews
-from deepseek_learn.solutions.reviews.words import deciding_words
+from deepseek_learn.solutions.words import deciding_words
 from tests.services import need
 
 GOOD = "房间干净，服务员热情，早餐丰富，下次还来！"

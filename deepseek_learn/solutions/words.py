@@ -1,6 +1,6 @@
 """The words that decided: what would the reader say without them?
 
-Each piece of a review is taken out in turn, and the reader reads the rest. The piece's
+Each piece of a text is taken out in turn, and the reader reads the rest. The piece's
 weight is how much the log-odds of the verdict fall. Neighboring pieces that speak for the
 same side are one word.
 """
@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...data.chinese import normalize
-from ...zoo.nets.text_encoder import LIMIT, UNKNOWN
-from ..teacher import cut
+from ..data.chinese import normalize
+from ..zoo.nets.text_encoder import LIMIT, UNKNOWN
+from .teacher import cut
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FAINT = 0.15  # the weight below which a piece did not decide anything
-LONGEST = 8  # characters of a word
+LONGEST = 8  # characters of a Chinese word
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word in a normalized review.
+    """A word in a normalized text.
 
     Attributes:
         start, stop: the place of its characters.
-        weight: how much the log-odds of "positive" rise because of it.
+        weight: how much the log-odds of class 1 rise because of it.
     """
 
     text: str
@@ -38,17 +38,27 @@ class Word:
 
 
 def deciding_words(
-    reader: nn.Module, tokenizer: "Tokenizer", text: str
+    reader: nn.Module,
+    tokenizer: "Tokenizer",
+    text: str,
+    longest: int = LONGEST,
+    limit: int = LIMIT,
 ) -> tuple[str, list[Word]]:
-    """Return the normalized review, and its deciding words in their order."""
+    """Return the normalized text, and its deciding words in their order.
+
+    Args:
+        longest: the characters that joined pieces have at most.
+        limit: how many pieces the reader reads. The words are among the first of them.
+    """
     normal = normalize(text)
     encoding = tokenizer.encode(normal)
     places = cut(range(len(encoding.ids)), LIMIT)
     if not places:
         return normal, []
-    tokens = torch.tensor([encoding.ids[place] for place in places])
-    without = tokens.repeat(len(tokens) + 1, 1)
-    without[1:].fill_diagonal_(UNKNOWN)
+    rest = sorted({*range(len(encoding.ids))} - {*places})[: limit - len(places)]
+    tokens = torch.tensor([encoding.ids[place] for place in [*places, *rest]])
+    without = tokens.repeat(len(places) + 1, 1)
+    without[1:, : len(places)].fill_diagonal_(UNKNOWN)
     with torch.inference_mode():
         logits = torch.cat([reader(part) for part in without.split(64)])
     odds = logits[:, 1] - logits[:, 0]
@@ -63,7 +73,7 @@ def deciding_words(
             last is not None
             and last.stop == start
             and (last.weight > 0) == (weight > 0)
-            and stop - last.start <= LONGEST
+            and stop - last.start <= longest
         ):
             start, weight = last.start, last.weight + weight
             words.pop()

@@ -1,0 +1,181 @@
+"""Read mails: wanted, unwanted or unsure, and why."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ... import zoo
+from ...bar import Bar
+from ...catalog import text
+from ...data.mail_text import Mail, marks, plain_text
+from ...zoo.nets.mail_reader import TOKENS, MailReader
+from ..verdicts import Verdicts
+from ..words import deciding_words
+from . import train
+from .boxes import Item, MailError, find_boxes, read_box
+from .drift import REFERENCE, changes
+from .report import Mails
+
+UNSURE = 2.0  # the log-odds below the border within which a mail is "unsure"
+BATCH, LONGEST, SHOWN = (
+    32,
+    24,
+    300,
+)  # mails; characters of a word; of a mail on the page
+DANGEROUS = frozenset({
+    "bat", "cmd", "com", "cpl", "exe", "hta", "jar", "js", "lnk", "msi", "pif", "ps1",
+    "scr", "vbe", "vbs",
+})  # fmt: skip
+
+
+class Reader:
+    """The zoo's network, compressed, with its tokenizer.
+
+    The border between wanted and unwanted is at 0: there, half a percent of the wanted
+    mails of the last weeks before the cut were lost.
+
+    Raises:
+        MissingPackageError: if the package `tokenizers` is not installed.
+    """
+
+    def __init__(self) -> None:
+        model = zoo.load("mail_reader_dpg")
+        assert isinstance(model, MailReader)
+        self.model, self.tokenizer = model, zoo.tokenizer("mail_reader")
+
+    def odds(self, texts: Sequence[str]) -> list[float]:
+        """Return by how much each mail is beyond the border, in log-odds."""
+        return train.odds(self.model, self.tokenizer, texts).tolist()
+
+    def words(self, mail: str, odds: float) -> list[list[Any]]:
+        """Return [word, weight] of the words that speak for the verdict most."""
+        _, words = deciding_words(self.model, self.tokenizer, mail, LONGEST, TOKENS)
+        sign = 1 if odds > 0 else -1
+        own = [word for word in words if word.weight * sign > 0 and word.text.strip()]
+        own = sorted(own, key=lambda word: -abs(word.weight))[:5]
+        return [[word.text.strip(), round(word.weight, 2)] for word in own]
+
+
+def verdict(odds: float) -> str:
+    """Return "wanted", "unwanted" or "unsure"."""
+    if odds > 0:
+        return "unwanted"
+    return "unsure" if odds > -UNSURE else "wanted"
+
+
+def read_folder(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    words: bool = True,
+    reference: int = REFERENCE,
+) -> Mails:
+    """Read all mails in a mailbox or a folder of mailboxes.
+
+    Args:
+        words: whether to look for the deciding words, which takes most of the time.
+        reference: how many mails set the share of unwanted ones; see `drift.changes`.
+
+    Raises:
+        FileNotFoundError: if there is no mailbox.
+        ValueError: if `reference` is less than 50.
+    """
+    folder, out = Path(folder), Path(out)
+    changes([], reference)
+    boxes = find_boxes(folder) if folder.exists() else []
+    root = folder.parent if folder.is_file() else folder
+    if not boxes:
+        raise FileNotFoundError(
+            f"{str(folder)!r} is not an .mbox or .eml file, a Maildir, or a folder of them."
+        )
+    reader, names = Reader(), set()
+    with Verdicts(out / "verdicts.jsonl") as verdicts:
+        with Bar(len(boxes), progress, text("mail.bar")) as bar:
+            for path in boxes:
+                for batch in _batches(path, str(path.relative_to(root))):
+                    new = []
+                    for item in batch:
+                        digest = _digest(item, words)
+                        names.add(item.name)
+                        if (item.name, digest) not in verdicts:
+                            new.append((item, digest))
+                    for facts in judge(reader, new, words):
+                        verdicts.add(facts)
+                bar.advance(1)
+        rows = [row for row in verdicts.latest() if row["name"] in names]
+    report = Mails(rows, moved(rows, reference))
+    report.save(out)
+    return report
+
+
+def judge(
+    reader: Reader, items: Sequence[tuple[Item, str]], words: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield what a verdict says of each mail."""
+    mails: list[Mail | MailError] = []
+    for item, _ in items:
+        try:
+            mails.append(item.read())
+        except MailError as error:
+            mails.append(error)
+    texts = [plain_text(mail) for mail in mails if isinstance(mail, Mail)]
+    odds, plain = iter(reader.odds(texts) if texts else []), iter(texts)
+    for (item, digest), mail in zip(items, mails, strict=True):
+        own: dict[str, Any] = {"name": item.name, "sha256": digest}
+        if isinstance(mail, MailError):
+            yield own | {"verdict": "refused", "reason": str(mail)}
+            continue
+        beyond, said = next(odds), next(plain)
+        yield own | {
+            "verdict": verdict(beyond),
+            "odds": round(beyond, 2),
+            "sender": mail.sender,
+            "subject": mail.subject,
+            "date": mail.date.isoformat() if mail.date else None,
+            "marks": marks(mail),
+            "words": reader.words(said, beyond) if words else [],
+            "text": said[:SHOWN],
+            "warnings": warnings(mail),
+        }
+
+
+def warnings(mail: Mail) -> list[str]:
+    """Return what is wrong with a mail, in words."""
+    result = [text(fault) for fault in mail.faults]
+    dangerous = [name for name in dict.fromkeys(mail.attachments) if name in DANGEROUS]
+    if dangerous:
+        result.append(text("mail.dangerous", endings=", ".join(dangerous)))
+    return result
+
+
+def moved(rows: Sequence[dict[str, Any]], reference: int) -> list[dict[str, Any]]:
+    """Return the changes of the share of unwanted mails, in the order of their dates."""
+    dated = [row for row in rows if row.get("date")]
+    dated = sorted(dated, key=lambda row: row["date"])
+    unwanted = [row["verdict"] == "unwanted" for row in dated]
+    return [
+        {
+            "start": dated[change.start]["date"],
+            "alarm": dated[change.alarm]["date"],
+            "before": change.before,
+            "after": change.after,
+        }
+        for change in changes(unwanted, reference)
+    ]
+
+
+def _digest(item: Item, words: bool) -> str:
+    return hashlib.sha256(b"%d" % words + item.content).hexdigest()
+
+
+def _batches(path: Path, name: str) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in read_box(path, name):
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,224 @@
+"""What is read of a mail: the visible text of normal, disguised and malformed ones."""
+
+import time
+
+import pytest
+
+from deepseek_learn.data.mail_text import (
+    BEGINNING,
+    DEPTH,
+    END,
+    Mail,
+    NestingError,
+    marks,
+    masked,
+    plain,
+    plain_text,
+    read_mail,
+)
+
+HEAD = b"From: Ann Lee <ann@x.org>\nSubject: hello\n"
+
+
+def html(body: str) -> Mail:
+    return read_mail(HEAD + b"Content-Type: text/html\n\n" + body.encode())
+
+
+def several(kind: str, *parts: bytes) -> bytes:
+    lines = b"".join(b"--x\n" + part + b"\n" for part in parts)
+    return HEAD + f"Content-Type: multipart/{kind}; boundary=x\n\n".encode() + lines
+
+
+def test_a_plain_mail():
+    mail = read_mail(
+        b"Received: from a by b; Tue, 10 Sep 2002 11:00:00 +0100\n"
+        b"Date: Mon, 9 Sep 2002 11:00:00 +0000\n" + HEAD + b"\nSee you at ten.\n"
+    )
+    assert mail.sender == "Ann Lee <ann@x.org>"
+    assert mail.people == ("Ann Lee",)
+    assert mail.date is not None
+    assert mail.date.isoformat() == "2002-09-10T10:00:00+00:00"
+    assert (mail.text, mail.html, mail.faults) == ("See you at ten.\n", False, ())
+    assert plain_text(mail) == "hello See you at ten."
+
+
+def test_what_tells_who_wrote_to_whom_is_left_out():
+    body = (
+        "On Tue, Ann Lee wrote:\n> write to a.b@c.org or http://x.org/?q=1\n"
+        "Call 555-123-4567, room 12.\n_______________\nTalk mailing list\n"
+        "http://x/listinfo/talk\n-- \nAnn\n"
+    )
+    mail = Mail("", "[talk] Re: lunch", None, body)
+    assert plain_text(mail) == (
+        "Re: lunch someone wrote: > write to [mail] or [link] Call [number], room 12."
+    )
+
+
+def test_of_html_only_what_is_seen():
+    mail = html(
+        "<html><head><title>t</title><style>p{}</style></head><body><p>Buy</p><p>now"
+        "<!-- no --> &amp; here<script>x()</script><span style='display: none'>"
+        f"<b>{'unseen ' * 10}</b></span><img src=a><a href=u>link</a></body>"
+    )
+    assert mail.text == "Buy\nnow & herelink"
+    assert (mail.links, mail.images, mail.hidden) == (1, 1, 60)
+    assert marks(mail) == ["html", "links:few", "images:few", "hidden"]
+
+
+@pytest.mark.parametrize(
+    "body", ["<p>a<p>b", "a<br>b</div></p>", "<b><i>a</b> b", "<style>x</style>a b"]
+)
+def test_unclosed_elements(body):
+    assert html(body).text.split() == ["a", "b"]
+
+
+def test_of_alternatives_only_the_last():
+    plain, rich = b"\nfor machines", b"Content-Type: text/html\n\n<p>for people</p>"
+    assert read_mail(several("alternative", plain, rich)).text == "for people"
+    assert read_mail(several("mixed", plain, rich)).text == "for machines\nfor people"
+
+
+def test_attachments_are_named_and_not_opened():
+    file = b'Content-Type: application/octet-stream; name="bill.pdf.EXE"\n\nMZ secret'
+    text = b'Content-Disposition: attachment; filename="a.txt"\n\nsecret'
+    key = b"Content-Type: application/pgp-signature\n\nsecret"
+    mail = read_mail(several("mixed", b"\nhello", file, text, key))
+    assert mail.attachments == ("exe", "txt")
+    assert mail.text == "hello"
+    assert marks(mail) == ["attached:exe", "attached:txt"]
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "text"),
+    [
+        (b"text/plain; charset=iso-8859-1", b"caf\xe9", "café"),
+        (b"text/plain; charset=gb2312", "中文".encode("gb2312"), "中文"),
+        (b"text/plain; charset=nonsense", b"abc", "abc"),
+        (b"text/plain; charset=us-ascii", "é".encode(), "é"),
+        (b"text/plain; charset=utf-8", b"caf\xe9", "café"),
+        (b"text/plain; charset=idna", b"caf\xe9", "café"),
+        (b"text/plain; charset=zip", b"caf\xe9", "café"),
+        (b"text/plain\nContent-Transfer-Encoding: base64", b"aGVsbG8=", "hello"),
+        (b"text/plain\nContent-Transfer-Encoding: quoted-printable", b"a=3Db", "a=b"),
+        (b"nonsense", b"hello", "hello"),
+    ],
+)
+def test_encodings(head, body, text):
+    assert read_mail(HEAD + b"Content-Type: " + head + b"\n\n" + body).text == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "subject"),
+    [
+        (b"=?utf-8?b?5Lit5paH?= =?utf-8?q?_ok?=", "中文 ok"),
+        (b"=?nonsense?q?abc?=", "abc"),
+        (b"=?utf-8?b?!!!?=", ""),
+        (b"caf\xe9", None),
+        (b"=?utf-8?q?a?= " * 100_000, None),
+    ],
+)
+def test_subjects(raw, subject):
+    own = read_mail(b"From: a\nSubject: " + raw + b"\n\nhi").subject
+    assert own if subject is None else own == subject
+
+
+def nested(kind: str, depth: int) -> bytes:
+    if kind == "message":
+        return HEAD + b"Content-Type: message/rfc822\n\n" * depth + HEAD + b"\nhi"
+    mail = HEAD
+    for i in range(depth):
+        line = b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n"
+        mail += line % (i, i)
+    return mail + b"\nhi"
+
+
+@pytest.mark.parametrize("kind", ["message", "multipart"])
+def test_nested_parts(kind):
+    assert "hi" in read_mail(nested(kind, DEPTH - 2)).text
+    for depth in (DEPTH + 2, 500, 20_000):
+        with pytest.raises(NestingError):
+            read_mail(nested(kind, depth))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 5000,
+        HEAD[:10],
+        HEAD,
+        b"To: " + b"(" * 100_000 + b"\n\nhi",
+        b"To: " + b'"a" <a@b.c>, ' * 100_000 + b"\n\nhi",
+        b"Received: x;" + b"9" * 10_000 + b"\n\nhi",
+        b"Date: Tue, 99 Foo 20022 99:99:99 +9999\n\nhi",
+        b"Date: 1 Jan 1 00:00:00 +2300\n\nhi",
+        several("mixed", *([b"\nhello"] * 20_000)),
+        HEAD + b"Content-Type: multipart/mixed\n\nno border",
+        HEAD + b"Content-Type: text/html\n\n" + b"<" * 100_000,
+        HEAD + b"Content-Type: text/html\n\n" + b"<div>" * 100_000,
+        HEAD + b"\n" + b"a." * 500_000 + b"@",
+        HEAD + b"\n" + b"1-" * 500_000,
+        HEAD + b"Content-Disposition: attachment; filename*0=a;filename*1*=%FF\n\nhi",
+    ],
+)
+def test_malformed_mails_are_read(content):
+    start = time.process_time()
+    assert len(plain_text(read_mail(content))) <= BEGINNING + END + 1
+    assert (
+        time.process_time() - start < 30
+    )  # a loop that grows with the square takes more
+
+
+def test_a_very_long_mail_is_cut_and_its_end_is_read():
+    mail = read_mail(HEAD + b"\n" + b"begin " + b"word " * 500_000 + b"end")
+    assert mail.faults == ("mail.cut",)
+    text = plain_text(Mail("", "", None, "begin " + "word " * 1000 + "end"))
+    assert text.startswith("begin")
+    assert text.endswith("end")
+    assert len(text) == BEGINNING + END + 1
+
+
+def test_something_else_has_no_headers():
+    assert "mail.no_headers" in read_mail(b"\x89PNG\r\n\x1a\n" + bytes(50)).faults
+    assert "mail.no_headers" not in read_mail(b"Subject: x\n\ny").faults
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("fr\u200bee\u2060", "free"),
+        ("the low рrісе", "the low price"),  # three letters are Cyrillic
+        ("buy сосоа now", "buy cocoa now"),
+        ("привет мир", "привет мир"),
+        ("ｆｒｅｅ", "free"),
+        ("straße", "straße"),
+        ("get f.r.e.e c-a-s-h", "get free cash"),
+        ("v1agra, m0ney and c@$h!", "viagra, money and c@$h!"),
+        ("f33 b@nks", "f33 banks"),
+        ("in the U.S. at x.y, mp3s, i386, p2p", "in the U.S. at x.y, mp3s, i386, p2p"),
+    ],
+)
+def test_disguises_are_undone(written, read):
+    assert plain(written) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("a.b+c@mail.x.org!", "[mail]!"),
+        ("see (https://x.org/a?b=1) or www.y.com.", "see ([link]) or [link]"),
+        ("1-800-555 1234", "[number]"),
+        ("$10,000 and 12345", "$10,000 and 12345"),
+        ("in 2002 at 10:30", "in 2002 at 10:30"),
+    ],
+)
+def test_masked(text, result):
+    assert masked(text) == result
+
+
+def test_marks_of_capitals_and_foreign_letters():
+    assert marks(Mail("", "", None, "BUY NOW, IT IS FREE FOR ALL OF YOU")) == [
+        "capitals"
+    ]
+    assert marks(Mail("", "", None, "特价发票优惠代开")) == ["foreign"]
+    assert marks(Mail("", "", None, "")) == []

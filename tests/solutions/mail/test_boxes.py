@@ -1,0 +1,71 @@
+"""Mailboxes of all kinds, and files that are none."""
+
+import mailbox
+
+import pytest
+
+from deepseek_learn.data.mail_text import LIMIT
+from deepseek_learn.solutions.mail.boxes import Item, MailError, find_boxes, read_box
+
+MAIL = b"From: a@b.c\nSubject: hello\n\nbody\n"
+
+
+def test_one_file_one_mail(tmp_path):
+    path = tmp_path / "one.eml"
+    path.write_bytes(MAIL)
+    assert find_boxes(path) == [path]
+    (item,) = read_box(path, "one.eml")
+    assert (item.name, item.read().subject) == ("one.eml", "hello")
+
+
+def test_an_mbox_of_three(tmp_path):
+    path = tmp_path / "in.mbox"
+    path.write_bytes(b"From x Thu Aug 22 12:36:23 2002\n".join([b"", MAIL, MAIL, MAIL]))
+    items = [*read_box(path, "in.mbox")]
+    assert [item.name for item in items] == [f"in.mbox:{n}" for n in (1, 2, 3)]
+    assert {item.read().text.strip() for item in items} == {"body"}
+
+
+def test_an_mbox_with_a_mail_of_fifty_megabytes(tmp_path):
+    path = tmp_path / "in.mbox"
+    line = b"From x Thu Aug 22 12:36:23 2002\n"
+    huge = MAIL + (b"x" * 70 + b"\n") * 700_000
+    path.write_bytes(line + MAIL + b"\n" + line + huge + b"\n" + line + MAIL)
+    items = [*read_box(path, "in.mbox")]
+    assert len(items) == 3
+    assert len(items[1].content) == LIMIT + 1
+    assert items[1].read().faults == ("mail.cut",)
+    assert items[2].read().subject == "hello"
+
+
+def test_a_maildir(tmp_path):
+    box = mailbox.Maildir(tmp_path / "box")
+    box.add(MAIL)
+    (tmp_path / "box" / "dovecot.index.log").write_bytes(b"x")
+    (path,) = find_boxes(tmp_path / "box")
+    assert path.parent.name == "new"
+    assert next(read_box(path, "m")).read().subject == "hello"
+
+
+def test_which_files_are_taken(tmp_path):
+    for name in ("a.eml", "b.EML", "Inbox", ".hidden", "photo.jpg", "sub/c.mbox"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(MAIL)
+    names = [str(path.relative_to(tmp_path)) for path in find_boxes(tmp_path)]
+    assert names == ["Inbox", "a.eml", "b.EML", "sub/c.mbox"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\x89PNG\r\n" + bytes(100), "is not an e-mail"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Outlook"),
+        (b"Content-Type: message/rfc822\n\n" * 100 + MAIL, "nested too deeply"),
+    ],
+)
+def test_what_is_no_mail(content, message):
+    with pytest.raises(MailError, match=message):
+        Item("x.eml", content).read()
