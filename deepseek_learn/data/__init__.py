@@ -22,6 +22,7 @@ from .elpv import elpv, elpv_sample
 from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
 from .leakage import Leak, leak
+from .mail import mail
 from .movements import movements
 from .reviews import reviews
 from .splits import Splits, datasets, random_parts, split, split_by
@@ -46,6 +47,7 @@ __all__ = [
     "fashion_mnist",
     "leak",
     "load",
+    "mail",
     "movements",
     "names",
     "random_parts",

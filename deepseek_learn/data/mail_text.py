@@ -265,11 +265,10 @@ def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
     if not message.is_multipart():
         yield message
         return
-    parts = message.get_payload()
+    parts = [part for part in message.get_payload() if isinstance(part, Message)]
     if message.get_content_type() == "multipart/alternative":
         parts = parts[-1:]  # a reader sees the last of them
     for part in parts:
-        assert isinstance(part, Message)
         yield from _parts(part, depth + 1)
 
 

@@ -75,6 +75,13 @@ def movement_reader(out: Path) -> Recipe:
     return Recipe(train.evaluation().calibration, 32, train.measure)
 
 
+def mail_reader(out: Path) -> Recipe:
+    from .mail import train
+
+    parts = train.evaluation()
+    return Recipe(parts.calibration, 32, lambda model: train.measure(model, parts.test))
+
+
 def review_reader(out: Path) -> Recipe:
     from .reviews import train
 
@@ -83,6 +90,7 @@ def review_reader(out: Path) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
+    "mail_reader": mail_reader,
     "movement_reader": movement_reader,
     "nodule_detector": nodule_detector,
     "review_reader": review_reader,

@@ -51,15 +51,20 @@ class Tokens(TextDataset):
         return stored[..., : max(1, int(used.sum()))].long()
 
 
-def small_tokenizer(texts: Sequence[str]) -> "Tokenizer":
-    """Return e5's tokenizer with only those pieces that occur in some texts."""
+def small_tokenizer(texts: Sequence[str], least: int = 1) -> "Tokenizer":
+    """Return e5's tokenizer with only those pieces that occur in some texts.
+
+    Args:
+        least: how often they must occur. Single characters always remain.
+    """
     file = multilingual_e5.E5File()
     whole = multilingual_e5.unigram(file.pieces)
     counts: Counter[int] = Counter()
     for text in texts:
         counts.update(whole.encode(normalize(text)).ids)
     known = dict(file.pieces)
-    pieces = [file.pieces[token][0] for token, _ in counts.most_common()]
+    often = [token for token, count in counts.most_common() if count >= least]
+    pieces = [file.pieces[token][0] for token in often]
     letters = sorted({letter for text in texts for letter in normalize(text)})
     pieces += [letter for letter in letters if letter in known]
     unique = [each for each in dict.fromkeys(pieces) if each not in dict(SPECIAL)]
@@ -132,6 +137,7 @@ def learn(
     *,
     change: Change | None = None,
     epochs: int = EPOCHS,
+    lr: float = LR,
     seed: int = 0,
 ) -> TextReader:
     """Train a reader, and return it in evaluation mode.
@@ -148,8 +154,8 @@ def learn(
         chance = HARD * chance + (1 - HARD) / (1 + np.exp(-logits))
     target = torch.tensor(np.stack([1 - chance, chance], 1), dtype=torch.float32)
     groups = [
-        {"params": [*reader.encoder.parameters()], "lr": LR},
-        {"params": [*reader.head.parameters()], "lr": 10 * LR},
+        {"params": [*reader.encoder.parameters()], "lr": lr},
+        {"params": [*reader.head.parameters()], "lr": 10 * lr},
     ]
     optimizer, schedule = optimized(groups, epochs * -(-len(texts) // BATCH))
     reader.train()

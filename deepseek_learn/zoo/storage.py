@@ -85,7 +85,10 @@ def check_weights(path: Path, sha256: str | None) -> None:
     """Raise `DamagedFileError` if a file is missing or has the wrong checksum."""
     if not path.exists():
         raise DamagedFileError(
-            f"weights file {path} is missing; reinstall the package."
+            f"weights file {path} is missing. The package leaves out the weights of "
+            f"efficientnet_lite0_dpg, mail_reader and review_reader: load their "
+            f"siblings (mail_reader_dpg), or use the repository. Otherwise, reinstall "
+            f"the package."
         )
     if sha256 and checksum(path) != sha256:
         raise DamagedFileError(

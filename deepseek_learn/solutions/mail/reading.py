@@ -17,7 +17,7 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-UNSURE = 2.0  # the log-odds below the border within which a mail is "unsure"
+UNSURE = 0.5  # below the border, a mail is "unsure"
 BATCH, LONGEST, SHOWN = (
     32,
     24,
@@ -44,24 +44,24 @@ class Reader:
         assert isinstance(model, MailReader)
         self.model, self.tokenizer = model, zoo.tokenizer("mail_reader")
 
-    def odds(self, texts: Sequence[str]) -> list[float]:
-        """Return by how much each mail is beyond the border, in log-odds."""
-        return train.odds(self.model, self.tokenizer, texts).tolist()
+    def scores(self, texts: Sequence[str]) -> list[float]:
+        """Return by how much the score of each mail is beyond the border."""
+        return train.scores(self.model, self.tokenizer, texts).tolist()
 
-    def words(self, mail: str, odds: float) -> list[list[Any]]:
+    def words(self, mail: str, score: float) -> list[list[Any]]:
         """Return [word, weight] of the words that speak for the verdict most."""
         _, words = deciding_words(self.model, self.tokenizer, mail, LONGEST, TOKENS)
-        sign = 1 if odds > 0 else -1
+        sign = 1 if score > 0 else -1
         own = [word for word in words if word.weight * sign > 0 and word.text.strip()]
         own = sorted(own, key=lambda word: -abs(word.weight))[:5]
         return [[word.text.strip(), round(word.weight, 2)] for word in own]
 
 
-def verdict(odds: float) -> str:
+def verdict(score: float) -> str:
     """Return "wanted", "unwanted" or "unsure"."""
-    if odds > 0:
+    if score > 0:
         return "unwanted"
-    return "unsure" if odds > -UNSURE else "wanted"
+    return "unsure" if score > -UNSURE else "wanted"
 
 
 def read_folder(
@@ -121,16 +121,16 @@ def judge(
         except MailError as error:
             mails.append(error)
     texts = [plain_text(mail) for mail in mails if isinstance(mail, Mail)]
-    odds, plain = iter(reader.odds(texts) if texts else []), iter(texts)
+    scores, plain = iter(reader.scores(texts) if texts else []), iter(texts)
     for (item, digest), mail in zip(items, mails, strict=True):
         own: dict[str, Any] = {"name": item.name, "sha256": digest}
         if isinstance(mail, MailError):
             yield own | {"verdict": "refused", "reason": str(mail)}
             continue
-        beyond, said = next(odds), next(plain)
+        beyond, said = next(scores), next(plain)
         yield own | {
             "verdict": verdict(beyond),
-            "odds": round(beyond, 2),
+            "score": round(beyond, 2),
             "sender": mail.sender,
             "subject": mail.subject,
             "date": mail.date.isoformat() if mail.date else None,

@@ -34,8 +34,8 @@ class Mails(Report):
 
     Attributes:
         verdicts: one per mail, as in `verdicts.jsonl`: `name`, `verdict` ("wanted",
-            "unwanted", "unsure" or "refused"), `odds` (by how much it is beyond the
-            border, in log-odds), `sender`, `subject`, `date`, `marks` of its form, the
+            "unwanted", "unsure" or "refused"), `score` (by how much it is beyond
+            the border), `sender`, `subject`, `date`, `marks` of its form, the
             deciding `words` with their weights, the beginning of its `text`, `warnings`;
             or the `reason` of a refusal.
         changes: when the share of unwanted mails changed: `start`, `alarm` (dates),
@@ -46,17 +46,17 @@ class Mails(Report):
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per mail: name, verdict, odds, date, sender, subject, reasons."""
+        """Return one row per mail: name, verdict, score, date, sender, subject, reasons."""
         rows = [
             {
-                **{key: row.get(key) for key in ("name", "verdict", "odds", "date")},
+                **{key: row.get(key) for key in ("name", "verdict", "score", "date")},
                 "sender": row.get("sender", ""),
                 "subject": row.get("subject", ""),
                 "reasons": _reasons(row),
             }
             for row in self.verdicts
         ]
-        columns = ["name", "verdict", "odds", "date", "sender", "subject", "reasons"]
+        columns = ["name", "verdict", "score", "date", "sender", "subject", "reasons"]
         return pd.DataFrame(rows, columns=columns).set_index("name")
 
     def counts(self) -> dict[str, int]:
@@ -92,14 +92,13 @@ class Mails(Report):
         )
 
     def why(self) -> str:
-        sentences = [text("mail.why", n=len(self.verdicts), **self.counts())]
+        sentences = [_counted(self)]
         sentences += [_changed(change) for change in self.changes]
         return " ".join(sentences)
 
     def save(self, out: Path) -> Path:
         """Write the page `index.html` and return its path."""
-        facts = self.counts()
-        body = f"<p>{html.escape(text('mail.why', n=len(self.verdicts), **facts))}</p>"
+        body = f"<p>{html.escape(_counted(self))}</p>"
         for change in self.changes:
             body += f'<p class="alarm">{html.escape(_changed(change))}</p>'
         order = {name: place for place, name in enumerate(VERDICTS)}
@@ -109,6 +108,11 @@ class Mails(Report):
             rest = text("mail.rest", n=len(rows) - SHOWN)
             body += f"<p>{html.escape(rest)}</p>"
         return save_page(out, text("mail.title"), body, STYLE)
+
+
+def _counted(mails: Mails) -> str:
+    facts: dict[str, Any] = {**mails.counts()}
+    return text("mail.why", n=len(mails.verdicts), **facts)
 
 
 def _changed(change: dict[str, Any]) -> str:
@@ -133,7 +137,7 @@ def _article(row: dict[str, Any]) -> str:
     day = (row["date"] or "")[:10]
     subject = html.escape(row["subject"] or text("mail.no_subject"))
     return (
-        f'<article class="{kind}"><p><b>{said}</b> {row["odds"]:+.1f} · {subject} '
+        f'<article class="{kind}"><p><b>{said}</b> {row["score"]:+.1f} · {subject} '
         f"<small>{html.escape(row['sender'])} · {day} · {html.escape(row['name'])}</small>"
         f"</p><p><small>{html.escape(_reasons(row))}</small></p>"
         f"<p>{html.escape(row['text'])}</p></article>"

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 NAME, SPLIT, SEED = "mail_reader", "time", 0
 LOST = 0.005  # of the wanted mails before the cut, beyond the border
 DISGUISED, WORDS = 0.5, 0.1  # parts of the mails, of their words
-EPOCHS, TEACHING = 12, 3  # of the reader, of the teacher
+EPOCHS, TEACHING, LEAST = (
+    12,
+    3,
+    3,
+)  # of the reader, of the teacher; times a piece occurs
 
 
 def disturb(text: str, rng: np.random.Generator) -> str:
@@ -67,7 +71,7 @@ def learn(
         logits: the teacher's for every text; None to learn from the labels only.
     """
     torch.manual_seed(seed)
-    tokenizer = student.small_tokenizer(texts)
+    tokenizer = student.small_tokenizer(texts, LEAST)
     reader = MailReader(tokenizer.get_vocab_size())
     reader.text = student.begin(tokenizer, texts)
     student.learn(
@@ -114,16 +118,16 @@ def set_border(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str], labels: np.ndarray
 ) -> None:
     """Set scales and border by mails that the reader has not learned from, in place."""
-    both = parts(reader, tokenizer, texts)
+    both = votes(reader, tokenizer, texts)
     with torch.no_grad():
         reader.scale.copy_(1 / torch.from_numpy(both.std(0)))
         reader.border.zero_()
-        reader.border.fill_(border(odds(reader, tokenizer, texts), labels))
+        reader.border.fill_(border(scores(reader, tokenizer, texts), labels))
 
 
-def border(odds: np.ndarray, labels: np.ndarray, lost: float = LOST) -> float:
-    """Return the log-odds beyond which a part of the wanted mails would be lost."""
-    return float(np.quantile(odds[labels == 0], 1 - lost))
+def border(own: np.ndarray, labels: np.ndarray, lost: float = LOST) -> float:
+    """Return the score beyond which a part of the wanted mails would be lost."""
+    return float(np.quantile(own[labels == 0], 1 - lost))
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
@@ -137,15 +141,17 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
     return result
 
 
-def parts(
+def votes(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str]
 ) -> np.ndarray:
-    """Return what the reader's two parts say, `[N, 2]`."""
-    return _read(reader.odds, tokenizer, texts).numpy()
+    """Return the votes of the reader's two parts, `[N, 2]`."""
+    return _read(reader.votes, tokenizer, texts).numpy()
 
 
-def odds(reader: nn.Module, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
-    """Return by how much mails are beyond the border, in log-odds, `[N]`."""
+def scores(
+    reader: nn.Module, tokenizer: "Tokenizer", texts: Sequence[str]
+) -> np.ndarray:
+    """Return by how much the scores of mails are beyond the border, `[N]`."""
     logits = _read(reader, tokenizer, texts)
     return (logits[:, 1] - logits[:, 0]).numpy()
 

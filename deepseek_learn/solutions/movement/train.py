@@ -123,13 +123,14 @@ def learn(
     people: Collection[int],
     *,
     steps: int = STEPS,
+    lr: float = LR,
     seed: int = SEED,
     recorded: Sequence[Recording] | None = None,
 ) -> nn.Module:
     """Train a model on some people's recordings, and return it in evaluation mode."""
     rng = np.random.default_rng(seed)
     draws = Draws(recordings() if recorded is None else recorded, people)
-    optimizer = DeepOpt(model, lr=LR)
+    optimizer = DeepOpt(model, lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()
     for _ in range(steps):

@@ -180,10 +180,11 @@ def learn(
     near: np.ndarray,
     steps: int,
     seed: int,
+    lr: float = LR,
 ) -> None:
     """Train a network on random windows; the error counts where `near` is true."""
     rng = np.random.default_rng(seed)
-    optimizer = DeepOpt(network, lr=LR)
+    optimizer = DeepOpt(network, lr=lr)
     starts = np.flatnonzero(near.any(0))
     starts = starts[starts < x.shape[2] - WINDOW]
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -1,8 +1,10 @@
 r"""A network that reads a mail in two ways and adds what both say.
 
-A `TextReader` reads the first 160 pieces in their order. A `PieceCounter` counts all
-pieces; with :math:`c_t` the count of piece :math:`t`, :math:`r_t` its rarity (inverse
-document frequency) and :math:`w_t` its weight,
+A `TextReader` reads the first 160 pieces in their order. Its vote is :math:`2p - 1`,
+between -1 and 1: a network may be very sure of a kind of mail that it has never seen, and
+must not decide alone. A `PieceCounter` counts all pieces; with :math:`c_t` the count of
+piece :math:`t`, :math:`r_t` its rarity (inverse document frequency) and :math:`w_t` its
+weight,
 
 .. math:: s = \sum_t w_t v_t / \|v\| + b, \quad v_t = r_t\,(1 + \log c_t).
 
@@ -62,13 +64,14 @@ class MailReader(nn.Module):
         self.border = nn.Parameter(torch.zeros(()))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        odds = self.odds(tokens) @ self.scale - self.border
-        return torch.stack([-odds / 2, odds / 2], 1)
+        score = self.votes(tokens) @ self.scale - self.border
+        return torch.stack([-score / 2, score / 2], 1)
 
-    def odds(self, tokens: Tensor) -> Tensor:
+    def votes(self, tokens: Tensor) -> Tensor:
         """Return what both say, `[B, 2]`."""
-        said = self.text(tokens[:, :LIMIT])
-        return torch.stack([said[:, 1] - said[:, 0], self.counter(tokens)], 1)
+        logits = self.text(tokens[:, :LIMIT])
+        vote = torch.tanh((logits[:, 1] - logits[:, 0]) / 2)
+        return torch.stack([vote, self.counter(tokens)], 1)
 
 
 MAIL_TOKENS = 20_000  # of the tokenizer of `mail_reader`
