@@ -6,12 +6,15 @@ Protocol. `data.mail` at two cut dates (`CUTS`): a model learns from the mails u
 weeks before the cut, its border comes from these two weeks (half a percent of their wanted
 mails would be lost), and the mails from the cut to the next one are the test. *Lost* is the
 part of wanted mails beyond the border, *found* that of unwanted ones, in %; intervals
-resample days 1,000 times. Ours is `solutions.mail.train`. One seed.
+resample days 1,000 times. Ours is `solutions.mail.train`: a text reader and a counter, each
+with a border at one percent; a mail is unwanted beyond both, and *unsure* beyond one. One
+seed.
 
-*cuts*: ours; its two parts alone, each with its own border; ours with DPG (4 bits, groups
-of 64, calibrated on 256 training mails; the border of ours); the teacher; linear SVMs on
-TF-IDF of words (1 to 2) and of characters (2 to 5 within words), C = 1; multinomial naive
-Bayes on counts of words; the character SVM with its border at zero; ours without a teacher.
+*cuts*: ours; its two parts alone, each with a border at half a percent; their sum, each
+divided by its spread before the cut; ours with DPG (4 bits, groups of 64, calibrated on 256
+training mails; the borders of ours); the teacher; linear SVMs on TF-IDF of words (1 to 2)
+and of characters (2 to 5 within words), C = 1; multinomial naive Bayes on counts of words;
+the character SVM with its border at zero; ours without a teacher.
 *disguised*: unwanted test mails with three words in ten changed in one of four ways
 (`solutions.mail.disguise`), read by ours and the character SVM, with what `plain` undoes
 and without.
@@ -23,12 +26,14 @@ and with the month; and a table that knows only the mailing list.
 alarm falsely, and the median number of mails until the alarm.
 
 Targets, stated before the run: at most 0.5 % lost and at least 93 % found (stretch 95) at
-both cuts. Settings were chosen at the first cut, whose test mails were scored by about 130
-models and sums of models for it. Those since the second cut were scored once before this
-run, by a reader whose text part had an unbounded vote. It lost 3.6 % of the wanted mails
-(55 of 1,527; found: 94.9 %) and the text part alone 5.8 %, most of them headlines that the
-owner of the mailbox had begun to receive in September. The vote was then bounded, at the
-first cut; so this is the second look at the second cut.
+both cuts. Settings were chosen at the first cut, whose test mails were scored by about 150
+models and sums of models for it. Those since the second cut were scored twice before this
+run, by designs that had been best at the first cut: the sum lost 3.6 % of the wanted mails
+(55 of 1,527) and found 94.9 % of the others; with a vote of the text reader bounded to
+2p - 1, it lost 4.3 %. The text reader alone lost 5.8 %, most of them headlines that the
+owner of the mailbox had begun to receive in September, the counter 0.9 %. Then both were
+made to agree, with borders chosen at the first cut. This is the third look at the second
+cut, so it flatters.
 `--quick`: the first cut, 600 mails, a reader without a teacher.
 """
 
@@ -61,7 +66,8 @@ SCRIPT = Script(
     parts=PARTS,
     of_the_machine=False,
 )
-OURS, TEXT, COUNTER, DPG = "ours", "the reader alone", "the counter alone", "ours, DPG"
+OURS, TEXT, COUNTER = "ours", "the text reader alone", "the counter alone"
+SUM, DPG, UNSURE = "the sum of both", "ours with DPG", "ours, unwanted or unsure"
 TEACHER, LABELS, BAYES = "the teacher", "ours without a teacher", "naive Bayes"
 WORDS, CHARACTERS, ZERO = "SVM, words", "SVM, characters", "SVM, characters, border 0"
 QUICK, DISGUISED, STREAMS = 600, 0.3, 200
@@ -141,7 +147,7 @@ def learned(mails: Mails, cut: str, logits: np.ndarray | None):
     own, before, _ = mails.rows(cut)
     soft = logits[own] if logits is not None else None
     reader, tokenizer = train.learn(mails.text(own), mails.labels[own], soft)
-    train.set_border(reader, tokenizer, mails.text(before), mails.labels[before])
+    train.set_borders(reader, tokenizer, mails.text(before), mails.labels[before])
     return reader, tokenizer
 
 
@@ -162,14 +168,9 @@ def cut_date(mails: Mails, cut: str) -> dict:
         logits = mails.teacher.learn(own, mails.labels, **options)
     reader, tokenizer = learned(mails, cut, logits)
 
-    def part(number: int) -> Model:
-        return lambda texts: train.votes(reader, tokenizer, texts)[:, number]
-
     texts, labels = mails.text(own), mails.labels[own]
     linear = characters(texts, labels)
     models: dict[str, Model] = {
-        TEXT: part(0),
-        COUNTER: part(1),
         WORDS: words(texts, labels),
         CHARACTERS: linear,
         BAYES: bayes(texts, labels),
@@ -177,19 +178,22 @@ def cut_date(mails: Mails, cut: str) -> dict:
     scores = {
         name: (m(mails.text(before)), m(mails.text(rows))) for name, m in models.items()
     }
-    if logits is not None:
-        scores[TEACHER] = logits[before], logits[rows]
-        other = learned(mails, cut, None)
-        scores[LABELS] = tuple(
-            train.scores(*other, mails.text(r)) for r in (before, rows)
-        )
-    ours = train.scores(reader, tokenizer, mails.text(rows))
+    both = [train.odds(reader, tokenizer, mails.text(r)) for r in (before, rows)]
+    for number, name in enumerate((TEXT, COUNTER)):
+        scores[name] = both[0][:, number], both[1][:, number]
+    scores[SUM] = tuple((each / both[0].std(0)).sum(1) for each in both)
+    margins = train.margins(reader, tokenizer, mails.text(rows))
     packed = compressed(reader, tokenizer, texts)
     beyond = {
-        OURS: ours > 0,
-        DPG: train.scores(packed, tokenizer, mails.text(rows)) > 0,
+        OURS: margins.min(1) > 0,
+        UNSURE: margins.max(1) > 0,
+        DPG: train.margins(packed, tokenizer, mails.text(rows)).min(1) > 0,
         ZERO: scores[CHARACTERS][1] > 0,
     }
+    if logits is not None:
+        scores[TEACHER] = logits[before], logits[rows]
+        other = train.margins(*learned(mails, cut, None), mails.text(rows))
+        beyond[LABELS] = other.min(1) > 0
     borders = {}
     for name, (earlier, now) in scores.items():
         borders[name] = train.border(earlier, mails.labels[before])
@@ -200,13 +204,15 @@ def cut_date(mails: Mails, cut: str) -> dict:
             mails,
             rows,
             {
-                OURS: lambda own: train.scores(reader, tokenizer, own) > 0,
+                OURS: lambda own: train.margins(reader, tokenizer, own).min(1) > 0,
                 CHARACTERS: lambda own: linear(own) > borders[CHARACTERS],
             },
         ),
         "verdicts": [
-            [int(a), int(b)] for a, b in zip(ours > 0, mails.labels[rows], strict=True)
+            [int(a), int(b)]
+            for a, b in zip(beyond[OURS], mails.labels[rows], strict=True)
         ],
+        "odds": [each.round(3).tolist() for each in both],
         "parameters": sum(each.numel() for each in reader.parameters()),
     }
 

@@ -17,12 +17,7 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-UNSURE = 0.5  # below the border, a mail is "unsure"
-BATCH, LONGEST, SHOWN = (
-    32,
-    24,
-    300,
-)  # mails; characters of a word; of a mail on the page
+BATCH, LONGEST, SHOWN = 32, 24, 300  # mails; characters of a word; of a shown mail
 DANGEROUS = frozenset({
     "bat", "cmd", "com", "cpl", "exe", "hta", "jar", "js", "lnk", "msi", "pif", "ps1",
     "scr", "vbe", "vbs",
@@ -31,9 +26,6 @@ DANGEROUS = frozenset({
 
 class Reader:
     """The zoo's network, compressed, with its tokenizer.
-
-    The border between wanted and unwanted is at 0: there, half a percent of the wanted
-    mails of the last weeks before the cut were lost.
 
     Raises:
         MissingPackageError: if the package `tokenizers` is not installed.
@@ -44,9 +36,9 @@ class Reader:
         assert isinstance(model, MailReader)
         self.model, self.tokenizer = model, zoo.tokenizer("mail_reader")
 
-    def scores(self, texts: Sequence[str]) -> list[float]:
-        """Return by how much the score of each mail is beyond the border."""
-        return train.scores(self.model, self.tokenizer, texts).tolist()
+    def margins(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return by how much each mail is beyond both borders."""
+        return train.margins(self.model, self.tokenizer, texts).tolist()
 
     def words(self, mail: str, score: float) -> list[list[Any]]:
         """Return [word, weight] of the words that speak for the verdict most."""
@@ -57,11 +49,11 @@ class Reader:
         return [[word.text.strip(), round(word.weight, 2)] for word in own]
 
 
-def verdict(score: float) -> str:
-    """Return "wanted", "unwanted" or "unsure"."""
-    if score > 0:
+def verdict(margins: Sequence[float]) -> str:
+    """Return "unwanted" beyond both borders, "unsure" beyond one, else "wanted"."""
+    if min(margins) > 0:
         return "unwanted"
-    return "unsure" if score > -UNSURE else "wanted"
+    return "unsure" if max(margins) > 0 else "wanted"
 
 
 def read_folder(
@@ -121,21 +113,21 @@ def judge(
         except MailError as error:
             mails.append(error)
     texts = [plain_text(mail) for mail in mails if isinstance(mail, Mail)]
-    scores, plain = iter(reader.scores(texts) if texts else []), iter(texts)
+    margins, plain = iter(reader.margins(texts) if texts else []), iter(texts)
     for (item, digest), mail in zip(items, mails, strict=True):
         own: dict[str, Any] = {"name": item.name, "sha256": digest}
         if isinstance(mail, MailError):
             yield own | {"verdict": "refused", "reason": str(mail)}
             continue
-        beyond, said = next(scores), next(plain)
+        beyond, said = next(margins), next(plain)
         yield own | {
             "verdict": verdict(beyond),
-            "score": round(beyond, 2),
+            "score": round(min(beyond), 2),
             "sender": mail.sender,
             "subject": mail.subject,
             "date": mail.date.isoformat() if mail.date else None,
             "marks": marks(mail),
-            "words": reader.words(said, beyond) if words else [],
+            "words": reader.words(said, min(beyond)) if words else [],
             "text": said[:SHOWN],
             "warnings": warnings(mail),
         }

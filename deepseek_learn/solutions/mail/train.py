@@ -4,12 +4,12 @@
     python -m deepseek_learn.solutions.mail.train --ship   # also into the package
 
 The protocol was fixed before the run. A teacher (`solutions.teacher`) learns from the mails
-before 26 August 2002, and the reader (`solutions.student`) from the teacher. The border
-between wanted and unwanted comes from the two weeks before 9 September: half a percent of
-their wanted mails would be lost. The card says how well it reads the mails since then.
-In every epoch, half of the mails have one word in ten disguised, as in "v1agra". A linear
-model of TF-IDF learns the same mails; what both say is divided by its spread in those two
-weeks and added (`zoo.nets.mail_reader`).
+before 26 August 2002, and a text reader (`solutions.student`) from the teacher. In every
+epoch, half of the mails have one word in ten disguised, as in "v1agra". A linear model of
+TF-IDF learns the same mails. The border of each comes from the two weeks before 9
+September: one percent of their wanted mails is beyond it. A mail is unwanted if it is
+beyond both borders (`zoo.nets.mail_reader`). The card says how well the mails since
+9 September are read.
 
 How the settings were chosen, and what each step buys, is in `benchmarks/mail.py`.
 """
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NAME, SPLIT, SEED = "mail_reader", "time", 0
-LOST = 0.005  # of the wanted mails before the cut, beyond the border
+KEY_LOST = 0.01  # of the wanted mails before the cut, beyond each border
+LOST = 0.005  # where there is only one border
 DISGUISED, WORDS = 0.5, 0.1  # parts of the mails, of their words
 EPOCHS, TEACHING, LEAST = (
     12,
@@ -64,7 +65,7 @@ def learn(
     *,
     seed: int = SEED,
 ) -> "tuple[MailReader, Tokenizer]":
-    """Train a reader, whose border must then be set with `set_border`.
+    """Train a reader, whose border must then be set with `set_borders`.
 
     Args:
         labels: 0 or 1 for every text.
@@ -114,15 +115,15 @@ def fit_counter(
         counter.bias.fill_(float(model.intercept_[0]))
 
 
-def set_border(
+def set_borders(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str], labels: np.ndarray
 ) -> None:
-    """Set scales and border by mails that the reader has not learned from, in place."""
-    both = votes(reader, tokenizer, texts)
+    """Set both borders by mails that the reader has not learned from, in place."""
+    both = odds(reader, tokenizer, texts)
+    borders = np.array([border(each, labels, KEY_LOST) for each in both.T])
     with torch.no_grad():
+        reader.border.copy_(torch.from_numpy(borders))
         reader.scale.copy_(1 / torch.from_numpy(both.std(0)))
-        reader.border.zero_()
-        reader.border.fill_(border(scores(reader, tokenizer, texts), labels))
 
 
 def border(own: np.ndarray, labels: np.ndarray, lost: float = LOST) -> float:
@@ -141,19 +142,18 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
     return result
 
 
-def votes(
+def odds(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str]
 ) -> np.ndarray:
-    """Return the votes of the reader's two parts, `[N, 2]`."""
-    return _read(reader.votes, tokenizer, texts).numpy()
+    """Return the log-odds of the text reader and of the counter, `[N, 2]`."""
+    return _read(reader.odds, tokenizer, texts).numpy()
 
 
-def scores(
-    reader: nn.Module, tokenizer: "Tokenizer", texts: Sequence[str]
+def margins(
+    reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str]
 ) -> np.ndarray:
-    """Return by how much the scores of mails are beyond the border, `[N]`."""
-    logits = _read(reader, tokenizer, texts)
-    return (logits[:, 1] - logits[:, 0]).numpy()
+    """Return by how much mails are beyond both borders, `[N, 2]`."""
+    return _read(reader.margins, tokenizer, texts).numpy()
 
 
 def _read(
@@ -224,7 +224,7 @@ def main() -> None:
     logits = teacher.learn(known, labels, asked=known, epochs=TEACHING, seed=SEED)
     own = [texts[row] for row in known]
     reader, tokenizer = learn(own, labels[known], logits[known])
-    set_border(reader, tokenizer, [texts[row] for row in before], labels[before])
+    set_borders(reader, tokenizer, [texts[row] for row in before], labels[before])
     storage.load_into(reader, storage.save(NAME, reader, arguments.out))
     run = Fit(pd.DataFrame(index=[1]), 1, "epochs", time.process_time() - start)
     settings = {"seed": SEED, "batch_size": BATCH, "lr": student.LR}

@@ -1,16 +1,16 @@
-r"""A network that reads a mail in two ways and adds what both say.
+r"""A network that reads a mail in two ways, which must agree.
 
-A `TextReader` reads the first 160 pieces in their order. Its vote is :math:`2p - 1`,
-between -1 and 1: a network may be very sure of a kind of mail that it has never seen, and
-must not decide alone. A `PieceCounter` counts all pieces; with :math:`c_t` the count of
-piece :math:`t`, :math:`r_t` its rarity (inverse document frequency) and :math:`w_t` its
-weight,
+A `TextReader` reads the first 160 pieces in their order. A `PieceCounter` counts all
+pieces; with :math:`c_t` the count of piece :math:`t`, :math:`r_t` its rarity (inverse
+document frequency) and :math:`w_t` its weight,
 
 .. math:: s = \sum_t w_t v_t / \|v\| + b, \quad v_t = r_t\,(1 + \log c_t).
 
 This is a linear model of TF-IDF (Salton and Buckley 1988, "Term-weighting approaches in
 automatic text retrieval", Information Processing & Management 24, 513-523), written so that
-it runs in an engine.
+it runs in an engine. Each has its own border, and a mail is unwanted if it is beyond both:
+a network may be very sure of a kind of mail that it has never seen, and must not decide
+alone.
 """
 
 import torch
@@ -50,8 +50,8 @@ class MailReader(nn.Module):
     Attributes:
         text: reads the first pieces in their order.
         counter: counts all pieces.
-        scale: the weights of both, `[2]`.
-        border: is subtracted from the sum: beyond it, a mail is unwanted.
+        border: of the log-odds of both, `[2]`.
+        scale: what their distances from the border are multiplied by, `[2]`.
 
     Args:
         tokens: how many tokens there are.
@@ -60,18 +60,21 @@ class MailReader(nn.Module):
     def __init__(self, tokens: int):
         super().__init__()
         self.text, self.counter = TextReader(tokens), PieceCounter(tokens)
+        self.border = nn.Parameter(torch.zeros(2))
         self.scale = nn.Parameter(torch.ones(2))
-        self.border = nn.Parameter(torch.zeros(()))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        score = self.votes(tokens) @ self.scale - self.border
+        score = self.margins(tokens).amin(1)
         return torch.stack([-score / 2, score / 2], 1)
 
-    def votes(self, tokens: Tensor) -> Tensor:
-        """Return what both say, `[B, 2]`."""
+    def margins(self, tokens: Tensor) -> Tensor:
+        """Return by how much the mails are beyond both borders, `[B, 2]`."""
+        return (self.odds(tokens) - self.border) * self.scale
+
+    def odds(self, tokens: Tensor) -> Tensor:
+        """Return the log-odds of the text reader and of the counter, `[B, 2]`."""
         logits = self.text(tokens[:, :LIMIT])
-        vote = torch.tanh((logits[:, 1] - logits[:, 0]) / 2)
-        return torch.stack([vote, self.counter(tokens)], 1)
+        return torch.stack([logits[:, 1] - logits[:, 0], self.counter(tokens)], 1)
 
 
 MAIL_TOKENS = 20_000  # of the tokenizer of `mail_reader`

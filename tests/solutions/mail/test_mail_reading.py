@@ -42,25 +42,30 @@ def run(tmp_path, reader):
 
 
 def test_the_reader_reads(reader):
-    good, bad = reader.scores([GOOD, BAD])
-    assert good < -0.5
-    assert bad > 0
+    good, bad = reader.margins([GOOD, BAD])
+    assert max(good) < 0
+    assert min(bad) > 0
 
 
 def test_reasons_speak_for_the_verdict(reader):
-    score = reader.scores([BAD])[0]
-    words = reader.words(BAD, score)
+    words = reader.words(BAD, 1.0)
     assert 1 <= len(words) <= 5
     assert all(weight > 0 for _, weight in words)
     assert all(word in BAD.lower() for word, _ in words)
+    assert all(weight < 0 for _, weight in reader.words(GOOD, -1.0))
 
 
 @pytest.mark.parametrize(
-    ("score", "said"),
-    [(0.1, "unwanted"), (0.0, "unsure"), (-0.4, "unsure"), (-0.6, "wanted")],
+    ("margins", "said"),
+    [
+        ((0.1, 2.0), "unwanted"),
+        ((0.1, -2.0), "unsure"),
+        ((-0.1, 2.0), "unsure"),
+        ((-0.1, 0.0), "wanted"),
+    ],
 )
-def test_verdicts(score, said):
-    assert verdict(score) == said
+def test_verdicts(margins, said):
+    assert verdict(margins) == said
 
 
 def test_a_mailbox(run, tmp_path):

@@ -51,7 +51,7 @@ def test_the_border_loses_what_it_may():
         assert (score[:500] > border).sum() == np.ceil(499 * lost)
 
 
-def test_scales_and_border_are_set(letters):
+def test_a_mail_is_unwanted_beyond_both_borders(letters):
     class Words:
         """A tokenizer of numbers."""
 
@@ -62,13 +62,14 @@ def test_scales_and_border_are_set(letters):
     reader = MailReader(50).eval()
     train.fit_counter(reader.counter, texts, labels)
     said = [" ".join(map(str, text)) for text in texts]
-    train.set_border(reader, Words(), said, labels)
-    votes = train.votes(reader, Words(), said)
-    score = train.scores(reader, Words(), said)
-    assert (votes * reader.scale.detach().numpy()).std(0) == pytest.approx([1, 1], 1e-3)
-    total = (votes / votes.std(0)).sum(1)
-    assert score == pytest.approx(total - train.border(total, labels), abs=1e-4)
-    assert (score[labels == 0] > 0).sum() <= 1
+    train.set_borders(reader, Words(), said, labels)
+    odds = train.odds(reader, Words(), said)
+    margins = train.margins(reader, Words(), said)
+    borders = [train.border(each, labels, train.KEY_LOST) for each in odds.T]
+    assert margins == pytest.approx((odds - borders) / odds.std(0), abs=1e-3)
+    assert ((margins[labels == 0] > 0).sum(0) <= 1).all()
+    logits = train._read(reader, Words(), said).numpy()
+    assert logits[:, 1] - logits[:, 0] == pytest.approx(margins.min(1), abs=1e-4)
 
 
 def test_a_long_mail_is_read_from_both_ends_and_counted_whole():
