@@ -87,7 +87,8 @@ def mail(
         bool, typer.Option(help="name the deciding words (takes most of the time)")
     ] = True,
     reference: Annotated[
-        int, typer.Option(help="the first mails, which set the share of unwanted ones")
+        int,
+        typer.Option(help="how many of the first mails set the share of unwanted ones"),
     ] = 300,
 ) -> None:
     """Find unwanted mails, and say why. Nothing is deleted or moved."""

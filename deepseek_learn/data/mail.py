@@ -111,7 +111,7 @@ def mail() -> Splits[TextDataset]:
 
     Returns:
         Splits by time, with tokens of shape `[512]`, padded with 0; label 1 is unwanted.
-        Mails since the second of `CUTS` are the test part, and the four weeks before it
+        Mails since the second of `CUTS` are the test part, and the two weeks before it
         the validation part. `frame` contains the text, the time and the mailing list;
         groups are threads.
     """

@@ -7,13 +7,16 @@ to whom: headers, addresses, web addresses, long numbers, signatures and the lin
 mailing lists add.
 """
 
+import codecs
 import html
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
@@ -22,9 +25,11 @@ from html.parser import HTMLParser
 LIMIT = 2_000_000  # bytes of a mail that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header
 BEGINNING, END = 1800, 600  # characters that the models read of a long mail
-DEPTH, PARTS = 12, 200  # of nested parts; of parts
+DEPTH, PARTS = 30, 200  # of nested parts; of parts
+PAGE = 200_000  # characters of HTML, of all parts
+SIGNATURE, LIST_LINE = 12, 120  # lines of a signature; characters of a line
 MAIL, LINK, NUMBER = "[mail]", "[link]", "[number]"
-ADDRESS = re.compile(r"[\w.+=-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
+ADDRESS = re.compile(r"[\w.+=-]+@(?:[\w-]+(?:\.[\w-]+)+|localhost)")
 WEB = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>\"')\]]+", re.IGNORECASE)
 DIGITS = re.compile(r"\(?\d(?:[-. ()]{0,2}\d){5,}")
 TAG = re.compile(r"\[[^\]]{2,30}\]")  # "[ILUG]" in a subject
@@ -46,7 +51,18 @@ EMPTY = frozenset({
     "br", "hr", "img", "input", "link", "meta", "area", "base", "col", "embed",
     "source", "wbr",
 })  # fmt: skip
-INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0")
+INVISIBLE = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden"
+    r"|font-size\s*:\s*0*\.?0+\s*(?:px|pt|r?em|%)?\s*(?:[;!]|$)"
+)
+CLOSED = frozenset(
+    ["p", "td", "th", "tr", "li", "dt", "dd", "option"]
+)  # by the next one
+META = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
+LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "us-ascii": "cp1252", "ascii": "cp1252",
+          "iso-8859-1": "cp1252", "latin-1": "cp1252"}  # fmt: skip
+SHOWN = frozenset(["text/plain", "text/html", "text/enriched"])
+SIGNATURES = frozenset(["asc", "p7m", "p7s", "pgp", "sig", "application"])
 LOOK_ALIKES = str.maketrans(
     "аеорсухіјѕԁһӏԛԝкмтвнзαοερκντυιχγωΑΒΕΖΗΙΚΜΝΟΡΤΥΧАВЕКМНОРСТХ",
     "aeopcyxijsdhlqwkmtbh3aoepkvtuixywABEZHIKMNOPTYXABEKMHOPCTX",
@@ -55,13 +71,13 @@ LATIN = re.compile(r"[A-Za-z]")
 SEPARATED = re.compile(
     r"(?<![A-Za-z.])[A-Za-z]([-._*])(?:[A-Za-z]\1){2,}[A-Za-z](?!\w)"
 )
-MIXED = re.compile(r"[A-Za-z0134579@$!|]{4,}")
-INSIDE = re.compile(r"(?<=[A-Za-z])[0134579@$!|]{1,2}(?=[A-Za-z])")
-SIGNS = str.maketrans("0134579@$!|", "oieastgasil")
+MIXED = re.compile(r"[A-Za-z0134579@$]{4,}")
+INSIDE = re.compile(r"(?<=[A-Za-z])[0134579@$]{1,2}(?=[A-Za-z])")
+SIGNS = str.maketrans("0134579@$", "oieastgas")
 
 
-class NestingError(ValueError):
-    """A mail whose parts are nested too deeply."""
+class StructureError(ValueError):
+    """A mail whose parts cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Mail:
 
     Attributes:
         sender, subject: decoded.
-        date: when the first server received it, else the date that it claims; UTC.
+        date: when the last server received it, else the date that it claims; UTC.
         text: the visible text.
         people: the names in its address headers.
         html: whether the text was HTML.
@@ -97,47 +113,50 @@ def read_mail(content: bytes) -> Mail:
     """Read a mail; only its first two megabytes are looked at.
 
     Raises:
-        NestingError: if its parts are nested more deeply than a person's mail.
+        StructureError: if its parts are nested too deeply or cannot be told apart.
     """
     faults = ["mail.cut"] if len(content) > LIMIT else []
     try:
         message = message_from_bytes(content[:LIMIT], policy=policy.compat32)
         parts = list(_parts(message))
     except RecursionError as cause:
-        raise NestingError("the parts of the mail are nested too deeply") from cause
-    page = _Page()
-    texts, kinds, attachments = [], set(), []
-    for part in parts[:PARTS]:
+        raise StructureError("its parts are nested too deeply; a mail bomb?") from cause
+    except (LookupError, ValueError) as cause:
+        raise StructureError("its parts cannot be told apart") from cause
+    pages: list[_Page] = []
+    texts, attachments, left = [], [], PAGE
+    for number, part in enumerate(parts):
         name, kind = _file_name(part), part.get_content_type()
-        if name or not kind.startswith("text/"):
-            if "signature" not in kind and not part.is_multipart():
-                attachments.append(_ending(name, kind))
+        if kind not in SHOWN or _is_attached(part, name, bool(texts)):
+            ending = _ending(name, kind)
+            if "signature" not in kind or ending not in SIGNATURES:
+                attachments.append(ending)
             continue
-        text = _decoded(part, faults)
-        kinds.add(kind)
-        if kind == "text/html" or "<html" in text[:500].lower():
-            page = _Page()
-            page.feed(text[: 10 * CHARACTERS])
-            kinds.add("text/html")
-            texts.append(page.visible())
+        text = _decoded(part, faults) if number < PARTS else ""
+        start = text[:200].lstrip().lower()
+        if kind == "text/html" or start.startswith(("<html", "<!doctype html")):
+            if len(text) > left:
+                faults.append("mail.cut")
+            pages.append(_page(text[:left]))
+            left -= min(left, len(text))
+            texts.append(pages[-1].visible())
         elif text.strip():
-            texts.append(text)
+            texts.append(html.unescape(text))
     if not any(message.get(name) for name in ("From", "Subject", "Date", "Received")):
         faults.append("mail.no_headers")
     if message.defects or any(part.defects for part in parts):
         faults.append("mail.damaged")
-    whole = "\n".join(texts)[:CHARACTERS]
     return Mail(
         sender=_header(message, "From"),
         subject=_header(message, "Subject"),
         date=_date(message),
-        text=whole,
+        text="\n".join(texts)[:CHARACTERS],
         people=_people(message),
-        html="text/html" in kinds,
-        links=len(page.links),
-        images=page.images,
+        html=bool(pages),
+        links=sum(page.links for page in pages),
+        images=sum(page.images for page in pages),
         attachments=tuple(attachments),
-        hidden=page.hidden,
+        hidden=sum(page.hidden for page in pages),
         faults=tuple(dict.fromkeys(faults)),
     )
 
@@ -147,22 +166,15 @@ def plain_text(mail: Mail) -> str:
 
     Of a long mail, they read the beginning and the end.
     """
-    lines, before_signature = [], True
-    for line in html.unescape(mail.text).split("\n"):
-        if line.rstrip("\r") in ("-- ", "--"):
-            before_signature = False
-        if line.startswith((">", "On ")):
-            before_signature = True
+    lines = []
+    for line in _without_signatures(mail.text.split("\n")):
         stripped = line.strip()
-        if (
-            before_signature
-            and not LIST_LINES.search(line)
-            and not RULE.match(stripped)
-        ):
+        if len(stripped) <= LIST_LINE and LIST_LINES.search(line):
+            continue
+        if not RULE.match(stripped):
             lines.append(QUOTED.sub(r"\1someone wrote:", stripped))
-    subject = TAG.sub(" ", mail.subject)
-    text = masked(f"{subject}\n{chr(10).join(lines)}")
-    words = " ".join([*marks(mail), *plain(text).split()])
+    text = masked("\n".join([TAG.sub(" ", mail.subject), *lines]))
+    words = " ".join([*marks(mail), *undisguised(text).split()])
     if len(words) <= BEGINNING + END:
         return words
     return f"{words[:BEGINNING]} {words[-END:]}"
@@ -186,28 +198,57 @@ def marks(mail: Mail) -> list[str]:
     return found
 
 
+def _without_signatures(lines: Sequence[str]) -> Iterator[str]:
+    """Yield lines without signatures, short ones that end the text or a quotation."""
+    place = 0
+    while place < len(lines):
+        if lines[place].rstrip("\r") in ("-- ", "--"):
+            end = place + 1
+            while end < len(lines) and not lines[end].startswith((">", "On ")):
+                end += 1
+            if sum(bool(line.strip()) for line in lines[place + 1 : end]) <= SIGNATURE:
+                place = end
+                continue
+        yield lines[place]
+        place += 1
+
+
 def masked(text: str) -> str:
-    """Replace addresses, web addresses and numbers of six digits or more."""
+    """Replace addresses, web addresses and numbers of six digits or more.
+
+    Before that, compatible characters are unified (NFKC) and invisible ones dropped.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(c for c in text if c.isspace() or c.isprintable())
     text = ADDRESS.sub(MAIL, WEB.sub(LINK, text))
     return DIGITS.sub(NUMBER, text)
 
 
 def plain(text: str) -> str:
-    """Undo disguises of words.
+    """Mask a text and undo disguises of words.
 
-    Invisible characters are dropped, and Cyrillic and Greek letters that look like Latin
-    ones replaced in a text whose letters are mostly Latin. A sign between all letters is
-    dropped ("f.r.e.e"), and a digit or a sign inside a word becomes the letter that it
-    resembles ("v1agra"), if the word has at least four letters.
+    Invisible characters are dropped. In a text whose letters are mostly Latin, Cyrillic
+    and Greek letters are replaced in words in which all of them look like Latin ones. A
+    sign between all letters is dropped ("f.r.e.e"), and a digit or a sign inside a word
+    becomes the letter that it resembles ("v1agra"), if the word has at least four letters.
     """
-    text = unicodedata.normalize("NFKC", text)
-    text = "".join(c for c in text if c.isspace() or c.isprintable())
+    return undisguised(masked(text))
+
+
+def undisguised(text: str) -> str:
+    """Undo disguises of words in a masked text; see `plain`."""
     if not text.isascii():
         letters = sum(c.isalpha() for c in text)
         if 2 * len(LATIN.findall(text)) > letters:
-            text = text.translate(LOOK_ALIKES)
+            text = re.sub(r"[^\W\d_]+", _latin, text)
     text = SEPARATED.sub(lambda match: match[0].replace(match[1], ""), text)
     return MIXED.sub(_letters, text)
+
+
+def _latin(match: re.Match) -> str:
+    word = match[0].translate(LOOK_ALIKES)
+    other = [c for c in word if not c.isascii()]
+    return match[0] if any("\u0370" <= c <= "\u052f" for c in other) else word
 
 
 def _letters(match: re.Match) -> str:
@@ -216,43 +257,58 @@ def _letters(match: re.Match) -> str:
     return INSIDE.sub(lambda inside: inside[0].translate(SIGNS), match[0])
 
 
+def _page(text: str) -> "_Page":
+    try:
+        return _Page(text)
+    except AssertionError:  # a declaration that the parser does not know
+        return _Page(text.replace("<![", " "))
+
+
 class _Page(HTMLParser):
     """The visible text of an HTML page, its links and its images."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
-        self.links: list[str] = []
-        self.images = self.hidden = 0
+        self.links = self.images = self.hidden = 0
         self.unseen: list[str] = []  # the open elements inside an invisible one
+        self.open: Counter[str] = Counter()  # how often each is in `unseen`
+        self.feed(f"{text}\n")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = {name: value or "" for name, value in attrs}
-        if tag == "a" and own.get("href"):
-            self.links.append(own["href"])
+        self.links += tag == "a" and bool(own.get("href"))
         self.images += tag == "img"
         if tag in BLOCKS:
             self.pieces.append("\n")
+            if self.open["head"] and tag != "title":
+                self.handle_endtag("head")
+        if tag in CLOSED and self.unseen and self.unseen[-1] == tag:
+            self.handle_endtag(tag)
+        if tag == "body":
+            self.unseen.clear()
+            self.open.clear()
+            return
         hides = tag in UNSEEN or INVISIBLE.search(own.get("style", "").lower())
         if tag not in EMPTY and (hides or self.unseen):
-            if tag == "body":
-                self.unseen.clear()
-            else:
-                self.unseen.append(tag)
+            self.unseen.append(tag)
+            self.open[tag] += 1
 
     def handle_endtag(self, tag: str) -> None:
         if tag in BLOCKS:
             self.pieces.append("\n")
-        if tag in self.unseen:
-            while self.unseen.pop() != tag:
-                pass
+        if self.open[tag]:
+            while True:
+                last = self.unseen.pop()
+                self.open[last] -= 1
+                if last == tag:
+                    break
 
     def handle_data(self, data: str) -> None:
-        if self.unseen:
-            if "head" not in self.unseen and self.unseen[-1] not in UNSEEN:
-                self.hidden += sum(c.isalpha() for c in data)
-        else:
+        if not self.unseen:
             self.pieces.append(data)
+        elif not any(self.open[name] for name in UNSEEN):
+            self.hidden += sum(c.isalpha() for c in data)
 
     def visible(self) -> str:
         lines = (" ".join(line.split()) for line in "".join(self.pieces).split("\n"))
@@ -267,45 +323,101 @@ def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
         return
     parts = [part for part in message.get_payload() if isinstance(part, Message)]
     if message.get_content_type() == "multipart/alternative":
-        parts = parts[-1:]  # a reader sees the last of them
+        shown = [part for part in parts if _is_shown(part)]
+        parts = (shown or parts)[-1:]  # a reader sees the last of them
     for part in parts:
         yield from _parts(part, depth + 1)
+
+
+def _is_shown(part: Message) -> bool:
+    """Whether a mail program would show something of a part."""
+    return any(
+        each.get_content_type() in ("text/plain", "text/html")
+        and not each.is_multipart()
+        and str(each.get_payload()).strip() != ""
+        for each in part.walk()
+    )
+
+
+def _is_attached(part: Message, name: str, has_text: bool) -> bool:
+    disposition = str(part.get("Content-Disposition", "")).strip().lower()
+    return disposition.startswith("attachment") or (bool(name) and has_text)
 
 
 def _decoded(part: Message, faults: list[str]) -> str:
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes):  # no text, although it says so
         return ""
-    content, encoding = content[: 20 * CHARACTERS], part.get_content_charset()
-    text = _text(content, (encoding, "utf-8"))
+    cut = len(content) > 4 * PAGE
+    content = content[: 4 * PAGE]
+    try:
+        declared = part.get_content_charset()
+    except ValueError:
+        declared = None
+    if declared is None and (found := META.search(content[:2000])):
+        declared = found[1].decode().lower()
+    encoding = LARGER.get(declared or "ascii", declared)
+    first = ("utf-8",) if declared in (None, "us-ascii", "ascii") else ()
+    text = _text(content, (*first, encoding, "utf-8"), cut)
     if text is not None:
         return text
-    if encoding not in (None, "us-ascii"):
+    if declared not in (None, "us-ascii"):
         faults.append("mail.encoding")
-    return content.decode("latin-1")
-
-
-def _header(message: Message, name: str) -> str:
-    value = str(message.get(name, ""))[:HEADER]
-    pieces = []
     try:
-        for piece, encoding in decode_header(value):
-            if isinstance(piece, bytes):
-                piece = _text(piece, (encoding, "utf-8")) or piece.decode("latin-1")
-            pieces.append(piece)
-    except ValueError:  # a header that only claims to be encoded
-        pieces = [value]
-    return " ".join("".join(pieces).split())
+        return content.decode(encoding or "cp1252", "replace")
+    except (LookupError, ValueError):
+        return content.decode("cp1252", "replace")
 
 
-def _text(content: bytes, encodings: Sequence[str | None]) -> str | None:
-    """Decode with the first encoding that fits; None if none does."""
+def _text(
+    content: bytes, encodings: Sequence[str | None], cut: bool = False
+) -> str | None:
+    """Decode with the first encoding that fits; None if none does.
+
+    Args:
+        cut: whether the last character may be incomplete.
+    """
     for encoding in encodings:
         try:
-            return content.decode(encoding or "ascii")
+            b"a".decode(encoding or "ascii")  # fails if it is not one of text
+            decoder = codecs.getincrementaldecoder(encoding or "ascii")()
+            return decoder.decode(content, not cut)
         except (LookupError, ValueError):
             continue
     return None
+
+
+def _header(message: Message, name: str) -> str:
+    """Return the first header of a name, decoded, on one line."""
+    return next(_headers(message, name), "")
+
+
+def _headers(message: Message, name: str) -> Iterator[str]:
+    for own, value in message.raw_items():
+        if own.lower() == name.lower():
+            yield _words(_raw(value))
+
+
+def _raw(value: object) -> str:
+    """Return a header as it was sent, on one line."""
+    content = str(value)[:HEADER].encode("utf-8", "surrogateescape")
+    text = _text(content, ("utf-8", "gb18030", "cp1252")) or content.decode("latin-1")
+    return " ".join(text.split())
+
+
+def _words(raw: str) -> str:
+    """Decode the encoded words of a header."""
+    pieces = []
+    try:
+        for piece, encoding in decode_header(raw):
+            if isinstance(piece, bytes):
+                known = LARGER.get((encoding or "").lower(), encoding)
+                text = _text(piece, (known, "utf-8"))
+                piece = piece.decode("latin-1") if text is None else text
+            pieces.append(piece)
+    except (ValueError, HeaderParseError):  # a header that only claims to be encoded
+        pieces = [raw]
+    return " ".join("".join(pieces).split())
 
 
 def _date(message: Message) -> datetime | None:
@@ -327,19 +439,23 @@ def _date(message: Message) -> datetime | None:
 
 
 def _people(message: Message) -> tuple[str, ...]:
-    headers = [_header(message, name) for name in ("From", "To", "Cc", "Reply-To")]
+    wanted = ("from", "to", "cc", "reply-to")
+    raw = [_raw(value) for name, value in message.raw_items() if name.lower() in wanted]
     try:
-        names = [name for name, _ in getaddresses(headers)]
+        names = [_words(name) for name, _ in getaddresses(raw[:PARTS])]
     except (ValueError, IndexError, RecursionError):
         names = []
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _file_name(part: Message) -> str:
+    """Return the name of an attached file, without what could hide its ending."""
     try:
-        return part.get_filename() or ""
+        name = part.get_filename() or ""
     except (LookupError, ValueError, TypeError):
         return "?"
+    shown = (c for c in _words(name) if unicodedata.category(c) not in ("Cf", "Cc"))
+    return "".join(shown).strip(" .\xa0")
 
 
 def _ending(name: str, kind: str) -> str:

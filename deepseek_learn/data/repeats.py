@@ -21,7 +21,8 @@ def near_repeats(
     """Return the positions of pairs of texts that nearly repeat each other.
 
     They do if their sets of three characters in a row have a Jaccard index of at least
-    0.6, or nine tenths of one set are in the other.
+    0.6, or nine tenths of the smaller set are in the other; sets of fewer than six do not
+    count.
 
     Args:
         words: compare three words in a row instead.
@@ -33,7 +34,10 @@ def near_repeats(
 
     kind = {"token_pattern": r"\w+"} if words else {"analyzer": "char"}
     counter = CountVectorizer(ngram_range=(3, 3), binary=True, **kind)
-    grams = counter.fit_transform(texts).astype(np.int32)
+    try:
+        grams = counter.fit_transform(texts).astype(np.int32)
+    except ValueError:  # no text is long enough
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     size = np.asarray(grams.sum(1)).ravel()
     common = (grams @ grams.T).tocoo()
     first, second, both = common.row, common.col, common.data

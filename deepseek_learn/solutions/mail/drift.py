@@ -40,7 +40,8 @@ class Change:
 def changes(unwanted: Sequence[bool], reference: int = REFERENCE) -> list[Change]:
     """Return the changes in a stream of mails, in the order of their arrival.
 
-    After an alarm, the mails that follow set a new share.
+    After an alarm, the mails that follow set a new share; after a thousand mails without
+    an alarm, the latest of them do.
 
     Args:
         unwanted: the verdicts.
@@ -55,9 +56,13 @@ def changes(unwanted: Sequence[bool], reference: int = REFERENCE) -> list[Change
     while len(x) - at > reference:
         share = _share(x[at : at + reference].sum(), reference)
         limit = _limit(share, reference)
-        alarm = _alarm(x, at + reference, share, limit)
+        end = min(len(x), at + reference + HORIZON)
+        alarm = _alarm(x[:end], at + reference, share, limit)
         if alarm is None:
-            break
+            at = end - reference  # the latest mails set the share anew
+            if end == len(x):
+                break
+            continue
         start = at + _split(x[at : alarm + 1])
         before, after = float(x[at:start].mean()), float(x[start : alarm + 1].mean())
         found.append(Change(alarm, start, before, after))

@@ -19,8 +19,9 @@ from .report import Mails
 
 BATCH, LONGEST, SHOWN = 32, 24, 300  # mails; characters of a word; of a shown mail
 DANGEROUS = frozenset({
-    "bat", "cmd", "com", "cpl", "exe", "hta", "jar", "js", "lnk", "msi", "pif", "ps1",
-    "scr", "vbe", "vbs",
+    "app", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "exe", "hta",
+    "img", "iso", "jar", "js", "jse", "lnk", "msc", "msi", "pif", "ps1", "reg", "scr",
+    "url", "vbe", "vbs", "vhd", "wsf", "wsh", "xlsm",
 })  # fmt: skip
 
 
@@ -89,10 +90,10 @@ def read_folder(
                 for batch in _batches(path, str(path.relative_to(root))):
                     new = []
                     for item in batch:
-                        digest = _digest(item, words)
                         names.add(item.name)
-                        if (item.name, digest) not in verdicts:
-                            new.append((item, digest))
+                        digests = [_digest(item, each) for each in {words, True}]
+                        if not any((item.name, d) in verdicts for d in digests):
+                            new.append((item, _digest(item, words)))
                     for facts in judge(reader, new, words):
                         verdicts.add(facts)
                 bar.advance(1)

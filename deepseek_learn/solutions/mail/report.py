@@ -1,6 +1,7 @@
 """What reading mails leaves behind: a table, a plot and an HTML page."""
 
 import html
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,14 @@ def _changed(change: dict[str, Any]) -> str:
 
 def _reasons(row: dict[str, Any]) -> str:
     words = [f"“{word}” {weight:+.1f}" for word, weight in row.get("words", ())]
-    return ", ".join([*words, *row.get("marks", ()), *row.get("warnings", ())])
+    more = [row["reason"]] if "reason" in row else []
+    return ", ".join([*words, *row.get("marks", ()), *row.get("warnings", ()), *more])
+
+
+def _safe(said: str) -> str:
+    """Return HTML of a stranger's text, whose direction ends with it."""
+    printable = (c for c in said if c.isspace() or unicodedata.category(c) != "Cc")
+    return f"<bdi>{html.escape(''.join(printable))}</bdi>"
 
 
 def _article(row: dict[str, Any]) -> str:
@@ -135,10 +143,10 @@ def _article(row: dict[str, Any]) -> str:
             f"</article>"
         )
     day = (row["date"] or "")[:10]
-    subject = html.escape(row["subject"] or text("mail.no_subject"))
+    subject = row["subject"] or text("mail.no_subject")
     return (
-        f'<article class="{kind}"><p><b>{said}</b> {row["score"]:+.1f} · {subject} '
-        f"<small>{html.escape(row['sender'])} · {day} · {html.escape(row['name'])}</small>"
-        f"</p><p><small>{html.escape(_reasons(row))}</small></p>"
-        f"<p>{html.escape(row['text'])}</p></article>"
+        f'<article class="{kind}"><p><b>{said}</b> {row["score"]:+.1f} · {_safe(subject)} '
+        f"<small>{_safe(row['sender'])} · {day} · {_safe(row['name'])}</small>"
+        f"</p><p><small>{_safe(_reasons(row))}</small></p>"
+        f"<p>{_safe(row['text'])}</p></article>"
     )

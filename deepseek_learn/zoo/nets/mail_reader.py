@@ -77,7 +77,7 @@ class MailReader(nn.Module):
         return torch.stack([logits[:, 1] - logits[:, 0], self.counter(tokens)], 1)
 
 
-MAIL_TOKENS = 20_000  # of the tokenizer of `mail_reader`
+MAIL_TOKENS = 11_372  # of the tokenizer of `mail_reader`
 
 
 def mail_reader() -> MailReader:

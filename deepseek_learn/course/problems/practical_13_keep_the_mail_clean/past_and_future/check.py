@@ -1,6 +1,6 @@
 """Parts by time, without threads that cross the cut."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,10 +28,9 @@ def compare(
     call = f"split({len(days)} days, threads, {cut}, {weeks})"
     given = np.array(days), np.array(threads)
     got = expect.call(answer, *given, cut, weeks)
-    try:
-        parts = [str(each) for each in got]
-    except TypeError:
-        raise Failed("sequence", call=call, got=type(got).__name__) from None
+    if not isinstance(got, Iterable) or isinstance(got, str):
+        raise Failed("sequence", call=call, got=type(got).__name__)
+    parts = [str(each) for each in expect.call(list, got)]
     if len(parts) != len(days):
         raise Failed("length", call=call, want=len(days), got=len(parts))
     old = {thread for day, thread in zip(days, threads, strict=True) if day < cut}

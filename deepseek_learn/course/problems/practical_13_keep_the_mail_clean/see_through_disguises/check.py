@@ -7,7 +7,7 @@ from deepseek_learn.course.problem import Failed
 
 LOOKS = dict(zip("асеіорѕхуАВЕНКМОРТХ", "aceiopsxyABEHKMOPTX", strict=True))
 BACK = {latin: other for other, latin in LOOKS.items()}
-INVISIBLE = "\u200b\u200c\u200d\u2060\u00ad\ufeff"
+INVISIBLE = "\u200b\u200c\u200d\u2060\u00ad\ufeff\u202e"
 ENGLISH = (
     "price",
     "Pay",
@@ -33,6 +33,7 @@ def check(answer, rng) -> None:
     compare(answer, "", LOOKS)
     compare(answer, " хор \u200b ", LOOKS)
     compare(answer, "qβ β q1", {"β": "b"})
+    compare(answer, "хор-mp3 хор_ éре\tхор\u00a0ok\nрост\u2066", LOOKS)
     for _ in range(5):
         words = [word(rng) for _ in range(12)]
         gaps = [" " * int(rng.integers(1, 3)) for _ in words]
@@ -78,7 +79,7 @@ def compare(answer, text: str, looks: dict[str, str]) -> None:
     want = undo(text, looks)
     if got == want:
         return
-    facts = {"call": call, "want": repr(want), "got": repr(got)}
+    facts = {"call": call, "want": ascii(want), "got": ascii(got)}
     if any(unicodedata.category(c) == "Cf" for c in got):
         raise Failed("invisible", **facts)
     for own in want.split(" "):

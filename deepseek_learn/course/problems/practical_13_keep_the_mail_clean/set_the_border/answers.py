@@ -84,6 +84,21 @@ def border(scores, labels, lost):
     wanted = np.sort(scores[labels == 0])[::-1]
     return wanted[max(0, int(lost * len(wanted)) - 1)]
 
+# %% wrong: rounded
+import numpy as np
+
+
+def border(scores, labels, lost):
+    wanted = np.sort(scores[labels == 0])[::-1]
+    return wanted[round(lost * len(wanted))]
+
+# %% wrong: a quantile between two scores
+import numpy as np
+
+
+def border(scores, labels, lost):
+    return np.quantile(scores[labels == 0], 1 - lost)
+
 # %% wrong: percent
 import numpy as np
 

@@ -10,6 +10,7 @@ CASES = (
     (200, 60, 0.005),
     (90, 90, 0.1),
     (150, 30, 0.02),
+    (130, 30, 0.02),
     (10, 400, 0.3),
 )
 NONE = (30, 12, 0.01)  # not one mail may be lost
@@ -41,4 +42,6 @@ def compare(got: float, scores, labels, lost: float, call: str) -> None:
     own = int((wanted > got).sum())
     if own > allowed:
         raise Failed("lost", lost=own, **facts)
+    if own == allowed:
+        raise Failed("between", want=float(wanted[allowed]), **facts)
     raise Failed("smaller", lost=own, want=float(wanted[allowed]), **facts)
