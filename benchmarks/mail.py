@@ -33,8 +33,8 @@ run, by designs that had been best at the first cut: the sum lost 3.6 % of the w
 2p - 1, it lost 4.3 %. The text reader alone lost 5.8 %, most of them headlines that the
 owner of the mailbox had begun to receive in September, the counter 0.9 %. Then both were
 made to agree, with borders chosen at the first cut, and after a review the rules that read
-a mail were repaired (what a part is, encodings, signatures); 210 of the 4,782 texts changed.
-This is the third look at the second cut, so it flatters.
+a mail were repaired (parts, encodings, signatures); 210 of the 4,782 texts changed. This is
+the third look at the second cut, so it flatters.
 `--quick`: the first cut, 600 mails, a reader without a teacher.
 """
 

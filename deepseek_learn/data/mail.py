@@ -37,7 +37,8 @@ import torch
 from ..files import atomic_write
 from .card import read_card
 from .dataset import TextDataset
-from .mail_text import Mail, plain_text, read_mail
+from .mail_text import plain_text
+from .mime import Mail, read_mail
 from .repeats import key, near_repeats
 from .splits import Splits, datasets, split_by
 

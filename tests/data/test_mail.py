@@ -9,7 +9,7 @@ import pytest
 
 from deepseek_learn import data
 from deepseek_learn.data.mail import CUTS, WEEKS, Pseudonyms, mail_lines, make, periods
-from deepseek_learn.data.mail_text import Mail
+from deepseek_learn.data.mime import Mail
 from deepseek_learn.data.repeats import key, near_repeats
 
 

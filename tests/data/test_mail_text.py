@@ -6,16 +6,13 @@ import pytest
 
 from deepseek_learn.data.mail_text import (
     BEGINNING,
-    DEPTH,
     END,
-    Mail,
-    StructureError,
     marks,
     masked,
     plain,
     plain_text,
-    read_mail,
 )
+from deepseek_learn.data.mime import DEPTH, Mail, StructureError, read_mail
 
 HEAD = b"From: Ann Lee <ann@x.org>\nSubject: hello\n"
 

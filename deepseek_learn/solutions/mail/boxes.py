@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from ...data.mail_text import LIMIT, Mail, StructureError, read_mail
+from ...data.mime import LIMIT, Mail, StructureError, read_mail
 
 MAILDIR = ("cur", "new")
 ENDINGS = (".eml", ".emlx", ".mbox", ".mbx", ".msg", "")
@@ -116,7 +117,7 @@ def read_box(path: Path, name: str) -> Iterator[Item]:
         yield Item(name, b"", error.strerror or type(error).__name__)
 
 
-def _mails(lines, name: str) -> Iterator[Item]:
+def _mails(lines: BinaryIO, name: str) -> Iterator[Item]:
     """Yield the mails of an .mbox file, line by line."""
     number, content = 0, bytearray()
     while line := lines.readline(LINE):

@@ -8,7 +8,8 @@ from typing import Any
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
-from ...data.mail_text import Mail, marks, plain_text
+from ...data.mail_text import marks, plain_text
+from ...data.mime import Mail
 from ...zoo.nets.mail_reader import TOKENS, MailReader
 from ..verdicts import Verdicts
 from ..words import deciding_words

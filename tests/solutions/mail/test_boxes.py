@@ -4,7 +4,7 @@ import mailbox
 
 import pytest
 
-from deepseek_learn.data.mail_text import LIMIT
+from deepseek_learn.data.mime import LIMIT
 from deepseek_learn.solutions.mail.boxes import Item, MailError, find_boxes, read_box
 
 MAIL = b"From: a@b.c\nSubject: hello\n\nbody\n"
