@@ -65,6 +65,7 @@ def test_near_repeats_of_words():
         words=True,
     )
     assert (first.tolist(), second.tolist()) == ([0], [2])
+    assert [each.tolist() for each in near_repeats(["a", "b"])] == [[], []]
 
 
 @pytest.fixture

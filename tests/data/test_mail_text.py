@@ -63,6 +63,21 @@ def test_of_html_only_what_is_seen():
 
 
 @pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('<div style="font-size:0.9em">seen</div>', "seen"),
+        ('<div style="font-size: 0px">unseen</div>seen', "seen"),
+        ("<p style=display:none>unseen<p>seen", "seen"),
+        ("<head><p>seen", "seen"),
+        ("seen <![ foo>", "seen foo>"),
+        ("see &x", "see &x"),
+    ],
+)
+def test_what_is_seen(body, text):
+    assert html(body).text == text
+
+
+@pytest.mark.parametrize(
     "body", ["<p>a<p>b", "a<br>b</div></p>", "<b><i>a</b> b", "<style>x</style>a b"]
 )
 def test_unclosed_elements(body):
@@ -73,6 +88,49 @@ def test_of_alternatives_only_the_last():
     plain, rich = b"\nfor machines", b"Content-Type: text/html\n\n<p>for people</p>"
     assert read_mail(several("alternative", plain, rich)).text == "for people"
     assert read_mail(several("mixed", plain, rich)).text == "for machines\nfor people"
+
+
+def test_an_invitation_shows_its_text_and_not_the_calendar():
+    rich = b"Content-Type: text/html\n\n<p>come</p>"
+    calendar = b"Content-Type: text/calendar\n\nBEGIN:VCALENDAR"
+    assert read_mail(several("alternative", b"\ncome", rich, calendar)).text == "come"
+    empty = b"Content-Type: text/html\n\n"
+    assert read_mail(several("alternative", b"\ncome", empty)).text == "come"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Type: text/html; name="mail.html"',
+        b'Content-Type: text/html\nContent-Disposition: inline; filename="a.html"',
+    ],
+)
+def test_a_text_with_a_name_is_read(head):
+    assert read_mail(HEAD + head + b"\n\n<b>hello</b>").text == "hello"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'application/x-a; name="bill.pdf.EXE"',
+        b'application/x-a; name="=?utf-8?b?YmlsbC5leGU=?="',
+        b'application/x-a; name="bill.exe."',
+        b"application/x-a; name*=utf-8''bill.exe%E2%80%8B",
+        b'application/pgp-signature; name="bill.exe"',
+    ],
+)
+def test_programs_cannot_hide_their_ending(head):
+    part = b"Content-Type: " + head + b"\n\nMZ"
+    assert read_mail(several("mixed", b"\nhello", part)).attachments == ("exe",)
+
+
+def test_only_short_lines_at_the_end_are_a_signature():
+    long = "Hi\n--\n" + "buy it\n" * 20
+    assert "buy it" in plain_text(Mail("", "", None, long))
+    quoted = "Hi\n-- \nAnn\n> and you\nBob"
+    assert plain_text(Mail("", "", None, quoted)) == "Hi > and you Bob"
+    club = "Our mailing list has " + "many members " * 20
+    assert "members" in plain_text(Mail("", "", None, club))
 
 
 def test_attachments_are_named_and_not_opened():
@@ -98,6 +156,10 @@ def test_attachments_are_named_and_not_opened():
         (b"text/plain\nContent-Transfer-Encoding: base64", b"aGVsbG8=", "hello"),
         (b"text/plain\nContent-Transfer-Encoding: quoted-printable", b"a=3Db", "a=b"),
         (b"nonsense", b"hello", "hello"),
+        (b"text/plain; charset=gb2312", "朱镕基".encode("gbk"), "朱镕基"),
+        (b"text/plain; charset=iso-8859-1", b"it\x92s", "it’s"),
+        (b"text/html", b'<meta charset="gbk">' + "中文".encode("gbk"), "中文"),
+        (b"text/plain; charset*=a\0b''x", b"hello", "hello"),
     ],
 )
 def test_encodings(head, body, text):
@@ -110,13 +172,36 @@ def test_encodings(head, body, text):
         (b"=?utf-8?b?5Lit5paH?= =?utf-8?q?_ok?=", "中文 ok"),
         (b"=?nonsense?q?abc?=", "abc"),
         (b"=?utf-8?b?!!!?=", ""),
-        (b"caf\xe9", None),
+        (b"caf\xe9", "café"),
+        ("naïve 朱".encode(), "naïve 朱"),
+        (b"=?utf-8?q?caf=C3=A9?=\n opening", "café opening"),
+        (b"=?utf-8?b?A?=", "=?utf-8?b?A?="),
         (b"=?utf-8?q?a?= " * 100_000, None),
     ],
 )
 def test_subjects(raw, subject):
     own = read_mail(b"From: a\nSubject: " + raw + b"\n\nhi").subject
     assert own if subject is None else own == subject
+
+
+def test_people_with_encoded_names_and_commas():
+    head = b"From: =?utf-8?q?M=C3=BCller=2C_Ann?= <a@b.c>\nTo: Bo\n <b@c.d>\n\nhi"
+    assert read_mail(head).people == ("Müller, Ann", "Bo")
+
+
+@pytest.mark.parametrize("border", [b"a\0b''x", b"undefined''x"])
+def test_parts_that_cannot_be_told_apart(border):
+    with pytest.raises(StructureError, match="told apart"):
+        read_mail(
+            HEAD + b"Content-Type: multipart/mixed; boundary*=" + border + b"\n\nx"
+        )
+
+
+def test_a_character_that_is_cut_by_the_limit_costs_nothing_else():
+    for offset in range(3):
+        body = "<p>中文</p><!--" + "x" * offset + "图" * 300_000
+        head = HEAD + b"Content-Type: text/html; charset=utf-8\n\n"
+        assert read_mail(head + body.encode()).text == "中文"
 
 
 def nested(kind: str, depth: int) -> bytes:
@@ -153,6 +238,10 @@ def test_nested_parts(kind):
         HEAD + b"Content-Type: multipart/mixed\n\nno border",
         HEAD + b"Content-Type: text/html\n\n" + b"<" * 100_000,
         HEAD + b"Content-Type: text/html\n\n" + b"<div>" * 100_000,
+        HEAD
+        + b"Content-Type: text/html\n\n<p style=display:none>"
+        + b"<b>" * 26_000
+        + b"</i>" * 26_000,
         HEAD + b"\n" + b"a." * 500_000 + b"@",
         HEAD + b"\n" + b"1-" * 500_000,
         HEAD + b"Content-Disposition: attachment; filename*0=a;filename*1*=%FF\n\nhi",

@@ -1,6 +1,7 @@
 """Mailboxes of all kinds, and files that are none."""
 
 import mailbox
+import sys
 
 import pytest
 
@@ -26,6 +27,43 @@ def test_an_mbox_of_three(tmp_path):
     assert {item.read().text.strip() for item in items} == {"body"}
 
 
+def test_lines_that_only_begin_like_a_border(tmp_path):
+    path = tmp_path / "in.mbox"
+    border = b"From x Thu Aug 22 12:36:23 2002\n"
+    body = b"From time to time we meet.\n>From here on\n"
+    path.write_bytes(b"\xef\xbb\xbf" + border + MAIL + body + border + MAIL)
+    first, second = (item.read() for item in read_box(path, "in.mbox"))
+    assert first.text == "body\nFrom time to time we meet.\nFrom here on\n"
+    assert second.text == "body\n"
+
+
+def test_a_file_that_is_gone_is_an_item_with_an_error(tmp_path):
+    (item,) = read_box(tmp_path / "gone.eml", "gone.eml")
+    with pytest.raises(MailError, match=r"gone.eml cannot be read: No such file"):
+        item.read()
+
+
+def test_a_mail_that_breaks_the_reader_is_refused(monkeypatch):
+    module = sys.modules["deepseek_learn.solutions.mail.boxes"]
+    monkeypatch.setattr(module, "read_mail", lambda content: 1 / 0)
+    with pytest.raises(MailError, match="ZeroDivisionError"):
+        Item("x.eml", MAIL).read()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.emlx", b"123\n" + MAIL),
+        ("a.eml", b"\xef\xbb\xbf" + MAIL),
+        ("a", b"\n\n" + MAIL),
+    ],
+)
+def test_mails_with_something_before_them(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    (path,) = find_boxes(tmp_path)
+    assert next(read_box(path, name)).read().subject == "hello"
+
+
 def test_an_mbox_with_a_mail_of_fifty_megabytes(tmp_path):
     path = tmp_path / "in.mbox"
     line = b"From x Thu Aug 22 12:36:23 2002\n"
@@ -48,12 +86,22 @@ def test_a_maildir(tmp_path):
 
 
 def test_which_files_are_taken(tmp_path):
-    for name in ("a.eml", "b.EML", "Inbox", ".hidden", "photo.jpg", "sub/c.mbox"):
+    taken = [
+        "Archive.old",
+        "Inbox",
+        "a.eml",
+        "b.EML",
+        "box/.Sent/cur/1:2,S",
+        "sub/c.mbox",
+    ]
+    left = (".hidden", ".git/HEAD", "photo.jpg", "dovecot-uidlist", "box/tmp/2")
+    (tmp_path / "box" / "cur").mkdir(parents=True)
+    for name in (*taken, *left):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(MAIL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"From x" + MAIL if name == "Archive.old" else MAIL)
     names = [str(path.relative_to(tmp_path)) for path in find_boxes(tmp_path)]
-    assert names == ["Inbox", "a.eml", "b.EML", "sub/c.mbox"]
+    assert names == taken
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,12 @@ def test_without_a_change_there_are_few_alarms(share):
     assert alarms <= 9  # 3 are expected; more than 9 occur once in 1,400 times
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_a_long_quiet_stream_does_not_alarm_by_itself(share):
+    lengths = [len(changes(stream((10_000, share), seed=seed))) for seed in range(5)]
+    assert np.mean(lengths) < 2  # ten horizons, of which one in twenty alarms
+
+
 def test_after_an_alarm_the_new_share_is_learned():
     found = changes(stream((800, 0.1), (1500, 0.6), (800, 0.1)))
     assert len(found) == 2
