@@ -5,11 +5,12 @@ weight is how much the log-odds of the verdict fall. Neighboring pieces that spe
 same side are one word.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ..data.chinese import normalize
 from ..zoo.nets.text_encoder import LIMIT, UNKNOWN
@@ -38,44 +39,58 @@ class Word:
 
 
 def deciding_words(
-    reader: nn.Module,
+    read: Callable[[Tensor], Tensor],
     tokenizer: "Tokenizer",
     text: str,
-    longest: int = LONGEST,
+    *,
+    spaced: bool = False,
     limit: int = LIMIT,
 ) -> tuple[str, list[Word]]:
     """Return the normalized text, and its deciding words in their order.
 
     Args:
-        longest: the characters that joined pieces have at most.
-        limit: how many pieces the reader reads. The words are among the first of them.
+        read: tokens `[B, T]` → logits `[B, 2]`.
+        spaced: whether words are separated by spaces. Then a word is taken out as a whole.
+        limit: how many pieces are read. The words are among the first of them.
     """
     normal = normalize(text)
     encoding = tokenizer.encode(normal)
     places = cut(range(len(encoding.ids)), LIMIT)
     if not places:
         return normal, []
+    offsets = [encoding.offsets[place] for place in places]
+    groups = _words(normal, offsets) if spaced else [[i] for i in range(len(places))]
     rest = sorted({*range(len(encoding.ids))} - {*places})[: limit - len(places)]
     tokens = torch.tensor([encoding.ids[place] for place in [*places, *rest]])
-    without = tokens.repeat(len(places) + 1, 1)
-    without[1:, : len(places)].fill_diagonal_(UNKNOWN)
+    without = tokens.repeat(len(groups) + 1, 1)
+    for row, group in enumerate(groups, 1):
+        without[row, group] = UNKNOWN
     with torch.inference_mode():
-        logits = torch.cat([reader(part) for part in without.split(64)])
+        logits = torch.cat([read(part) for part in without.split(64)])
     odds = logits[:, 1] - logits[:, 0]
-    weights = (odds[0] - odds[1:]).tolist()
     words: list[Word] = []
-    for place, weight in zip(places, weights, strict=True):
-        start, stop = encoding.offsets[place]
+    for group, weight in zip(groups, (odds[0] - odds[1:]).tolist(), strict=True):
+        start, stop = offsets[group[0]][0], offsets[group[-1]][1]
         if abs(weight) < FAINT:
             continue
-        last = words[-1] if words else None
+        last = words[-1] if words and not spaced else None
         if (
             last is not None
             and last.stop == start
             and (last.weight > 0) == (weight > 0)
-            and stop - last.start <= longest
+            and stop - last.start <= LONGEST
         ):
             start, weight = last.start, last.weight + weight
             words.pop()
         words.append(Word(normal[start:stop], start, stop, weight))
     return normal, words
+
+
+def _words(text: str, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the pieces of each word, by position."""
+    groups: list[list[int]] = []
+    for place, (start, _) in enumerate(offsets):
+        if not groups or text[start].isspace() or start != offsets[place - 1][1]:
+            groups.append([])
+        groups[-1].append(place)
+    return groups

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
@@ -18,7 +21,7 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-BATCH, LONGEST, SHOWN = 32, 24, 300  # mails; characters of a word; of a shown mail
+BATCH, SHOWN = 32, 300  # mails; characters of a mail on the page
 DANGEROUS = frozenset({
     "app", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "exe", "hta",
     "img", "iso", "jar", "js", "jse", "lnk", "msc", "msi", "pif", "ps1", "reg", "scr",
@@ -43,12 +46,22 @@ class Reader:
         return train.margins(self.model, self.tokenizer, texts).tolist()
 
     def words(self, mail: str, score: float) -> list[list[Any]]:
-        """Return [word, weight] of the words that speak for the verdict most."""
-        _, words = deciding_words(self.model, self.tokenizer, mail, LONGEST, TOKENS)
+        """Return [word, weight] of the words that speak for the verdict most.
+
+        A word's weight is how much the sum of both margins falls without it.
+        """
+        _, words = deciding_words(
+            self._sum, self.tokenizer, mail, spaced=True, limit=TOKENS
+        )
         sign = 1 if score > 0 else -1
-        own = [word for word in words if word.weight * sign > 0 and word.text.strip()]
-        own = sorted(own, key=lambda word: -abs(word.weight))[:5]
-        return [[word.text.strip(), round(word.weight, 2)] for word in own]
+        own = sorted(words, key=lambda word: -sign * word.weight)[:5]
+        return [
+            [w.text.strip(), round(w.weight, 2)] for w in own if w.weight * sign > 0
+        ]
+
+    def _sum(self, tokens: Tensor) -> Tensor:
+        total = self.model.margins(tokens).sum(1)
+        return torch.stack([-total / 2, total / 2], 1)
 
 
 def verdict(margins: Sequence[float]) -> str:
