@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REFERENCE, RATIO = 300, 2.0  # mails that set the share; the change of the odds
+LEAST = 50  # mails before a change
 HORIZON, FALSE, STREAMS = 1000, 0.05, 1000  # mails; false alarms in them; simulations
 
 
@@ -50,8 +51,8 @@ def changes(unwanted: Sequence[bool], reference: int = REFERENCE) -> list[Change
     Raises:
         ValueError: if `reference` is less than 50.
     """
-    if reference < 50:
-        raise ValueError(f"reference must be at least 50; got {reference}.")
+    if reference < LEAST:
+        raise ValueError(f"reference must be at least {LEAST}; got {reference}.")
     x, found, at = np.asarray(unwanted, dtype=float), [], 0
     while len(x) - at > reference:
         share = _share(x[at : at + reference].sum(), reference)
@@ -81,7 +82,8 @@ def _alarm(x: np.ndarray, start: int, share: float, limit: float) -> int | None:
 
 def _split(x: np.ndarray) -> int:
     """Return where the share most likely changed: by maximum likelihood."""
-    counts, lengths = np.cumsum(x)[:-1], np.arange(1, len(x))
+    counts = np.cumsum(x)[LEAST - 1 : -1]
+    lengths = np.arange(LEAST, len(x))
 
     def likelihood(count: np.ndarray, of: np.ndarray) -> np.ndarray:
         rate = np.clip(count / of, 1e-9, 1 - 1e-9)
@@ -89,7 +91,7 @@ def _split(x: np.ndarray) -> int:
 
     both = likelihood(counts, lengths)
     both = both + likelihood(x.sum() - counts, len(x) - lengths)
-    return int(both.argmax()) + 1
+    return int(both.argmax()) + LEAST
 
 
 def _share(count: float, of: int) -> float:

@@ -14,6 +14,7 @@ alone.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .text_encoder import LIMIT, PAD, TextReader
@@ -72,8 +73,12 @@ class MailReader(nn.Module):
         return (self.odds(tokens) - self.border) * self.scale
 
     def odds(self, tokens: Tensor) -> Tensor:
-        """Return the log-odds of the text reader and of the counter, `[B, 2]`."""
-        logits = self.text(tokens[:, :LIMIT])
+        """Return the log-odds of the text reader and of the counter, `[B, 2]`.
+
+        The text reader always sees 160 tokens, so that an exported graph has no other size.
+        """
+        first = F.pad(tokens, (0, LIMIT), value=PAD)[:, :LIMIT]
+        logits = self.text(first)
         return torch.stack([logits[:, 1] - logits[:, 0], self.counter(tokens)], 1)
 
 
