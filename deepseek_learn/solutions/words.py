@@ -19,7 +19,7 @@ from .teacher import cut
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FAINT = 0.15  # the weight below which a piece did not decide anything
+FAINT = 0.15  # a weight below which a piece did not decide anything
 LONGEST = 8  # characters of a Chinese word
 
 
@@ -45,6 +45,7 @@ def deciding_words(
     *,
     spaced: bool = False,
     limit: int = LIMIT,
+    faint: float = FAINT,
 ) -> tuple[str, list[Word]]:
     """Return the normalized text, and its deciding words in their order.
 
@@ -52,6 +53,7 @@ def deciding_words(
         read: tokens `[B, T]` → logits `[B, 2]`.
         spaced: whether words are separated by spaces. Then a word is taken out as a whole.
         limit: how many pieces are read. The words are among the first of them.
+        faint: the weight below which a word did not decide anything.
     """
     normal = normalize(text)
     encoding = tokenizer.encode(normal)
@@ -71,7 +73,7 @@ def deciding_words(
     words: list[Word] = []
     for group, weight in zip(groups, (odds[0] - odds[1:]).tolist(), strict=True):
         start, stop = offsets[group[0]][0], offsets[group[-1]][1]
-        if abs(weight) < FAINT:
+        if abs(weight) < faint:
             continue
         last = words[-1] if words and not spaced else None
         if (

@@ -21,7 +21,7 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-BATCH, SHOWN = 32, 300  # mails; characters of a mail on the page
+BATCH, SHOWN, FAINT = 32, 300, 0.05  # mails; characters on the page; weight of a word
 DANGEROUS = frozenset({
     "app", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "exe", "hta",
     "img", "iso", "jar", "js", "jse", "lnk", "msc", "msi", "pif", "ps1", "reg", "scr",
@@ -51,7 +51,7 @@ class Reader:
         A word's weight is how much the sum of both margins falls without it.
         """
         _, words = deciding_words(
-            self._sum, self.tokenizer, mail, spaced=True, limit=TOKENS
+            self._sum, self.tokenizer, mail, spaced=True, limit=TOKENS, faint=FAINT
         )
         sign = 1 if score > 0 else -1
         own = sorted(words, key=lambda word: -sign * word.weight)[:5]
@@ -82,7 +82,8 @@ def read_folder(
     """Read all mails in a mailbox or a folder of mailboxes.
 
     Args:
-        words: whether to look for the deciding words, which takes most of the time.
+        words: whether to look for the deciding words of unwanted and unsure mails, which
+            takes most of the time.
         reference: how many mails set the share of unwanted ones; see `drift.changes`.
 
     Raises:
@@ -135,15 +136,18 @@ def judge(
             yield own | {"verdict": "refused", "reason": str(mail)}
             continue
         beyond, said = next(margins), next(plain)
+        kind, form = verdict(beyond), marks(mail)
         yield own | {
-            "verdict": verdict(beyond),
+            "verdict": kind,
             "score": round(min(beyond), 2),
             "sender": mail.sender,
             "subject": mail.subject,
             "date": mail.date.isoformat() if mail.date else None,
-            "marks": marks(mail),
-            "words": reader.words(said, min(beyond)) if words else [],
-            "text": said[:SHOWN],
+            "marks": form,
+            "words": reader.words(said, min(beyond))
+            if words and kind != "wanted"
+            else [],
+            "text": said.removeprefix(" ".join(form)).strip()[:SHOWN],
             "warnings": warnings(mail),
         }
 
