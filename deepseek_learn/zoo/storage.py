@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 RECORDED = {"sha256", "date", "torch", "epochs", "cpu_minutes", "settings", "metrics"}
 RUNS = Path("zoo_runs")  # the output folder of training scripts, in the current folder
+# large weights that the wheel leaves out (pyproject.toml), and what it has instead
+LEFT_OUT = {
+    "efficientnet_lite0_dpg": "efficientnet_lite0",
+    "mail_reader": "mail_reader_dpg",
+    "review_reader": "review_reader_dpg",
+}
 
 
 def save(name: str, model: nn.Module, folder: Path) -> Path:
@@ -84,11 +90,13 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
 def check_weights(path: Path, sha256: str | None) -> None:
     """Raise `DamagedFileError` if a file is missing or has the wrong checksum."""
     if not path.exists():
+        if path.stem in LEFT_OUT:
+            raise DamagedFileError(
+                f"the weights of {path.stem} are in the project's repository only; the "
+                f"package has those of its sibling, {LEFT_OUT[path.stem]}."
+            )
         raise DamagedFileError(
-            f"weights file {path} is missing. The package leaves out the weights of "
-            f"efficientnet_lite0_dpg, mail_reader and review_reader: load their "
-            f"siblings (mail_reader_dpg), or use the repository. Otherwise, reinstall "
-            f"the package."
+            f"weights file {path} is missing; reinstall the package."
         )
     if sha256 and checksum(path) != sha256:
         raise DamagedFileError(

@@ -1,9 +1,11 @@
 """The zoo: models load offline, match their cards, and damaged files are refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +46,13 @@ def test_every_model_but_the_language_model_has_a_compressed_sibling():
 
 
 def test_models_are_listed_by_kind():
-    assert zoo.list("text") == ["review_reader", "review_reader_dpg", "small_deepseek"]
+    assert zoo.list("text") == [
+        "mail_reader",
+        "mail_reader_dpg",
+        "review_reader",
+        "review_reader_dpg",
+        "small_deepseek",
+    ]
     assert zoo.list("series") == [
         "movement_reader",
         "movement_reader_dpg",
@@ -263,6 +271,15 @@ def test_one_flipped_bit_of_a_sibling_is_refused(damaged):
     damaged.write_bytes(content)
     with pytest.raises(DamagedFileError, match="does not have the checksum"):
         zoo.load("fashion_net_dpg")
+
+
+def test_weights_that_the_wheel_leaves_out_name_their_sibling(tmp_path):
+    for name, sibling in storage.LEFT_OUT.items():
+        with pytest.raises(DamagedFileError, match=f"sibling, {sibling}"):
+            storage.check_weights(tmp_path / f"{name}.safetensors", None)
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    left = re.findall(r'"deepseek_learn/zoo/weights/(\w+)\.safetensors"', text)
+    assert sorted(left) == sorted(storage.LEFT_OUT)
 
 
 def test_missing_weights_are_refused(damaged):
