@@ -4,12 +4,12 @@
     python -m deepseek_learn.solutions.mail.train --ship   # also into the package
 
 The protocol was fixed before the run. A teacher (`solutions.teacher`) learns from the mails
-before 26 August 2002, and a text reader (`solutions.student`) from the teacher. In every
+before 2002-08-26, and a text reader (`solutions.student`) from the teacher. In every
 epoch, half of the mails have one word in ten disguised, as in "v1agra". A linear model of
-TF-IDF learns the same mails. The border of each comes from the two weeks before 9
-September: one percent of their wanted mails is beyond it. A mail is unwanted if it is
+TF-IDF learns the same mails. The border of each comes from the two weeks before
+2002-09-09: one percent of their wanted mails is beyond it. A mail is unwanted if it is
 beyond both borders (`zoo.nets.mail_reader`). The card says how well the mails since
-9 September are read.
+then are read.
 
 How the settings were chosen, and what each step buys, is in `benchmarks/mail.py`.
 """
