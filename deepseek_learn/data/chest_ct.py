@@ -97,7 +97,7 @@ def make(folder: str | Path, target: str | Path) -> None:
             [dz, 2 * dy, 2 * dx, x + dx / 2, y + dy / 2, z]
         )
     with atomic_write(target) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def _halved(volume: np.ndarray) -> np.ndarray:
