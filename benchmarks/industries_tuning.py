@@ -11,7 +11,7 @@ its validation part. No test part is read.
 1,500 lines of fold 1. `mail_reader`: mails before the first cut's border weeks, 6 epochs
 from the labels, the text reader alone; 1 - AUROC on these two weeks.
 
-Search. `AutoTuner` as it comes, 12 trials, four hyperparameters each (`SPACES`); objectives
+Search. `AutoTuner` as it comes, 12 trials, three hyperparameters each (`SPACES`); objectives
 `error` and `latency_ms` (one input, one thread). The solution's own settings are measured
 in the same way before. A row says how much less the error is with the best configuration
 whose latency is at most that of the own settings times 1.1 (the latency is noisy), and

@@ -15,7 +15,7 @@ Its 6,046 mails were cleaned by rules, none of which looks at a model's answers:
 2. Names are replaced by other names, drawn anew for every mail: those in the headers, and
    capitalized first names of the census with the word that follows.
 3. Mails with the same letters are one, and so are those that nearly repeat an earlier one:
-   three words in a row, Jaccard index 0.6, or nine tenths of one set in the other.
+   three words in a row, Jaccard index 0.6, or nine tenths of the smaller set in the other.
 """
 
 import hashlib
