@@ -11,11 +11,12 @@ its validation part. No test part is read.
 1,500 lines of fold 1. `mail_reader`: mails before the first cut's border weeks, 6 epochs
 from the labels, the text reader alone; 1 - AUROC on these two weeks.
 
-Search. `AutoTuner` as it comes, 12 trials, three hyperparameters each (`SPACES`); objectives
-`error` and `latency_ms` (one input, one thread). The solution's own settings are measured
-in the same way before. A row says how much less the error is with the best configuration
-whose latency is at most that of the own settings times 1.1 (the latency is noisy), and
-the best of all. One seed; the validation part chose, so the gain flatters. No target.
+Search. `AutoTuner` as it comes, 12 trials, three hyperparameters each (`SPACES`);
+objectives `error` and `latency_ms` (one input, one thread). The solution's own settings are
+measured in the same way before. A row says how much less the error is with the best
+configuration whose latency is at most that of the own settings times 1.1 (the latency is
+noisy), and the best of all. One seed; the validation part chose, so the gain flatters. No
+target.
 
 `--quick`: two trials of a few steps, the first two models.
 """

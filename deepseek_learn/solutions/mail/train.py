@@ -95,6 +95,10 @@ def fit_counter(
     """Fit the weights by a linear support vector machine, in place.
 
     Pieces that occur in one text only have no weight.
+
+    Args:
+        tokens: those of each text.
+        labels: 0 or 1 for every text, `[N]`.
     """
     from scipy.sparse import csr_matrix
     from sklearn.svm import LinearSVC
