@@ -6,6 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
+
+def place(path: str) -> Path:
+    """Return a path; an empty one, as from an unset variable, would be this folder."""
+    if not path:
+        raise typer.BadParameter("must be the path of a file or folder; got ''.")
+    return Path(path)
+
+
+def source(help: str) -> Any:
+    return typer.Argument(parser=place, metavar="FOLDER", help=help)
+
+
+def target(help: str) -> Any:
+    return typer.Option(parser=place, metavar="PATH", help=help)
+
+
 solve = typer.Typer(
     no_args_is_help=True,
     help="Run the solution for an industry on a folder; an interrupted run continues.",
@@ -14,8 +30,11 @@ solve = typer.Typer(
 
 @solve.command()
 def factory(
-    folder: Annotated[Path, typer.Argument(help="the images, good parts in good/")],
-    out: Annotated[Path, typer.Option(help="folder for verdicts, overlays and a page")],
+    folder: Annotated[Path, source("the images, good parts in good/")],
+    out: Annotated[
+        Path,
+        target("folder for verdicts, overlays and a page"),
+    ],
     rate: Annotated[float, typer.Option(help="acceptable rate of false alarms")] = 0.05,
 ) -> None:
     """Find defective parts after seeing good ones only."""
@@ -24,8 +43,11 @@ def factory(
 
 @solve.command()
 def nodules(
-    folder: Annotated[Path, typer.Argument(help="DICOM series, or .mhd files")],
-    out: Annotated[Path, typer.Option(help="folder for findings, pictures and a page")],
+    folder: Annotated[Path, source("DICOM series, or .mhd files")],
+    out: Annotated[
+        Path,
+        target("folder for findings, pictures and a page"),
+    ],
     rate: Annotated[float, typer.Option(help="false findings per scan")] = 0.8,
     gaps: Annotated[str, typer.Option(help="refuse or interpolate")] = "refuse",
     tilt: Annotated[str, typer.Option(help="refuse or resample")] = "refuse",
@@ -36,8 +58,11 @@ def nodules(
 
 @solve.command()
 def movement(
-    folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
-    out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],
+    folder: Annotated[Path, source("a CSV file, or a folder of them")],
+    out: Annotated[
+        Path,
+        target("folder for verdicts, pictures and a page"),
+    ],
     delay: Annotated[
         int | None, typer.Option(help="windows of 1.28 s to wait; default: all")
     ] = None,
@@ -61,8 +86,8 @@ def movement(
 
 @solve.command()
 def reviews(
-    folder: Annotated[Path, typer.Argument(help="a .txt or .csv file, or a folder")],
-    out: Annotated[Path, typer.Option(help="folder for verdicts and a page")],
+    folder: Annotated[Path, source("a .txt or .csv file, or a folder")],
+    out: Annotated[Path, target("folder for verdicts and a page")],
     column: Annotated[
         str | None, typer.Option(help="the column of a CSV file with the reviews")
     ] = None,
@@ -80,9 +105,12 @@ def reviews(
 @solve.command()
 def mail(
     folder: Annotated[
-        Path, typer.Argument(help="an .mbox or .eml file, a Maildir, or a folder")
+        Path,
+        typer.Argument(
+            parser=place, help="an .mbox or .eml file, a Maildir, or a folder"
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="folder for verdicts and a page")],
+    out: Annotated[Path, target("folder for verdicts and a page")],
     words: Annotated[
         bool, typer.Option(help="name the deciding words (takes most of the time)")
     ] = True,
@@ -97,8 +125,11 @@ def mail(
 
 @solve.command()
 def wind(
-    folder: Annotated[Path, typer.Argument(help="a CSV file, or a folder of them")],
-    out: Annotated[Path, typer.Option(help="folder for verdicts, pictures and a page")],
+    folder: Annotated[Path, source("a CSV file, or a folder of them")],
+    out: Annotated[
+        Path,
+        target("folder for verdicts, pictures and a page"),
+    ],
     healthy_until: Annotated[str, typer.Option(help="learn from before this date")],
     column: Annotated[
         list[str] | None, typer.Option(help="a column's own name, as power=P_mean")

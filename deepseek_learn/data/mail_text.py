@@ -29,6 +29,15 @@ LOOK_ALIKES = str.maketrans(
     "аеорсухіјѕԁһӏԛԝкмтвнзαοερκντυιχγωΑΒΕΖΗΙΚΜΝΟΡΤΥΧАВЕКМНОРСТХ",
     "aeopcyxijsdhlqwkmtbh3aoepkvtuixywABEZHIKMNOPTYXABEKMHOPCTX",
 )
+FOREIGN = 0.3  # part of the letters
+WORD = re.compile(r"[^\W\d_]+")
+COMMON_WORDS = """
+a about all an and any are as at be been but by can do for from get had has have he
+her here his how i if in into is it its just like me more my no not now of on one
+only or our out please she so than that the their them there they this time to up us
+use was we were what when which who will with would you your
+"""
+COMMON = frozenset(COMMON_WORDS.split())
 LATIN = re.compile(r"[A-Za-z]")
 SEPARATED = re.compile(
     r"(?<![A-Za-z.])[A-Za-z]([-._*])(?:[A-Za-z]\1){2,}[A-Za-z](?!\w)"
@@ -43,6 +52,18 @@ def plain_text(mail: Mail) -> str:
 
     Of a long mail, they read the beginning and the end.
     """
+    return within(whole_text(mail))
+
+
+def within(text: str) -> str:
+    """Return the beginning and the end of a long text."""
+    if len(text) <= BEGINNING + END:
+        return text
+    return f"{text[:BEGINNING]} {text[-END:]}"
+
+
+def whole_text(mail: Mail) -> str:
+    """Return what the models would read if no mail were too long."""
     lines = []
     for line in _without_signatures(mail.text.split("\n")):
         stripped = line.strip()
@@ -51,10 +72,7 @@ def plain_text(mail: Mail) -> str:
         if not RULE.match(stripped):
             lines.append(QUOTED.sub(r"\1someone wrote:", stripped))
     text = masked("\n".join([TAG.sub(" ", mail.subject), *lines]))
-    words = " ".join([*marks(mail), *undisguised(text).split()])
-    if len(words) <= BEGINNING + END:
-        return words
-    return f"{words[:BEGINNING]} {words[-END:]}"
+    return " ".join([*marks(mail), *undisguised(text).split()])
 
 
 def marks(mail: Mail) -> list[str]:
@@ -70,9 +88,21 @@ def marks(mail: Mail) -> list[str]:
     letters = [c for c in f"{mail.subject} {mail.text}"[:3000] if c.isalpha()]
     if len(letters) > 20 and sum(c.isupper() for c in letters) > 0.3 * len(letters):
         found.append("capitals")
-    if letters and sum(not c.isascii() for c in letters) > 0.3 * len(letters):
+    if letters and sum(not c.isascii() for c in letters) > FOREIGN * len(letters):
         found.append("foreign")
     return found
+
+
+def looks_english(text: str) -> bool:
+    """Whether it is in Latin letters, and one word in ten is a common one of English.
+
+    The words of a text with fewer than ten are not looked at.
+    """
+    letters = [c for c in text if c.isalpha()]
+    if sum(not c.isascii() for c in letters) > FOREIGN * len(letters):
+        return False
+    words = [word.lower() for word in WORD.findall(text)]
+    return len(words) < 10 or 10 * sum(word in COMMON for word in words) >= len(words)
 
 
 def _without_signatures(lines: Sequence[str]) -> Iterator[str]:

@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
+from email import message_from_bytes, message_from_string, policy
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 from html.parser import HTMLParser
+
+from ..catalog import text as words
 
 LIMIT = 2_000_000  # bytes of a mail that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header
@@ -40,9 +42,11 @@ INVISIBLE = re.compile(
 )
 # elements that the next of their kind closes
 CLOSED = frozenset(["p", "td", "th", "tr", "li", "dt", "dd", "option"])
+FIRST_PART = re.compile(r'^--([^\s"]{1,70})\s*\nContent-', re.MULTILINE | re.IGNORECASE)
 META = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "us-ascii": "cp1252", "ascii": "cp1252",
           "iso-8859-1": "cp1252", "latin-1": "cp1252"}  # fmt: skip
+BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SHOWN = frozenset(["text/plain", "text/html", "text/enriched"])
 SIGNATURES = frozenset(["asc", "p7m", "p7s", "pgp", "sig", "application"])
 
@@ -91,9 +95,9 @@ def read_mail(content: bytes) -> Mail:
         message = message_from_bytes(content[:LIMIT], policy=policy.compat32)
         parts = list(_parts(message))
     except RecursionError as cause:
-        raise StructureError("its parts are nested too deeply; a mail bomb?") from cause
+        raise StructureError(words("mail.nested")) from cause
     except (LookupError, ValueError) as cause:
-        raise StructureError("its parts cannot be told apart") from cause
+        raise StructureError(words("mail.no_parts")) from cause
     pages: list[_Page] = []
     texts: list[str] = []
     attachments: list[str] = []
@@ -117,7 +121,10 @@ def read_mail(content: bytes) -> Mail:
             texts.append(html.unescape(text))
     if not any(message.get(name) for name in ("From", "Subject", "Date", "Received")):
         faults.append("mail.no_headers")
-    if message.defects or any(part.defects for part in parts):
+    if len(parts) > PARTS:
+        faults.append("mail.parts")
+    # of a mail that was cut here, the last part is always damaged
+    if len(content) <= LIMIT and any(part.defects for part in (message, *parts)):
         faults.append("mail.damaged")
     return Mail(
         sender=_header(message, "From"),
@@ -196,7 +203,7 @@ def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
     if depth > DEPTH:
         raise RecursionError
     if not message.is_multipart():
-        yield message
+        yield from _undivided(message, depth)
         return
     parts = [part for part in message.get_payload() if isinstance(part, Message)]
     if message.get_content_type() == "multipart/alternative":
@@ -204,6 +211,22 @@ def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
         parts = (shown or parts)[-1:]  # a reader sees the last of them
     for part in parts:
         yield from _parts(part, depth + 1)
+
+
+def _undivided(message: Message, depth: int) -> Iterator[Message]:
+    """Yield a part, or its own parts if only the border that it names is wrong."""
+    if message.get_content_maintype() != "multipart":
+        yield message
+        return
+    content = str(message.get_payload())
+    found = FIRST_PART.search(content)
+    kind = f'multipart/mixed; boundary="{found[1]}"' if found else "text/plain"
+    mended = message_from_string(f"Content-Type: {kind}\n\n{content}")
+    mended.defects = [*message.defects, *mended.defects]
+    if found and mended.is_multipart():
+        yield from _parts(mended, depth + 1)
+    elif not found:
+        yield mended
 
 
 def _is_shown(part: Message) -> bool:
@@ -256,12 +279,27 @@ def _text(
     """
     for encoding in encodings:
         try:
-            b"a".decode(encoding or "ascii")  # fails if it is not one of text
-            decoder = codecs.getincrementaldecoder(encoding or "ascii")()
+            if not _is_of_text(encoding or "ascii"):
+                continue
+            decoder = codecs.getincrementaldecoder(_order(encoding, content))()
             return decoder.decode(content, not cut)
-        except (LookupError, ValueError):
+        except (LookupError, ValueError, TypeError):
             continue
     return None
+
+
+def _is_of_text(encoding: str) -> bool:
+    """Whether an encoding is one of characters, unlike base64 or zlib."""
+    empty = codecs.getincrementaldecoder(encoding)().decode(b"")
+    return isinstance(empty, str)
+
+
+def _order(encoding: str | None, content: bytes) -> str:
+    """Return the encoding; of UTF-16 without a mark, with the order of its bytes."""
+    if codecs.lookup(encoding or "ascii").name != "utf-16" or content[:2] in BOMS:
+        return encoding or "ascii"
+    # in most languages, the upper bytes of the characters are few
+    return f"utf-16-{'le' if len({*content[1::2]}) <= len({*content[::2]}) else 'be'}"
 
 
 def _header(message: Message, name: str) -> str:

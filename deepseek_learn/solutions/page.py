@@ -6,6 +6,8 @@ from pathlib import Path
 from ..catalog import language
 from ..files import atomic_write
 
+PAGE = "index.html"
+MARK = '<meta name="generator" content="deepseek_learn">'  # nothing else is replaced
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
        padding: 0 1rem; color: CanvasText; background: Canvas; color-scheme: light dark; }
@@ -29,9 +31,17 @@ def save_page(out: Path, title: str, body: str, style: str) -> Path:
     page = (
         f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}</title><style>{STYLE}{style}</style></head>"
+        f"{MARK}<title>{name}</title><style>{STYLE}{style}</style></head>"
         f"<body><h1>{name}</h1>{body}</body></html>"
     )
-    with atomic_write(out / "index.html") as temporary:
+    with atomic_write(out / PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
-    return out / "index.html"
+    return out / PAGE
+
+
+def is_replaceable(page: Path) -> bool:
+    """Whether a page does not exist yet or was written by a solution."""
+    if not page.is_file():
+        return not page.exists()
+    with page.open("rb") as file:
+        return MARK.encode() in file.read(1000)

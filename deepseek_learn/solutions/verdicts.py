@@ -1,6 +1,6 @@
 """The output of a solution: one JSON line per item, in a file that survives crashes.
 
-A line is written by a single call and flushed to the disk, so a killed process leaves at
+Lines are written by a single call and flushed to the disk, so a killed process leaves at
 most one incomplete line at the end of the file. That line is removed when the file is
 opened again, and its item is judged once more. No item is lost or judged twice.
 """
@@ -72,15 +72,15 @@ class Verdicts:
         """Return the last verdict on each name, in the order in which they were given."""
         return [*self._last.values()]
 
-    def add(self, verdict: dict[str, Any]) -> None:
-        """Append a verdict, which must contain all of `KEYS`.
+    def add(self, *verdicts: dict[str, Any]) -> None:
+        """Append verdicts, each of which must contain all of `KEYS`.
 
         Raises:
-            OSError: if the line cannot be written, for example because the disk is full;
-                an incomplete line is removed again. Also if the file has been deleted.
+            OSError: if the lines cannot be written, for example because the disk is full;
+                then none of them is. Also if the file has been deleted.
         """
         # a file name that is not UTF-8 contains lone surrogates, which JSON escapes
-        text = json.dumps(verdict, ensure_ascii=False) + "\n"
+        text = "".join(json.dumps(own, ensure_ascii=False) + "\n" for own in verdicts)
         line = text.encode(errors="backslashreplace")
         size = os.lseek(self._file, 0, os.SEEK_END)
         if os.fstat(self._file).st_nlink == 0:
@@ -93,7 +93,8 @@ class Verdicts:
             os.ftruncate(self._file, size)
             reason = error.strerror or error
             raise OSError(f"{self.path} cannot be written: {reason}.") from error
-        self._remember(verdict)
+        for verdict in verdicts:
+            self._remember(verdict)
 
     def _remember(self, verdict: dict[str, Any]) -> None:
         self._all.append(verdict)

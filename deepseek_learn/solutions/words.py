@@ -5,6 +5,7 @@ weight is how much the log-odds of the verdict fall. Neighboring pieces that spe
 same side are one word.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FAINT = 0.15  # a weight below which a piece did not decide anything
 LONGEST = 8  # characters of a Chinese word
+IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # no spaces between such words
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def deciding_words(
         read: tokens `[B, T]` → logits `[B, 2]`.
         spaced: whether words are separated by spaces. Then a word is taken out as a whole.
         limit: how many pieces are read. The words are among the first of them.
-        faint: the weight below which a word did not decide anything.
+        faint: the weight below which a word did not decide anything; if all are below it,
+            the heaviest one is returned.
     """
     normal = normalize(text)
     encoding = tokenizer.encode(normal)
@@ -71,7 +74,9 @@ def deciding_words(
         logits = torch.cat([read(part) for part in without.split(64)])
     odds = logits[:, 1] - logits[:, 0]
     words: list[Word] = []
-    for group, weight in zip(groups, (odds[0] - odds[1:]).tolist(), strict=True):
+    weights = (odds[0] - odds[1:]).tolist()
+    faint = min(faint, max(map(abs, weights)))
+    for group, weight in zip(groups, weights, strict=True):
         start, stop = offsets[group[0]][0], offsets[group[-1]][1]
         if abs(weight) < faint:
             continue
@@ -92,7 +97,8 @@ def _words(text: str, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Return the pieces of each word, by position."""
     groups: list[list[int]] = []
     for place, (start, _) in enumerate(offsets):
-        if not groups or text[start].isspace() or start != offsets[place - 1][1]:
+        spaced = not groups or text[start].isspace() or start != offsets[place - 1][1]
+        if spaced or IDEOGRAPH.match(text, start):
             groups.append([])
         groups[-1].append(place)
     return groups

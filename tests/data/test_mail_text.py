@@ -1,16 +1,19 @@
 """What is read of a mail: the visible text of normal, disguised and malformed ones."""
 
+import base64
+
 import pytest
 
 from deepseek_learn.data.mail_text import (
     BEGINNING,
     END,
+    looks_english,
     marks,
     masked,
     plain,
     plain_text,
 )
-from deepseek_learn.data.mime import DEPTH, Mail, StructureError, read_mail
+from deepseek_learn.data.mime import DEPTH, PARTS, Mail, StructureError, read_mail
 
 HEAD = b"From: Ann Lee <ann@x.org>\nSubject: hello\n"
 
@@ -302,3 +305,68 @@ def test_marks_of_capitals_and_foreign_letters():
     ]
     assert marks(Mail("", "", None, "特价发票优惠代开")) == ["foreign"]
     assert marks(Mail("", "", None, "")) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("declared", ["utf-16", None])
+@pytest.mark.parametrize("words", ["dinner on Friday", "Ужин в пятницу", "周五吃饭"])
+def test_utf_16_with_and_without_a_mark(encoding, declared, words):
+    code = base64.b64encode(words.encode(encoding)).decode()
+    name = declared or encoding
+    mail = read_mail(
+        f"Subject: =?{name}?B?{code}?=\nContent-Type: text/plain; charset={name}\n"
+        f"Content-Transfer-Encoding: base64\n\n{code}\n".encode()
+    )
+    assert (mail.subject, mail.text.lstrip("\ufeff")) == (words, words)
+    assert mail.faults == ()
+
+
+@pytest.mark.parametrize("named", ["", "; boundary=another"])
+def test_parts_with_a_wrong_border_are_found(named):
+    content = (
+        f"Subject: hello\nContent-Type: multipart/alternative{named}\n\n"
+        "--border\nContent-Type: text/plain\n\nsee you\n"
+        '--border\nContent-Type: image/png; name="a.png"\n\n\x00\n--border--\n'
+    )
+    mail = read_mail(content.encode())
+    assert (mail.text.strip(), mail.attachments) == ("see you", ("png",))
+    assert mail.faults == ("mail.damaged",)
+
+
+def test_a_text_that_claims_to_have_parts_is_read():
+    mail = read_mail(b"Subject: a\nContent-Type: multipart/mixed\n\nsee you\n")
+    assert (mail.text.strip(), mail.attachments) == ("see you", ())
+
+
+def test_a_mail_that_we_cut_is_not_called_damaged():
+    head = "Subject: a\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nsee you\n"
+    photo = "--x\nContent-Type: image/png\n\n" + ("A" * 76 + "\n") * 40_000
+    assert read_mail(f"{head}{photo}--x--\n".encode()).faults == ("mail.cut",)
+
+
+def test_parts_that_are_too_many_are_said():
+    part = "--x\nContent-Type: image/png\n\n.\n"
+    head = "Subject: a\nContent-Type: multipart/mixed; boundary=x\n\n"
+    mail = read_mail(f"{head}{part * (PARTS + 1)}--x--\n".encode())
+    assert mail.faults == ("mail.parts",)
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("see you at eight", True),
+        (
+            "Lieber Bob, herzlichen Glückwunsch und viel Spaß bei der Feier am Samstag!",
+            False,
+        ),
+        ("会议改期", False),
+        ("hi", True),
+        ("", True),
+        (
+            "We are getting married and would love to celebrate with you in the café.",
+            True,
+        ),
+    ],
+)
+def test_what_looks_english(text, english):
+    assert looks_english(text) == english

@@ -7,7 +7,7 @@ judges all other images in `folder`.
 from pathlib import Path
 from typing import Any
 
-from ..solution import solutions
+from ..solution import places, solutions
 from .inspector import inspect, learn, to_judge
 from .report import Inspection
 
@@ -42,9 +42,9 @@ class FactoryInspection:
                 the rate of false alarms, if `out` is in the folder of the good parts or
                 contains the parts, or if it contains verdicts with another threshold.
             PartError: if an image of a good part cannot be read or shows nothing.
-            FileExistsError: if another run is writing to `out`.
+            FileExistsError: if another run is writing to `out`; see also `places`.
         """
-        folder = Path(input)
+        folder, out = places(input, out)
         if not folder.is_dir():
             raise FileNotFoundError(f"{str(folder)!r} is not a folder of images.")
         reference = Path(good) if good is not None else folder / GOOD
@@ -53,7 +53,7 @@ class FactoryInspection:
                 f"The factory solution learns from good parts: put their images into "
                 f"{str(reference)!r}."
             )
-        if Path(out).resolve().is_relative_to(reference.resolve()):
+        if out.resolve().is_relative_to(reference.resolve()):
             raise ValueError(
                 f"out must not be in the folder of the good parts; got {str(out)!r}."
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ...catalog import text
 from ...data.mime import LIMIT, Mail, StructureError, read_mail
 
 MAILDIR = ("cur", "new")
@@ -14,7 +15,17 @@ INDEXES = re.compile(
     r"dovecot|courier|subscriptions$|maildirfolder$"
 )  # of mail servers
 OUTLOOK = b"\xd0\xcf\x11\xe0"  # the first bytes of Outlook's .msg
-BORDER = re.compile(rb"From \S.*\d\d:\d\d.*\d{4}\s*$")  # between mails in an .mbox file
+# the first bytes of gzip, zip, bzip2, xz, 7z and zstd
+PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd")
+DAY = rb"Mon|Tue|Wed|Thu|Fri|Sat|Sun"
+MONTH = rb"Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+# the line between mails in an .mbox file, as most programs write it
+BORDER = re.compile(
+    rb"From .*\b(?:%s),? +(?:\d+ +)?(?:%s)\w* +\d.*\d\d:\d\d" % (DAY, MONTH)
+)
+# another date also makes one if an empty line precedes it and a header follows
+MAYBE_BORDER = re.compile(rb"From \S+ .*(?:\d\d:\d\d|\d{4})")
+HEADER = re.compile(rb">?[!-9;-~]+:|>?From ")
 QUOTED = re.compile(rb">+From ")
 LINE = 1 << 20  # bytes of a line that are read at once
 
@@ -43,25 +54,25 @@ class Item:
         Raises:
             MailError: if it is none.
         """
+        name = self.name
         if self.error:
-            raise MailError(f"{self.name} cannot be read: {self.error}.")
+            raise MailError(text("mail.not_opened", name=name, reason=self.error))
         if not self.content.strip():
-            raise MailError(f"{self.name} is empty.")
+            raise MailError(text("mail.empty", name=name))
         if self.content.startswith(OUTLOOK):
-            raise MailError(
-                f"{self.name} is in Outlook's own format; save it as .eml instead."
-            )
+            raise MailError(text("mail.outlook", name=name))
+        if self.content.startswith(PACKED):
+            raise MailError(text("mail.packed", name=name))
         try:
             mail = read_mail(self.content)
         except StructureError as error:
-            raise MailError(f"{self.name} cannot be read: {error}") from error
+            reason = str(error)
+            raise MailError(text("mail.not_read", name=name, reason=reason)) from error
         except Exception as error:  # a stranger wrote it: it must not end the run
-            kind = type(error).__name__
-            raise MailError(f"{self.name} cannot be read ({kind}).") from error
+            reason = type(error).__name__
+            raise MailError(text("mail.not_read", name=name, reason=reason)) from error
         if "mail.no_headers" in mail.faults:
-            raise MailError(
-                f"{self.name} is not an e-mail: it has no line From, Subject or Date."
-            )
+            raise MailError(text("mail.no_mail", name=name))
         return mail
 
 
@@ -118,15 +129,30 @@ def read_box(path: Path, name: str) -> Iterator[Item]:
 
 
 def _mails(lines: BinaryIO, name: str) -> Iterator[Item]:
-    """Yield the mails of an .mbox file, line by line."""
-    number, content = 0, bytearray()
-    while line := lines.readline(LINE):
-        if BORDER.match(line.removeprefix(b"\xef\xbb\xbf")):
+    """Yield the mails of an .mbox file, line by line.
+
+    Its first line, which begins with "From ", is a border whatever else it says.
+    """
+    number, content, blank = 0, bytearray(), False
+    line = lines.readline(LINE).removeprefix(b"\xef\xbb\xbf")
+    while line:
+        following = lines.readline(LINE)
+        first = number == 0 and line.strip() != b""
+        if first or _is_border(line, blank, following):
             if number:
                 yield Item(f"{name}:{number}", bytes(content))
             number, content = number + 1, bytearray()
         elif number and len(content) <= LIMIT:
             own = line[1:] if QUOTED.match(line) else line
             content += own[: LIMIT + 1 - len(content)]
+        blank, line = line.strip() == b"", following
     if number:
         yield Item(f"{name}:{number}", bytes(content))
+
+
+def _is_border(line: bytes, blank: bool, following: bytes) -> bool:
+    if not line.startswith(b"From "):
+        return False
+    if BORDER.match(line):
+        return True
+    return bool(blank and MAYBE_BORDER.match(line) and HEADER.match(following))

@@ -11,9 +11,10 @@ from torch import Tensor
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
-from ...data.mail_text import marks, plain_text
+from ...data.mail_text import BEGINNING, END, looks_english, marks, whole_text, within
 from ...data.mime import Mail
 from ...zoo.nets.mail_reader import TOKENS, MailReader
+from ..solution import places
 from ..verdicts import Verdicts
 from ..words import deciding_words
 from . import train
@@ -21,7 +22,8 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-BATCH, SHOWN, FAINT = 32, 300, 0.05  # mails; characters on the page; weight of a word
+BATCH, SHOWN, FAINT = 32, 300, 0.01  # mails; characters on the page; weight of a word
+FEW = 10  # words
 DANGEROUS = frozenset({
     "app", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "exe", "hta",
     "img", "iso", "jar", "js", "jse", "lnk", "msc", "msi", "pif", "ps1", "reg", "scr",
@@ -45,19 +47,23 @@ class Reader:
         """Return by how much each mail is beyond both borders."""
         return train.margins(self.model, self.tokenizer, texts).tolist()
 
-    def words(self, mail: str, score: float) -> list[list[Any]]:
-        """Return [word, weight] of the words that speak for the verdict most.
+    def words(self, mail: str, kind: str) -> list[list[Any]]:
+        """Return [word, weight] of the words that speak for or against the verdict most.
 
-        A word's weight is how much the sum of both margins falls without it.
+        Of an unwanted mail, these are five words that make it look unwanted; of an unsure
+        one, three such and two that make it look wanted. A word's weight is how much the
+        sum of both margins falls without it.
         """
         _, words = deciding_words(
             self._sum, self.tokenizer, mail, spaced=True, limit=TOKENS, faint=FAINT
         )
-        sign = 1 if score > 0 else -1
-        own = sorted(words, key=lambda word: -sign * word.weight)[:5]
-        return [
-            [w.text.strip(), round(w.weight, 2)] for w in own if w.weight * sign > 0
-        ]
+        weights: dict[str, float] = {}  # the largest of each
+        for word in sorted(words, key=lambda word: -abs(word.weight)):
+            weights.setdefault(word.text.strip(), word.weight)
+        for_it = [word for word, weight in weights.items() if weight > 0]
+        against = [word for word, weight in weights.items() if weight < 0]
+        shown = for_it[:5] if kind == "unwanted" else [*for_it[:3], *against[:2]]
+        return [[word, round(weights[word], 2)] for word in shown]
 
     def _sum(self, tokens: Tensor) -> Tensor:
         total = self.model.margins(tokens).sum(1)
@@ -88,16 +94,15 @@ def read_folder(
 
     Raises:
         FileNotFoundError: if there is no mailbox.
-        ValueError: if `reference` is less than 50.
+        FileExistsError: if `out` is a file.
+        ValueError: if `folder` or `out` is empty, or `reference` is less than 50.
     """
-    folder, out = Path(folder), Path(out)
+    folder, out = places(folder, out)
     changes([], reference)
-    boxes = find_boxes(folder) if folder.exists() else []
+    boxes = find_boxes(folder)
     root = folder.parent if folder.is_file() else folder
     if not boxes:
-        raise FileNotFoundError(
-            f"{str(folder)!r} is not an .mbox or .eml file, a Maildir, or a folder of them."
-        )
+        raise FileNotFoundError(text("mail.no_box", folder=folder))
     reader, names = Reader(), set()
     with Verdicts(out / "verdicts.jsonl") as verdicts:
         with Bar(len(boxes), progress, text("mail.bar")) as bar:
@@ -109,8 +114,7 @@ def read_folder(
                         digests = [_digest(item, each) for each in {words, True}]
                         if not any((item.name, d) in verdicts for d in digests):
                             new.append((item, _digest(item, words)))
-                    for facts in judge(reader, new, words):
-                        verdicts.add(facts)
+                    verdicts.add(*judge(reader, new, words))
                 bar.advance(1)
         rows = [row for row in verdicts.latest() if row["name"] in names]
     report = Mails(rows, moved(rows, reference))
@@ -128,15 +132,18 @@ def judge(
             mails.append(item.read())
         except MailError as error:
             mails.append(error)
-    texts = [plain_text(mail) for mail in mails if isinstance(mail, Mail)]
-    margins, plain = iter(reader.margins(texts) if texts else []), iter(texts)
+    texts = [whole_text(mail) for mail in mails if isinstance(mail, Mail)]
+    read = [within(each) for each in texts]
+    margins, whole = iter(reader.margins(read) if read else []), iter(texts)
     for (item, digest), mail in zip(items, mails, strict=True):
         own: dict[str, Any] = {"name": item.name, "sha256": digest}
         if isinstance(mail, MailError):
             yield own | {"verdict": "refused", "reason": str(mail)}
             continue
-        beyond, said = next(margins), next(plain)
-        kind, form = verdict(beyond), marks(mail)
+        beyond, said = next(margins), next(whole)
+        form, doubts = marks(mail), doubtful(said)
+        kind = "unsure" if "mail.not_english" in doubts else verdict(beyond)
+        reasons = reader.words(within(said), kind) if words and kind != "wanted" else []
         yield own | {
             "verdict": kind,
             "score": round(min(beyond), 2),
@@ -144,12 +151,18 @@ def judge(
             "subject": mail.subject,
             "date": mail.date.isoformat() if mail.date else None,
             "marks": form,
-            "words": reader.words(said, min(beyond))
-            if words and kind != "wanted"
-            else [],
+            "words": reasons,
             "text": said.removeprefix(" ".join(form)).strip()[:SHOWN],
-            "warnings": warnings(mail),
+            "warnings": [*warnings(mail), *map(text, doubts)],
         }
+
+
+def doubtful(said: str) -> list[str]:
+    """Return why a text is hard to read for this reader, as keys of the messages."""
+    doubts = ["mail.middle"] if len(said) > BEGINNING + END else []
+    if not looks_english(said):
+        return [*doubts, "mail.not_english"]
+    return doubts if len(said.split()) >= FEW else [*doubts, "mail.short"]
 
 
 def warnings(mail: Mail) -> list[str]:

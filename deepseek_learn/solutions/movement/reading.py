@@ -15,6 +15,7 @@ from ...bar import Bar
 from ...catalog import text
 from ...data.movements import CLASSES, HOP, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
+from ..solution import places
 from ..verdicts import Verdicts
 from .decode import Decoder, windows
 from .report import Movements
@@ -54,7 +55,7 @@ def read_folder(
     """
     if delay is not None and delay < 0:
         raise ValueError(f"delay must be 0 or more windows, or None; got {delay}.")
-    folder, out = Path(folder), Path(out)
+    folder, out = places(folder, out)
     paths = [folder] if folder.is_file() else sorted(folder.glob("**/*.[cC][sS][vV]"))
     paths = [path for path in paths if path.is_file()]  # no folders, no broken links
     root = folder.parent if folder.is_file() else folder

@@ -14,6 +14,7 @@ from torch import nn
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
+from ..solution import places
 from ..verdicts import Verdicts
 from . import luna16
 from .detector import NoLungsError, find
@@ -89,11 +90,9 @@ def screen(
         FileNotFoundError: if the folder does not exist.
         ValueError: if there is no scan, if `out` contains the scans or verdicts with
             another threshold, or if `rate`, `gaps` or `tilt` has another value.
-        FileExistsError: if another run is writing to `out`.
+        FileExistsError: if another run is writing to `out`; see also `places`.
     """
-    root, out = Path(folder), Path(out)
-    if not root.exists():
-        raise FileNotFoundError(f"{str(folder)!r} does not exist.")
+    root, out = places(folder, out)
     if root.resolve().is_relative_to(out.resolve()):
         raise ValueError(f"out must not contain the scans; got {str(out)!r}.")
     threshold = detector.calibration.threshold(rate)

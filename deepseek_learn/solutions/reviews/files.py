@@ -1,20 +1,18 @@
 """Read reviews from text and CSV files."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from ...data.reviews import mask
 from ..tables import read_table
 
 ENDINGS = (".csv", ".txt")
 COLUMNS = ("text", "review", "comment", "content", "评论", "点评", "内容", "评价")
 BEGINNING, END = 3000, 1000  # characters that are looked at of a very long review
+UNUSED = frozenset(["Cn", "Co"])  # categories of characters
 LEAST = 2  # letters or digits of a review
 CHINESE = 0.3  # the part that must be Chinese, of its characters and foreign words
 CHARACTERS, WORDS = re.compile(r"[\u3400-\u9fff]"), re.compile(r"[^\W\d_]+")
@@ -55,7 +53,8 @@ def read_reviews(path: Path, name: str, column: str | None = None) -> Iterator[R
     """Yield the reviews in a file.
 
     Text has one review per line; empty lines are skipped. CSV has a column of reviews,
-    whose name is in `COLUMNS` or given.
+    whose name is in `COLUMNS` or given, or just one column. E-mail addresses, web
+    addresses and long numbers become `#`.
 
     Raises:
         ReviewError: if the file cannot be read.
@@ -69,45 +68,35 @@ def read_reviews(path: Path, name: str, column: str | None = None) -> Iterator[R
 
 
 def _from_table(path: Path, name: str, column: str | None) -> Iterator[Review]:
-    frame = _table(path)
-    own = {str(each).strip().lower(): str(each) for each in frame.columns}
+    frame = read_table(path, ReviewError, _text(path), numbers=False)
+    names = [str(each) for each in frame.columns]
     wanted = COLUMNS if column is None else (column.strip().lower(),)
-    chosen = next((own[each] for each in wanted if each in own), None)
-    if chosen is None:
-        if column is None and len(own) == 1:
-            chosen = str(frame.columns[0])
-        else:
-            what = f"a column {column!r}" if column else "a column of reviews"
-            raise ReviewError(
-                f"{path.name} must have {what} ({', '.join(wanted)}); it has "
-                f"{', '.join(map(repr, own.values()))}. Name it with column=."
-            )
-    for number, value in enumerate(frame[chosen], 2):
-        if isinstance(value, str) and value.strip():
-            yield _review(f"{name}:{number}", value.strip())
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """Read a CSV file in UTF-8, or in another encoding of Chinese."""
-    try:
-        path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = io.StringIO(_text(path))
-        try:
-            rows = list(csv.reader(text))
-        except csv.Error as cause:
-            raise ReviewError(
-                f"{path.name} is not a readable CSV file: {cause}"
-            ) from cause
-        width = len(rows[0])
-        return pd.DataFrame(
-            [row[:width] + [""] * (width - len(row)) for row in rows[1:]],
-            columns=rows[0],
+    matching = [own for each in wanted for own in names if _is_named(own, each)]
+    if column is None and not matching and len(names) == 1:  # it has no header
+        frame.loc[-1], matching = names[0], names
+        frame = frame.sort_index()
+    if not matching:
+        what = f"a column {column!r}" if column is not None else "a column of reviews"
+        raise ReviewError(
+            f"{path.name} must have {what} ({', '.join(wanted)}); it has "
+            f"{', '.join(map(repr, names))}. Name it with --column."
         )
-    return read_table(path, ReviewError)
+    chosen = matching[0]
+    if sum(_is_named(own, chosen.strip().lower()) for own in names) > 1:
+        raise ReviewError(f"{path.name} has several columns named {chosen!r}.")
+    for number, value in zip(frame.index, frame[chosen], strict=True):
+        if isinstance(value, str) and value.strip():
+            yield _review(f"{name}:{number + 2}", value.strip())
+
+
+def _is_named(own: str, wanted: str) -> bool:
+    """Whether a column has a name; a second one of it ends in .1 when it is read."""
+    first, _, number = own.strip().lower().rpartition(".")
+    return own.strip().lower() == wanted or (number.isdigit() and first == wanted)
 
 
 def _review(name: str, text: str) -> Review:
+    text = mask(text)
     if len(text) <= BEGINNING + END:
         return Review(name, text)
     return Review(name, text[:BEGINNING] + text[-END:], long=True)
@@ -119,7 +108,10 @@ def _text(path: Path) -> str:
     Raises:
         ReviewError: if it is none of these.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as cause:
+        raise ReviewError(f"{path.name} cannot be read: {cause.strerror}.") from cause
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
     else:
@@ -129,7 +121,11 @@ def _text(path: Path) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text:
+        # a text in another encoding becomes characters that nobody uses
+        strange = (
+            encoding == "gb18030" and {*map(unicodedata.category, {*text})} & UNUSED
+        )
+        if "\0" not in text and not strange:
             return text.replace("\r\n", "\n").replace("\r", "\n")
     raise ReviewError(
         f"{path.name} is not text in UTF-8, UTF-16 or GB 18030; is it compressed?"

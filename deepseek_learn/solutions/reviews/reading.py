@@ -14,6 +14,7 @@ from ...catalog import text
 from ...data.chinese import normalize
 from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
+from ..solution import places
 from ..verdicts import Verdicts
 from ..words import deciding_words
 from .files import ENDINGS, Review, ReviewError, read_reviews
@@ -21,6 +22,7 @@ from .report import Reviews
 
 SURE = 0.7  # a verdict that is less probable is "unsure"
 BATCH = 64
+PHRASE, MEANING = 4, 0.3  # pieces of a query; weight of its meaning
 
 
 class Reader:
@@ -36,7 +38,13 @@ class Reader:
         self.model, self.tokenizer = model, zoo.tokenizer("review_reader")
 
     def chances(self, texts: Sequence[str]) -> Tensor:
-        """Return the probability that each review is positive, `[N]`."""
+        """Return the probability that each review is positive, `[N]`.
+
+        Raises:
+            TypeError: if `texts` is a single text.
+        """
+        if isinstance(texts, str):
+            raise TypeError(f"texts must be a list of reviews; got {texts!r:.60}.")
         logits, _ = student.answers(self.model, self.tokenizer, texts)
         return logits.softmax(1)[:, 1]
 
@@ -45,9 +53,24 @@ class Reader:
         return len(self.tokenizer.encode(normalize(review)).ids) > LIMIT
 
     def nearest(self, query: str, texts: Sequence[str]) -> Tensor:
-        """Return how similar each review is to a query, from -1 to 1, `[N]`."""
+        """Return how near each review is to a query, `[N]`.
+
+        This is the cosine of TF-IDF vectors of one and two characters in a row and, if
+        the query has at least four pieces, 0.3 times that of the reader's vectors: to a
+        single word, the reader's are worse than useless.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        counter = TfidfVectorizer(
+            analyzer="char", ngram_range=(1, 2), sublinear_tf=True
+        )
+        counted = counter.fit_transform([normalize(text) for text in texts])
+        asked = counter.transform([normalize(query)])
+        near = torch.from_numpy((counted @ asked.T).toarray()[:, 0])
+        if len(self.tokenizer.encode(normalize(query)).ids) < PHRASE:
+            return near
         _, vectors = student.answers(self.model, self.tokenizer, [query, *texts])
-        return vectors[1:] @ vectors[0]
+        return near + MEANING * (vectors[1:] @ vectors[0])
 
     def words(self, review: str) -> list[list[Any]]:
         """Return [start, stop, weight] of each deciding word of the normalized review."""
@@ -80,20 +103,20 @@ def read_folder(
 
     Raises:
         FileNotFoundError: if there is no text or CSV file.
-        ValueError: if `find` is empty.
+        FileExistsError: see `places`.
+        ValueError: if `find` or `column` is empty.
     """
-    if find is not None and not find.strip():
-        raise ValueError(f"find must not be empty; got {find!r}.")
-    folder, out = Path(folder), Path(out)
+    for key, own in (("find", find), ("column", column)):
+        if own is not None and not (isinstance(own, str) and own.strip()):
+            raise ValueError(f"{key} must be a word or a name; got {own!r}.")
+    folder, out = places(folder, out)
     paths = [folder] if folder.is_file() else sorted(folder.glob("**/*"))
     paths = [
         path for path in paths if path.is_file() and path.suffix.lower() in ENDINGS
     ]
     root = folder.parent if folder.is_file() else folder
     if not paths:
-        raise FileNotFoundError(
-            f"{str(folder)!r} is not a .txt or .csv file, or a folder of them."
-        )
+        raise FileNotFoundError(text("reviews.no_file", folder=folder))
     reader, names = Reader(), set()
     with Verdicts(out / "verdicts.jsonl") as verdicts:
         with Bar(len(paths), progress, text("reviews.bar")) as bar:
@@ -107,8 +130,7 @@ def read_folder(
                         names.add(own)
                         if (own, digest) not in verdicts:
                             new.append((item, digest))
-                    for facts in judge(reader, new, name, words):
-                        verdicts.add(facts)
+                    verdicts.add(*judge(reader, new, name, words))
                 bar.advance(1)
         rows = [row for row in verdicts.latest() if row["name"] in names]
     report = Reviews(rows, find, nearest(reader, find, rows) if find else [])
@@ -152,7 +174,7 @@ def nearest(
     near = reader.nearest(find, [row["text"] for row in own])
     values, places = torch.topk(near, min(count, len(own)))
     pairs = zip(places.tolist(), values.tolist(), strict=True)
-    return [(own[place]["name"], round(value, 3)) for place, value in pairs]
+    return [(own[at]["name"], round(value, 3)) for at, value in pairs if value > 0]
 
 
 def _digest(item: "Review | ReviewError", words: bool) -> str:

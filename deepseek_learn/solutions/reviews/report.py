@@ -95,11 +95,16 @@ class Reviews(Report):
 
     def why(self) -> str:
         facts: dict[str, Any] = {**self.counts()}
-        return text("reviews.why", n=len(self.verdicts), **facts)
+        sentences = [text("reviews.why", n=len(self.verdicts), **facts)]
+        if files := [row["reason"] for row in self.verdicts if "text" not in row]:
+            sentences.append(text("reviews.files", count=len(files), reason=files[0]))
+        return " ".join([*sentences, text("reviews.limits")])
 
     def save(self, out: Path) -> Path:
         """Write the page `index.html` and return its path."""
         body = f"<p>{html.escape(self.why())}</p>"
+        if any(row.get("words") for row in self.verdicts):
+            body += f"<p>{html.escape(text('reviews.legend'))}</p>"
         by_name = {row["name"]: row for row in self.verdicts}
         if self.find:
             body += f"<h2>{html.escape(text('reviews.found', find=self.find))}</h2>"

@@ -8,7 +8,7 @@ Lesson: `notebooks/practical/10_watch_a_wind_farm.ipynb`.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..solution import solutions
+from ..solution import places, solutions
 
 if TYPE_CHECKING:
     from .report import Watch
@@ -38,17 +38,17 @@ class WindFarm:
 
         Raises:
             FileNotFoundError, ScadaError, ValueError: see `scada.read_scada` and
-                `watch.watch`. Also if `out` is a file.
+                `watch.watch`.
+            FileExistsError: see `places`.
         """
         from .report import Watch
         from .scada import read_scada
         from .watch import watch
 
-        if Path(out).exists() and not Path(out).is_dir():
-            raise ValueError(f"out must be a folder; {str(out)!r} is a file.")
+        input, out = places(input, out)
         of_reader = {k: options.pop(k) for k in ("columns", "rated_kw") if k in options}
         scada = read_scada(input, **of_reader)
         watched = watch(scada, healthy_until, progress=progress, **options)
         report = Watch.of(watched)
-        report.save(Path(out))
+        report.save(out)
         return report

@@ -37,9 +37,54 @@ def test_lines_that_only_begin_like_a_border(tmp_path):
     assert second.text == "body\n"
 
 
+@pytest.mark.parametrize(
+    "border",
+    [
+        b"From a@b Tue Sep  3 10:00:00 2024",
+        b"From a@b Tue Sep  3 10:00:00 2024 remote from hub",
+        b"From a@b Tue, 03 Sep 2024 10:00:00 +0200",
+        b"From MAILER-DAEMON Tue Sep  3 10:00:00 24",
+        b"From a@b 2024-09-03 10:00",
+        b"From a@b Tue Sep  3 2024",
+    ],
+)
+def test_borders_that_other_programs_write(tmp_path, border):
+    path = tmp_path / "in.mbox"
+    path.write_bytes(b"\n".join([border, MAIL, border, MAIL]))
+    items = [*read_box(path, "in.mbox")]
+    assert [item.read().text.strip() for item in items] == ["body", "body"]
+
+
+@pytest.mark.parametrize("first", [b"From ", b"From here to there", b"From a@b now"])
+def test_a_first_line_of_any_kind_loses_no_mail(tmp_path, first):
+    path = tmp_path / "in.mbox"
+    path.write_bytes(first + b"\n" + MAIL)
+    (item,) = read_box(path, "in.mbox")
+    assert item.read().subject == "hello"
+    path.write_bytes(first + b"\nno header at all\n")
+    (item,) = read_box(path, "in.mbox")
+    with pytest.raises(MailError, match="is not an e-mail"):
+        item.read()
+
+
+def test_a_sentence_with_a_year_is_no_border(tmp_path):
+    path = tmp_path / "in.mbox"
+    border = b"From x Thu Aug 22 12:36:23 2002\n"
+    body = b"\nFrom now on we meet at 10:30, as we did in 2019.\nBring tea.\n"
+    path.write_bytes(border + MAIL + body + border + MAIL)
+    first, _ = (item.read() for item in read_box(path, "in.mbox"))
+    assert "as we did in 2019.\nBring tea." in first.text
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b\x08", b"PK\x03\x04", b"BZh9"])
+def test_compressed_files_are_named(content):
+    with pytest.raises(MailError, match="is compressed; unpack it first"):
+        Item("in.mbox.gz", content).read()
+
+
 def test_a_file_that_is_gone_is_an_item_with_an_error(tmp_path):
     (item,) = read_box(tmp_path / "gone.eml", "gone.eml")
-    with pytest.raises(MailError, match=r"gone.eml cannot be read: No such file"):
+    with pytest.raises(MailError, match=r"gone.eml cannot be opened: No such file"):
         item.read()
 
 

@@ -48,11 +48,37 @@ def test_the_reader_reads(reader):
 
 
 def test_reasons_speak_for_the_verdict(reader):
-    words = reader.words(BAD, 1.0)
+    words = reader.words(BAD, "unwanted")
     assert 1 <= len(words) <= 5
     assert all(weight > 0 for _, weight in words)
     assert all(word in BAD.lower() for word, _ in words)
-    assert all(weight < 0 for _, weight in reader.words(GOOD, -1.0))
+
+
+def test_reasons_of_doubt_speak_for_both_sides_once_each(reader):
+    words = reader.words(f"{GOOD} {GOOD} {BAD}", "unsure")
+    signs = [weight > 0 for _, weight in words]
+    assert signs == sorted(signs, reverse=True)
+    assert 0 < sum(signs) < len(signs) <= 5
+    assert len({word for word, _ in words}) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("subject", "body", "said"),
+    [
+        ("Vacances", "Salut Bob, nous arrivons vendredi soir vers huit heures. Est-ce que "
+         "tu peux venir nous chercher à la gare ?", "does not look English"),
+        ("会议改期", "明天上午的会议改到下午三点，地点不变。", "does not look English"),
+        ("hi", "see you at 8", "hardly any text"),
+        ("Minutes", GOOD * 60, "only the beginning and the end were read"),
+    ],
+)  # fmt: skip
+def test_what_is_hard_to_read_is_said(run, tmp_path, subject, body, said):
+    file = tmp_path / "in" / "a.eml"
+    head = f"Subject: {subject}\nContent-Type: text/plain; charset=utf-8\n\n"
+    file.write_text(head + body, encoding="utf-8")
+    (row,) = run().verdicts
+    assert any(said in each for each in row["warnings"])
+    assert "English" not in said or row["verdict"] == "unsure"
 
 
 @pytest.mark.parametrize(

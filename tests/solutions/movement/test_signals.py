@@ -193,10 +193,12 @@ def test_most_of_a_recording_is_read_right(write, recorded, tmp_path):
 
 def test_bad_arguments_are_named(tmp_path, write):
     load = solutions.load("movement").run
+    with pytest.raises(FileNotFoundError, match=r"/nothing does not exist\."):
+        load(tmp_path / "nothing", tmp_path / "out", progress=False)
     with pytest.raises(
         FileNotFoundError, match="is not a CSV file or a folder of them"
     ):
-        load(tmp_path / "nothing", tmp_path / "out", progress=False)
+        load(tmp_path, tmp_path / "out", progress=False)
     write()
     with pytest.raises(ValueError, match="delay must be 0 or more windows, or None"):
         load(tmp_path, tmp_path / "out", progress=False, delay=-1)

@@ -88,3 +88,54 @@ def test_an_empty_file_has_no_reviews(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\n \n")
     assert read(path) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("before", ["", "\n", "sep={}\n"])
+def test_any_separator_in_any_encoding(tmp_path, encoding, separator, before):
+    path, cell = tmp_path / "a.csv", "服务太差, 不来了。1,5分"
+    cell = f'"{cell}"' if separator == "," else cell
+    rows = [["id", "评论"], ["1", cell], ["2", BAD]]
+    text = before.format(separator) + "\n".join(map(separator.join, rows))
+    path.write_bytes(text.encode(encoding))
+    assert [r.text for r in read(path)] == ["服务太差, 不来了。1,5分", BAD]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("评论,评论\n很好,太差\n", "has several columns named '评论'"),
+        ("text,Text\n很好,太差\n", "has several columns named 'text'"),
+        (
+            "id,评论\n1,很好,推荐\n",
+            r"line 2 has 3 cells, the first 2; .* quotation marks",
+        ),
+        ('id,评论\n1,"很好\n2,太差\n', "a quotation mark opens a cell that never ends"),
+        ("", "it is empty"),
+        ("\n\n", "it is empty"),
+    ],
+)
+def test_tables_that_would_lose_reviews(tmp_path, table, reason, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes(table.encode(encoding))
+    with pytest.raises(ReviewError, match=reason):
+        read(path)
+
+
+def test_one_column_needs_no_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{GOOD}\n{BAD}\n还行吧\n", encoding="utf-8")
+    assert [(r.name, r.text) for r in read(path)] == [
+        ("a.csv:1", GOOD),
+        ("a.csv:2", BAD),
+        ("a.csv:3", "还行吧"),
+    ]
+
+
+def test_another_encoding_is_not_judged_as_nonsense(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("服務員態度很差，房間也不乾淨".encode("big5"))
+    with pytest.raises(ReviewError, match="is not text in UTF-8, UTF-16 or GB 18030"):
+        read(path)

@@ -81,6 +81,49 @@ def test_search_finds_what_is_meant(reader):
     assert int(reader.nearest("快递太慢了", texts).argmax()) == 0
 
 
+def test_a_word_is_found_where_it_is_written(reader):
+    texts = ["一般", "垃圾", "早餐很丰富，有十几种", "送货慢"]
+    near = reader.nearest("早餐", texts)
+    assert near.argmax() == 2
+    assert near[[0, 1, 3]].max() == 0
+
+
+def test_a_single_text_is_no_list(reader):
+    with pytest.raises(TypeError, match=r"^texts must be a list of reviews; got '房间"):
+        reader.chances("房间很好")
+
+
+def test_numbers_and_addresses_are_masked_as_in_the_data(tmp_path, run):
+    text = "订单号123456789012345，送货慢，打13800138000或me@x.org"
+    (tmp_path / "in" / "a.txt").write_text(text, encoding="utf-8")
+    assert run().verdicts[0]["text"] == "订单号#，送货慢，打#或#"
+    for name in ("verdicts.jsonl", "index.html"):
+        assert "138" not in (tmp_path / "out" / name).read_text("utf-8")
+
+
+def test_every_read_review_has_a_marked_word(tmp_path, run):
+    (tmp_path / "in" / "a.txt").write_text("物超所值。\n还行吧\n", encoding="utf-8")
+    assert all(row["words"] for row in run().verdicts)
+
+
+def test_a_page_of_somebody_else_stays(tmp_path, run):
+    (tmp_path / "in" / "a.txt").write_text(GOOD, encoding="utf-8")
+    page = tmp_path / "out" / "index.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"has an index\.html that is not from"):
+        run()
+    assert page.read_text() == "mine"
+    page.unlink()
+    run()
+    run()  # its own page is replaced
+
+
+def test_unreadable_files_are_named_in_the_summary(tmp_path, run):
+    (tmp_path / "in" / "a.csv").write_text(f"id,says\n1,{BAD}\n", encoding="utf-8")
+    assert "1 file(s) could not be read: a.csv must have" in run().why()
+
+
 def test_a_folder(tmp_path, run):
     folder = tmp_path / "in"
     (folder / "sub").mkdir()
@@ -141,11 +184,15 @@ def test_a_long_review_says_that_its_middle_was_not_read(tmp_path, run):
 
 
 def test_mistakes_in_the_call_have_one_sentence(tmp_path, run):
-    with pytest.raises(FileNotFoundError, match=r"is not a \.txt or \.csv file"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no reviews in .*a \.txt or \.csv file"
+    ):
         run()
     (tmp_path / "in" / "a.txt").write_text(GOOD, encoding="utf-8")
-    with pytest.raises(ValueError, match="find must not be empty"):
-        run(find=" ")
+    for name in ("find", "column"):
+        for wrong in (" ", "", 5):
+            with pytest.raises(ValueError, match=f"^{name} must be a word or a name"):
+                run(**{name: wrong})
 
 
 def test_the_command(tmp_path, reader):
