@@ -40,10 +40,18 @@ the third look at the second cut, so it flatters.
 Added later: the zoo's reader of this design had scored the mails since the second cut just
 before this run (1.2 % lost, 92.9 % found); two trainings differ a little, since sums are
 rounded in another order. So these mails were looked at four times.
+
+*everyday*: the zoo's reader, as `solve mail` uses it, on 37 invented mails as people get
+them today (`tables/everyday_mails.toml`): how many of the 23 ordinary ones and of the 14
+others have each verdict. They are few and were written by one person: an impression, no
+estimate. And how many mails before the second cut do not look English to it, and are
+therefore unsure whatever the reader says.
 """
 
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,13 +64,15 @@ from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
 from deepseek_learn.data.mail import CUTS, mail_lines, periods
-from deepseek_learn.data.mail_text import plain
+from deepseek_learn.data.mail_text import looks_english, plain
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.mail import disguise, train
+from deepseek_learn.solutions.mail import disguise, reading, train
+from deepseek_learn.solutions.mail.boxes import Item
 from deepseek_learn.solutions.mail.drift import changes
 from deepseek_learn.solutions.teacher import Teacher, padded
 
-PARTS = ("cuts", "leaks", "drift")
+PARTS = ("cuts", "leaks", "drift", "everyday")
+EVERYDAY = Path(__file__).parent / "tables" / "everyday_mails.toml"
 SCRIPT = Script(
     __file__,
     __doc__,
@@ -290,6 +300,27 @@ def drift(verdicts: Sequence[Sequence[int]]) -> dict:
     return {"false": false, "early": early, "delays": delays}
 
 
+def everyday(mails: Mails) -> dict:
+    """Verdicts on everyday mails, by kind; and mails that do not look English."""
+    reader = reading.Reader()
+    counts: dict[str, dict[str, int]] = {"wanted": {}, "unwanted": {}}
+    for row in tomllib.loads(EVERYDAY.read_text("utf-8"))["mail"]:
+        kind = "html" if row["html"] else "plain"
+        head = (
+            f"From: {row['sender']}\nSubject: {row['subject']}\n"
+            f"Content-Type: text/{kind}; charset=utf-8\n\n"
+        )
+        item = Item("mail.eml", (head + row["body"]).encode())
+        (facts,) = reading.judge(reader, [(item, "")], words=False)
+        own = counts[row["kind"]]
+        own[facts["verdict"]] = own.get(facts["verdict"], 0) + 1
+    before = np.concatenate(mails.rows(CUTS[-1])[:2])
+    foreign = np.array([not looks_english(mails.texts[row]) for row in before])
+    label = mails.labels[before]
+    share = [[int(foreign[label == k].sum()), int((label == k).sum())] for k in (0, 1)]
+    return {"verdicts": counts, "not_english": share}
+
+
 # --- rows
 
 
@@ -352,6 +383,35 @@ def measure(run: Run) -> Iterator[Row]:
         value = Estimate(float(np.median(own["delays"])), n=STREAMS)
         what = "mail: median delay until a doubled share is noticed"
         yield Row(**fields | {"what": what, "unit": "mails"} | vars(value))
+    if "everyday" in run.parts and not run.quick:
+        yield from everyday_rows(
+            runs.once({"of": "everyday"}, partial(everyday, mails))
+        )
+
+
+def everyday_rows(result: dict) -> Iterator[Row]:
+    fields = {"claim": "C15", "source": "ours"}
+    for kind, counts in result["verdicts"].items():
+        count = sum(counts.values())
+        for said in ("wanted", "unsure", "unwanted"):
+            yield Row(
+                what=f"mail: everyday mails, {kind}: {said}",
+                unit="mails",
+                better="higher" if said == kind else "lower",
+                measured=counts.get(said, 0),
+                n=count,
+                **fields,
+            )
+    kinds = ("wanted", "unwanted")
+    for kind, (hits, count) in zip(kinds, result["not_english"], strict=True):
+        yield Row(
+            what=f"mail: does not look English, {kind}, before the second cut",
+            unit="%",
+            better="lower",
+            measured=100 * hits / count,
+            n=count,
+            **fields,
+        )
 
 
 if __name__ == "__main__":

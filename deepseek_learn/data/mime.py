@@ -42,7 +42,9 @@ INVISIBLE = re.compile(
 )
 # elements that the next of their kind closes
 CLOSED = frozenset(["p", "td", "th", "tr", "li", "dt", "dd", "option"])
-FIRST_PART = re.compile(r'^--([^\s"]{1,70})\s*\nContent-', re.MULTILINE | re.IGNORECASE)
+FIRST_PART = re.compile(
+    r'^--([^\n"]{1,70}?)[ \t\r]*\nContent-', re.MULTILINE | re.IGNORECASE
+)
 META = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "us-ascii": "cp1252", "ascii": "cp1252",
           "iso-8859-1": "cp1252", "latin-1": "cp1252"}  # fmt: skip

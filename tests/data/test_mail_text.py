@@ -322,11 +322,12 @@ def test_utf_16_with_and_without_a_mark(encoding, declared, words):
 
 
 @pytest.mark.parametrize("named", ["", "; boundary=another"])
-def test_parts_with_a_wrong_border_are_found(named):
+@pytest.mark.parametrize("border", ["border", "= Multipart Boundary 0815", "=_x "])
+def test_parts_with_a_wrong_border_are_found(named, border):
     content = (
         f"Subject: hello\nContent-Type: multipart/alternative{named}\n\n"
-        "--border\nContent-Type: text/plain\n\nsee you\n"
-        '--border\nContent-Type: image/png; name="a.png"\n\n\x00\n--border--\n'
+        f"--{border}\nContent-Type: text/plain\n\nsee you\n"
+        f'--{border}\nContent-Type: image/png; name="a.png"\n\n.\n--{border}--\n'
     )
     mail = read_mail(content.encode())
     assert (mail.text.strip(), mail.attachments) == ("see you", ("png",))
