@@ -116,10 +116,12 @@ def mail(
     ] = True,
     reference: Annotated[
         int,
-        typer.Option(help="how many of the first mails set the share of unwanted ones"),
+        typer.Option(
+            help="how many of the first emails set the share of unwanted ones"
+        ),
     ] = 300,
 ) -> None:
-    """Find unwanted mails, and say why. Nothing is deleted or moved."""
+    """Find unwanted emails, and say why. Nothing is deleted or moved."""
     _run("mail", folder, out, words=words, reference=reference)
 
 

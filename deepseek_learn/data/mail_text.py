@@ -1,4 +1,4 @@
-"""What our models read of an e-mail: marks of its form, the subject and the text.
+"""What our models read of an email: marks of its form, the subject and the text.
 
 `plain_text` leaves out everything that tells who wrote to whom: headers, addresses, web
 addresses, long numbers, signatures and the lines that mailing lists add. It also undoes
@@ -50,7 +50,7 @@ SIGNS = str.maketrans("0134579@$", "oieastgas")
 def plain_text(mail: Mail) -> str:
     """Return what the models read: marks of its form, the subject and the text.
 
-    Of a long mail, they read the beginning and the end.
+    Of a long email, they read the beginning and the end.
     """
     return within(whole_text(mail))
 
@@ -76,7 +76,7 @@ def whole_text(mail: Mail) -> str:
 
 
 def marks(mail: Mail) -> list[str]:
-    """Return words that describe the form of a mail, as in `links:many`."""
+    """Return words that describe the form of an email, as in `links:many`."""
     found = ["html"] if mail.html else []
     for name in ("links", "images"):
         count = getattr(mail, name)

@@ -1,6 +1,6 @@
-"""Read e-mails (RFC 5322, MIME): headers, the visible text, names of attachments.
+"""Read emails (RFC 5322, MIME): headers, the visible text, names of attachments.
 
-`read_mail` takes the bytes of a mail and survives malformed ones: headers may be cut,
+`read_mail` takes the bytes of an email and survives malformed ones: headers may be cut,
 encodings wrong and parts missing. Attachments are named and never opened.
 """
 
@@ -21,7 +21,7 @@ from html.parser import HTMLParser
 
 from ..catalog import text as words
 
-LIMIT = 2_000_000  # bytes of a mail that are looked at
+LIMIT = 2_000_000  # bytes of an email that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header
 DEPTH, PARTS = 30, 200  # of nested parts; of parts
 PAGE = 200_000  # characters of HTML, of all parts
@@ -54,12 +54,12 @@ SIGNATURES = frozenset(["asc", "p7m", "p7s", "pgp", "sig", "application"])
 
 
 class StructureError(ValueError):
-    """A mail whose parts cannot be read; the message says why."""
+    """An email whose parts cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail as its reader sees it.
+    """An email as its reader sees it.
 
     Attributes:
         sender, subject: decoded.
@@ -87,7 +87,7 @@ class Mail:
 
 
 def read_mail(content: bytes) -> Mail:
-    """Read a mail; only its first two megabytes are looked at.
+    """Read an email; only its first two megabytes are looked at.
 
     Raises:
         StructureError: if its parts are nested too deeply or cannot be told apart.
@@ -125,7 +125,7 @@ def read_mail(content: bytes) -> Mail:
         faults.append("mail.no_headers")
     if len(parts) > PARTS:
         faults.append("mail.parts")
-    # of a mail that was cut here, the last part is always damaged
+    # of an email that was cut here, the last part is always damaged
     if len(content) <= LIMIT and any(part.defects for part in (message, *parts)):
         faults.append("mail.damaged")
     return Mail(

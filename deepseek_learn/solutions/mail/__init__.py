@@ -25,7 +25,7 @@ class MailReading:
         progress: bool = True,
         **options: Any,
     ) -> "Mails":
-        """Read all mails in a mailbox with the zoo's network.
+        """Read all emails in a mailbox with the zoo's network.
 
         Args:
             input: an .mbox or .eml file, a Maildir, or a folder of them.

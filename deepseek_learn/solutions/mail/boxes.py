@@ -1,4 +1,4 @@
-"""Read mails from mailboxes: .mbox and .eml files, and Maildir folders."""
+"""Read emails from mailboxes: .mbox and .eml files, and Maildir folders."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ OUTLOOK = b"\xd0\xcf\x11\xe0"  # the first bytes of Outlook's .msg
 PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd")
 DAY = rb"Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 MONTH = rb"Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-# the line between mails in an .mbox file, as most programs write it
+# the line between emails in an .mbox file, as most programs write it
 BORDER = re.compile(
     rb"From .*\b(?:%s),? +(?:\d+ +)?(?:%s)\w* +\d.*\d\d:\d\d" % (DAY, MONTH)
 )
@@ -31,12 +31,12 @@ LINE = 1 << 20  # bytes of a line that are read at once
 
 
 class MailError(ValueError):
-    """Something that cannot be read as a mail; the message says why."""
+    """Something that cannot be read as an email; the message says why."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A mail in a mailbox.
+    """An email in a mailbox.
 
     Attributes:
         name: the file, and in an .mbox file the mail's number, as in `inbox.mbox:12`.
@@ -49,7 +49,7 @@ class Item:
     error: str | None = None
 
     def read(self) -> Mail:
-        """Read the mail.
+        """Read the email.
 
         Raises:
             MailError: if it is none.
@@ -77,7 +77,7 @@ class Item:
 
 
 def find_boxes(folder: Path) -> list[Path]:
-    """Return the files with mails: `folder` itself, or those in it, in their order.
+    """Return the files with emails: `folder` itself, or those in it, in their order.
 
     Files are taken that end in .eml, .emlx, .mbox, .mbx or .msg, have no ending, begin as
     an .mbox file does, or are in the folders `cur` and `new` of a Maildir.
@@ -97,7 +97,7 @@ def _is_box(path: Path, parts: tuple[str, ...]) -> bool:
     if any(part.startswith(".") for part in parts) or INDEXES.match(path.name):
         return False
     if path.parent.name == "tmp" and (path.parent.parent / "cur").is_dir():
-        return False  # mails that are being written
+        return False  # emails that are being written
     return path.suffix.lower() in ENDINGS or _starts(path, b"From ")
 
 
@@ -110,7 +110,7 @@ def _starts(path: Path, first: bytes) -> bool:
 
 
 def read_box(path: Path, name: str) -> Iterator[Item]:
-    """Yield the mails of a file, each without what follows its first two megabytes.
+    """Yield the emails of a file, each without what follows its first two megabytes.
 
     A file that cannot be opened gives one item with an error.
     """
@@ -129,7 +129,7 @@ def read_box(path: Path, name: str) -> Iterator[Item]:
 
 
 def _mails(lines: BinaryIO, name: str) -> Iterator[Item]:
-    """Yield the mails of an .mbox file, line by line.
+    """Yield the emails of an .mbox file, line by line.
 
     Its first line, which begins with "From ", is a border whatever else it says.
     """

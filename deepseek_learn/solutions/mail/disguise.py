@@ -1,4 +1,4 @@
-"""Disguise words as senders of unwanted mails do: "v1agra", "v.i.a.g.r.a"."""
+"""Disguise words as senders of unwanted emails do: "v1agra", "v.i.a.g.r.a"."""
 
 import re
 

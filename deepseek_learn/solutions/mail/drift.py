@@ -1,15 +1,15 @@
-r"""Has the share of unwanted mails changed? A chart of cumulative sums.
+r"""Has the share of unwanted emails changed? A chart of cumulative sums.
 
-After :math:`n` mails, with :math:`x_i = 1` if a mail is unwanted, and for a share whose
+After :math:`n` emails, with :math:`x_i = 1` if an email is unwanted, and for a share whose
 odds :math:`p/(1-p)` have become :math:`r` times as large,
 
 .. math:: S_i = \max(0,\ S_{i-1} + x_i \log\tfrac{q}{p} + (1-x_i)\log\tfrac{1-q}{1-p}),
           \quad \tfrac{q}{1-q} = r\,\tfrac{p}{1-p}
 
 (Page 1954, "Continuous inspection schemes", Biometrika 41, 100-115). Two sums are followed,
-for :math:`r = 2` and :math:`r = 1/2`. The share `p` comes from the first mails, and the
+for :math:`r = 2` and :math:`r = 1/2`. The share `p` comes from the first emails, and the
 alarm's limit from simulations that draw these, too: if nothing changes, five in a hundred
-streams alarm within a thousand mails.
+streams alarm within a thousand emails.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-REFERENCE, RATIO = 300, 2.0  # mails that set the share; the change of the odds
-LEAST = 50  # mails before a change
-HORIZON, FALSE, STREAMS = 1000, 0.05, 1000  # mails; false alarms in them; simulations
+REFERENCE, RATIO = 300, 2.0  # emails that set the share; the change of the odds
+LEAST = 50  # emails before a change
+HORIZON, FALSE, STREAMS = 1000, 0.05, 1000  # emails; false alarms in them; simulations
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the share of unwanted mails.
+    """A change of the share of unwanted emails.
 
     Attributes:
         alarm: the position of the mail at which it was noticed.
@@ -39,14 +39,14 @@ class Change:
 
 
 def changes(unwanted: Sequence[bool], reference: int = REFERENCE) -> list[Change]:
-    """Return the changes in a stream of mails, in the order of their arrival.
+    """Return the changes in a stream of emails, in the order of their arrival.
 
-    After an alarm, the mails that follow set a new share; after a thousand mails without
+    After an alarm, the emails that follow set a new share; after a thousand emails without
     an alarm, the latest of them do.
 
     Args:
         unwanted: the verdicts.
-        reference: how many mails set the share.
+        reference: how many emails set the share.
 
     Raises:
         ValueError: if `reference` is less than 50.
@@ -60,7 +60,7 @@ def changes(unwanted: Sequence[bool], reference: int = REFERENCE) -> list[Change
         end = min(len(x), at + reference + HORIZON)
         alarm = _alarm(x[:end], at + reference, share, limit)
         if alarm is None:
-            at = end - reference  # the latest mails set the share anew
+            at = end - reference  # the latest emails set the share anew
             if end == len(x):
                 break
             continue
@@ -99,7 +99,7 @@ def _share(count: float, of: int) -> float:
 
 
 def _steps(share: np.ndarray | float) -> np.ndarray:
-    """Return what a wanted and an unwanted mail add to the sums, `[2, 2, ...]`."""
+    """Return what a wanted and an unwanted email add to the sums, `[2, 2, ...]`."""
     share = np.asarray(share)
     odds = np.stack([RATIO * share / (1 - share), share / (1 - share) / RATIO])
     other = odds / (1 + odds)

@@ -1,4 +1,4 @@
-"""Read mails: wanted, unwanted or unsure, and why."""
+"""Read emails: wanted, unwanted or unsure, and why."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from .boxes import Item, MailError, find_boxes, read_box
 from .drift import REFERENCE, changes
 from .report import Mails
 
-BATCH, SHOWN, FAINT = 32, 300, 0.01  # mails; characters on the page; weight of a word
+BATCH, SHOWN, FAINT = 32, 300, 0.01  # emails; characters on the page; weight of a word
 FEW = 10  # words
 DANGEROUS = frozenset({
     "app", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "exe", "hta",
@@ -44,13 +44,13 @@ class Reader:
         self.model, self.tokenizer = model, zoo.tokenizer("mail_reader")
 
     def margins(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return by how much each mail is beyond both borders."""
+        """Return by how much each email is beyond both borders."""
         return train.margins(self.model, self.tokenizer, texts).tolist()
 
     def words(self, mail: str, kind: str) -> list[list[Any]]:
         """Return [word, weight] of the words that speak for or against the verdict most.
 
-        Of an unwanted mail, these are five words that make it look unwanted; of an unsure
+        Of an unwanted email, these are five words that make it look unwanted; of an unsure
         one, three such and two that make it look wanted. A word's weight is how much the
         sum of both margins falls without it.
         """
@@ -85,12 +85,12 @@ def read_folder(
     words: bool = True,
     reference: int = REFERENCE,
 ) -> Mails:
-    """Read all mails in a mailbox or a folder of mailboxes.
+    """Read all emails in a mailbox or a folder of mailboxes.
 
     Args:
-        words: whether to look for the deciding words of unwanted and unsure mails, which
+        words: whether to look for the deciding words of unwanted and unsure emails, which
             takes most of the time.
-        reference: how many mails set the share of unwanted ones; see `drift.changes`.
+        reference: how many emails set the share of unwanted ones; see `drift.changes`.
 
     Raises:
         FileNotFoundError: if there is no mailbox.
@@ -125,7 +125,7 @@ def read_folder(
 def judge(
     reader: Reader, items: Sequence[tuple[Item, str]], words: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield what a verdict says of each mail."""
+    """Yield what a verdict says of each email."""
     mails: list[Mail | MailError] = []
     for item, _ in items:
         try:
@@ -166,7 +166,7 @@ def doubtful(said: str) -> list[str]:
 
 
 def warnings(mail: Mail) -> list[str]:
-    """Return what is wrong with a mail, in words."""
+    """Return what is wrong with an email, in words."""
     result = [text(fault) for fault in mail.faults]
     dangerous = [name for name in dict.fromkeys(mail.attachments) if name in DANGEROUS]
     if dangerous:
@@ -175,7 +175,7 @@ def warnings(mail: Mail) -> list[str]:
 
 
 def moved(rows: Sequence[dict[str, Any]], reference: int) -> list[dict[str, Any]]:
-    """Return the changes of the share of unwanted mails, in the order of their dates."""
+    """Return the changes of the share of unwanted emails, in the order of their dates."""
     dated = [row for row in rows if row.get("date")]
     dated = sorted(dated, key=lambda row: row["date"])
     unwanted = [row["verdict"] == "unwanted" for row in dated]

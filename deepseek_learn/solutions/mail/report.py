@@ -1,4 +1,4 @@
-"""What reading mails leaves behind: a table, a plot and an HTML page."""
+"""What reading emails leaves behind: a table, a plot and an HTML page."""
 
 import html
 import unicodedata
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("unwanted", "unsure", "wanted", "refused")
 COLORS = ("#d1495b", "#c9a227", "#2e9e5b", "#8a8a8a")
-SHOWN = 500  # mails on the page
+SHOWN = 500  # emails on the page
 STYLE = f"""
 article {{ border-top: 1px solid #8886; padding: .4rem 0; overflow-wrap: anywhere; }}
 article p {{ margin: .2rem 0; }}
@@ -31,15 +31,15 @@ small {{ opacity: .75; }}
 
 @dataclass(frozen=True)
 class Mails(Report):
-    """The verdicts on mails.
+    """The verdicts on emails.
 
     Attributes:
-        verdicts: one per mail, as in `verdicts.jsonl`: `name`, `verdict` ("wanted",
+        verdicts: one per email, as in `verdicts.jsonl`: `name`, `verdict` ("wanted",
             "unwanted", "unsure" or "refused"), `score` (by how much it is beyond
             the border), `sender`, `subject`, `date`, `marks` of its form, the
             deciding `words` with their weights, the beginning of its `text`, `warnings`;
             or the `reason` of a refusal.
-        changes: when the share of unwanted mails changed: `start`, `alarm` (dates),
+        changes: when the share of unwanted emails changed: `start`, `alarm` (dates),
             `before` and `after` (shares).
     """
 
@@ -47,7 +47,7 @@ class Mails(Report):
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per mail: name, verdict, score, date, sender, subject, reasons."""
+        """Return name, verdict, score, date, sender, subject and reasons of each email."""
         rows = [
             {
                 **{key: row.get(key) for key in ("name", "verdict", "score", "date")},
@@ -61,7 +61,7 @@ class Mails(Report):
         return pd.DataFrame(rows, columns=columns).set_index("name")
 
     def counts(self) -> dict[str, int]:
-        """Return how many mails have each verdict."""
+        """Return how many emails have each verdict."""
         counted = Counter(row["verdict"] for row in self.verdicts)
         return {name: counted[name] for name in VERDICTS}
 

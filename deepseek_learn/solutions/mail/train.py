@@ -3,12 +3,12 @@
     python -m deepseek_learn.solutions.mail.train          # into zoo_runs/
     python -m deepseek_learn.solutions.mail.train --ship   # also into the package
 
-The protocol was fixed before the run. A teacher (`solutions.teacher`) learns from the mails
-before 2002-08-26, and a text reader (`solutions.student`) from the teacher. In every
-epoch, half of the mails have one word in ten disguised, as in "v1agra". A linear model of
-TF-IDF learns the same mails. The border of each comes from the two weeks before
-2002-09-09: one percent of their wanted mails is beyond it. A mail is unwanted if it is
-beyond both borders (`zoo.nets.mail_reader`). The card says how well the mails since
+The protocol was fixed before the run. A teacher (`solutions.teacher`) learns from the
+emails before 2002-08-26, and a text reader (`solutions.student`) from the teacher. In every
+epoch, half of the emails have one word in ten disguised, as in "v1agra". A linear model of
+TF-IDF learns the same emails. The border of each comes from the two weeks before
+2002-09-09: one percent of their wanted emails is beyond it. An email is unwanted if it is
+beyond both borders (`zoo.nets.mail_reader`). The card says how well the emails since
 then are read.
 
 How the settings were chosen, and what each step buys, is in `benchmarks/mail.py`.
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NAME, SPLIT, SEED = "mail_reader", "time", 0
-KEY_LOST = 0.01  # of the wanted mails before the cut, beyond each border
+KEY_LOST = 0.01  # of the wanted emails before the cut, beyond each border
 LOST = 0.005  # where there is only one border
-DISGUISED, WORDS = 0.5, 0.1  # parts of the mails, of their words
+DISGUISED, WORDS = 0.5, 0.1  # parts of the emails, of their words
 EPOCHS, TEACHING, LEAST = (
     12,
     3,
@@ -52,7 +52,7 @@ EPOCHS, TEACHING, LEAST = (
 
 
 def disturb(text: str, rng: np.random.Generator) -> str:
-    """Disguise some words of half of the mails."""
+    """Disguise some words of half of the emails."""
     if rng.random() >= DISGUISED:
         return text
     return disguised(text, rng, ("look_alike", "separated"), WORDS)
@@ -122,7 +122,7 @@ def fit_counter(
 def set_borders(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str], labels: np.ndarray
 ) -> None:
-    """Set both borders by mails that the reader has not learned from, in place."""
+    """Set both borders by emails that the reader has not learned from, in place."""
     both = odds(reader, tokenizer, texts)
     borders = np.array([border(each, labels, KEY_LOST) for each in both.T])
     with torch.no_grad():
@@ -131,12 +131,12 @@ def set_borders(
 
 
 def border(own: np.ndarray, labels: np.ndarray, lost: float = LOST) -> float:
-    """Return the score beyond which a part of the wanted mails would be lost."""
+    """Return the score beyond which a part of the wanted emails would be lost."""
     return float(np.quantile(own[labels == 0], 1 - lost))
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
-    """Return the tokens of mails: those that are read in their order, then the others."""
+    """Return the tokens of emails: those that are read in their order, then the others."""
     result = []
     for each in tokenizer.encode_batch_fast([normalize(text) for text in texts]):
         places = cut(range(len(each.ids)), LIMIT)
@@ -156,7 +156,7 @@ def odds(
 def margins(
     reader: MailReader, tokenizer: "Tokenizer", texts: Sequence[str]
 ) -> np.ndarray:
-    """Return by how much mails are beyond both borders, `[N, 2]`."""
+    """Return by how much emails are beyond both borders, `[N, 2]`."""
     return _read(reader.margins, tokenizer, texts).numpy()
 
 
@@ -181,7 +181,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def evaluation(tokenizer: "Tokenizer | None" = None) -> Evaluation:
-    """Return the mails on which the model is compressed, deployed and tested."""
+    """Return the emails on which the model is compressed, deployed and tested."""
     tokenizer = tokenizer or zoo.tokenizer(NAME)
     splits = mail()
     rows = np.random.default_rng(SEED).choice(len(splits.train), 256, replace=False)

@@ -1,4 +1,4 @@
-r"""A network that reads a mail in two ways, which must agree.
+r"""A network that reads an email in two ways, which must agree.
 
 A `TextReader` reads the first 160 pieces in their order. A `PieceCounter` counts all
 pieces; with :math:`c_t` the count of piece :math:`t`, :math:`r_t` its rarity (inverse
@@ -8,8 +8,8 @@ document frequency) and :math:`w_t` its weight,
 
 This is a linear model of TF-IDF (Salton and Buckley 1988, "Term-weighting approaches in
 automatic text retrieval", Information Processing & Management 24, 513-523), written so that
-it runs in an engine. Each has its own border, and a mail is unwanted if it is beyond both:
-a network may be very sure of a kind of mail that it has never seen, and must not decide
+it runs in an engine. Each has its own border, and an email is unwanted if it is beyond
+both: a network may be very sure of a kind of mail that it has never seen, and must not decide
 alone.
 """
 
@@ -46,7 +46,7 @@ class PieceCounter(nn.Module):
 
 
 class MailReader(nn.Module):
-    """Logits that a mail is wanted or unwanted, `[B, T]` (T at most 640) → `[B, 2]`.
+    """Logits that an email is wanted or unwanted, `[B, T]` (T at most 640) → `[B, 2]`.
 
     Attributes:
         text: reads the first pieces in their order.
@@ -69,7 +69,7 @@ class MailReader(nn.Module):
         return torch.stack([-score / 2, score / 2], 1)
 
     def margins(self, tokens: Tensor) -> Tensor:
-        """Return by how much the mails are beyond both borders, `[B, 2]`."""
+        """Return by how much the emails are beyond both borders, `[B, 2]`."""
         return (self.odds(tokens) - self.border) * self.scale
 
     def odds(self, tokens: Tensor) -> Tensor:

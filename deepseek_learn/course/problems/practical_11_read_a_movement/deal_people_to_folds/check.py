@@ -18,7 +18,7 @@ def check(answer, rng) -> None:
 
 
 def compare(got, people: np.ndarray, count: int, call: str) -> None:
-    listed = expect.call(list, got) if hasattr(got, "__iter__") else []
+    listed = expect.call(lambda: list(got)) if hasattr(got, "__iter__") else []
     if len(listed) != count:
         raise Failed("length", call=call, want=count, got=len(listed))
     fold = np.full(len(people), -1)

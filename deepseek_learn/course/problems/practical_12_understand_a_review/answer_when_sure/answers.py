@@ -104,3 +104,24 @@ def selective(chance, labels, coverage):
     order = np.argsort(-sure)
     hit = (chance >= 0.5) == (labels == 1)
     return hit[order[:count]].mean(), sure[order[min(count, len(order) - 1)]]
+
+# %% right: torch, single precision
+import torch
+
+
+def selective(chance, labels, coverage):
+    chance, labels = torch.as_tensor(chance).float(), torch.as_tensor(labels)
+    sure, order = (chance - 0.5).abs().sort(descending=True)
+    count = max(1, round(coverage * len(order)))
+    hit = (chance >= 0.5).long() == labels
+    return hit[order[:count]].float().mean(), sure[count - 1]
+
+# %% wrong: the count is cut, not rounded
+import numpy as np
+
+
+def selective(chance, labels, coverage):
+    sure = abs(chance - 0.5)
+    order = np.argsort(-sure)[: max(1, int(coverage * len(sure)))]
+    hit = (chance >= 0.5) == (labels == 1)
+    return hit[order].mean(), sure[order[-1]]

@@ -144,3 +144,30 @@ def distinct(texts, labels):
         first.setdefault(key, place)
         kinds.setdefault(key, set()).add(label)
     return [place for key, place in first.items() if len(kinds[key]) == 1]
+
+# %% wrong: digits do not count
+import unicodedata
+
+
+def distinct(texts, labels):
+    first, kinds = {}, {}
+    for place, (text, label) in enumerate(zip(texts, labels)):
+        normal = unicodedata.normalize("NFKC", text).lower()
+        key = "".join(c for c in normal if c.isalpha())
+        first.setdefault(key, place)
+        kinds.setdefault(key, set()).add(label)
+    return [place for key, place in first.items() if key and len(kinds[key]) == 1]
+
+# %% wrong: the underscore counts
+import re
+import unicodedata
+
+
+def distinct(texts, labels):
+    first, kinds = {}, {}
+    for place, (text, label) in enumerate(zip(texts, labels)):
+        normal = unicodedata.normalize("NFKC", text).lower()
+        key = re.sub(r"\W", "", normal)
+        first.setdefault(key, place)
+        kinds.setdefault(key, set()).add(label)
+    return [place for key, place in first.items() if key and len(kinds[key]) == 1]

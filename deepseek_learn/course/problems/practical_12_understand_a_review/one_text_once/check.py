@@ -18,6 +18,7 @@ def check(answer, rng) -> None:
     compare(answer, fixed, [1, 1, 0, 1, 1, 0, 0, 1, 0])
     compare(answer, ["不好", "还行", "不好。"], [0, 1, 1])
     compare(answer, ["…"], [1])
+    compare(answer, ["5星", "4星", "５星", "a_b", "ab", "A b"], [1, 0, 1, 0, 0, 0])
     for _ in range(4):
         texts = [text(rng) for _ in range(25)]
         texts += [disguised(texts[i], rng) for i in rng.integers(25, size=15)]

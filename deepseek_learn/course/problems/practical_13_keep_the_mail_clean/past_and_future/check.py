@@ -30,7 +30,7 @@ def compare(
     got = expect.call(answer, *given, cut, weeks)
     if not isinstance(got, Iterable) or isinstance(got, str):
         raise Failed("sequence", call=call, got=type(got).__name__)
-    parts = [str(each) for each in expect.call(list, got)]
+    parts = [str(each) for each in expect.call(lambda: list(got))]
     if len(parts) != len(days):
         raise Failed("length", call=call, want=len(days), got=len(parts))
     old = {thread for day, thread in zip(days, threads, strict=True) if day < cut}

@@ -120,3 +120,31 @@ def undo(text, looks):
         else:
             words.append(word)
     return "".join(c for c in " ".join(words) if unicodedata.category(c) != "Cf")
+
+# %% wrong: letters with accents count as Latin
+import unicodedata
+
+
+def undo(text, looks):
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    words = []
+    for word in visible.split(" "):
+        if any("LATIN" in unicodedata.name(c, "") for c in word):
+            word = "".join(looks.get(c, c) for c in word)
+        words.append(word)
+    return " ".join(words)
+
+# %% wrong: any white space separates words
+import re
+import unicodedata
+
+
+def undo(text, looks):
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    table = str.maketrans(looks)
+
+    def change(match):
+        word = match[0]
+        return word.translate(table) if re.search("[A-Za-z]", word) else word
+
+    return re.sub(r"\S+", change, text)

@@ -33,6 +33,7 @@ def check(answer, rng) -> None:
     compare(answer, "", LOOKS)
     compare(answer, " хор \u200b ", LOOKS)
     compare(answer, "qβ β q1", {"β": "b"})
+    compare(answer, "éре Ça хор", LOOKS)  # "é" is no letter from a to z
     compare(answer, "хор-mp3 хор_ éре\tхор\u00a0ok\nрост\u2066", LOOKS)
     for _ in range(5):
         words = [word(rng) for _ in range(12)]
