@@ -9,8 +9,8 @@ document frequency) and :math:`w_t` its weight,
 This is a linear model of TF-IDF (Salton and Buckley 1988, "Term-weighting approaches in
 automatic text retrieval", Information Processing & Management 24, 513-523), written so that
 it runs in an engine. Each has its own border, and an email is unwanted if it is beyond
-both: a network may be very sure of a kind of mail that it has never seen, and must not decide
-alone.
+both: a network may be very sure of a kind of mail that it has never seen, and must not
+decide alone.
 """
 
 import torch
