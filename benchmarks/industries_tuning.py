@@ -31,8 +31,8 @@ import torch
 from harness.interval import Estimate
 from harness.script import Run, Script
 
-from deepseek_learn.data import mail as mail_data
 from deepseek_learn.data import movements
+from deepseek_learn.data.mail import CUTS, mail_lines, periods
 from deepseek_learn.data.movements import folds
 from deepseek_learn.data.reviews import review_lines
 from deepseek_learn.ledger.rows import Row
@@ -158,8 +158,8 @@ def review_texts(quick: bool) -> Texts:
 
 @cache
 def mail_texts(quick: bool) -> Texts:
-    frame = mail_data.mail_lines()
-    part = mail_data.periods(frame["time"], mail_data.CUTS[0])
+    frame = mail_lines()
+    part = periods(frame["time"], CUTS[0])
     return _texts(frame[part == "train"], frame[part == "validation"])
 
 
