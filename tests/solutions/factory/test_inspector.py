@@ -123,7 +123,7 @@ def test_verdicts_of_another_threshold_are_not_mixed_with_new_ones(folder, tmp_p
 def test_parts_and_results_are_kept_apart(folder, monkeypatch, out):
     monkeypatch.chdir(folder.parent)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(ValueError, match="out must not"):
+    with pytest.raises(ValueError, match="out must"):
         run(folder, out)
     assert sorted(folder.rglob("*")) == before
 
@@ -361,7 +361,7 @@ def test_a_wrong_output_folder_is_noticed_before_learning(folder, tmp_path):
         raise AssertionError("learned first")
 
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="is a file"):
+    with pytest.raises(FileExistsError, match="is a file"):
         run(folder, tmp_path / "file", fit=fit)
     for path in (*folder.glob("*.png"), *folder.glob("sub/*.png")):
         path.unlink()

@@ -63,7 +63,7 @@ def test_a_first_line_of_any_kind_loses_no_mail(tmp_path, first):
     assert item.read().subject == "hello"
     path.write_bytes(first + b"\nno header at all\n")
     (item,) = read_box(path, "in.mbox")
-    with pytest.raises(MailError, match="is not an e-mail"):
+    with pytest.raises(MailError, match="is not an email"):
         item.read()
 
 
@@ -154,7 +154,7 @@ def test_which_files_are_taken(tmp_path):
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
-        (b"\x89PNG\r\n" + bytes(100), "is not an e-mail"),
+        (b"\x89PNG\r\n" + bytes(100), "is not an email"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "Outlook"),
         (b"Content-Type: message/rfc822\n\n" * 100 + MAIL, "nested too deeply"),
     ],

@@ -114,7 +114,7 @@ def test_a_mailbox(run, tmp_path):
     assert "(exe)" in frame["reasons"]["e.eml"]
     assert sum(report.counts().values()) == 5
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "not an e-mail" in page
+    assert "not an email" in page
     assert "lose weight" in page
     assert report.plot().data
 
@@ -169,5 +169,5 @@ def test_the_command(run, tmp_path):
     words = ["solve", "mail", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, [*words, "--no-words"])
     assert result.exit_code == 0, result.output
-    assert "1 mails" in result.output
+    assert "1 emails" in result.output
     assert (tmp_path / "out" / "index.html").exists()
