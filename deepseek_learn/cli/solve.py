@@ -104,12 +104,7 @@ def reviews(
 
 @solve.command()
 def mail(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            parser=place, help="an .mbox or .eml file, a Maildir, or a folder"
-        ),
-    ],
+    folder: Annotated[Path, source("an .mbox or .eml file, a Maildir, or a folder")],
     out: Annotated[Path, target("folder for verdicts and a page")],
     words: Annotated[
         bool, typer.Option(help="name the deciding words (takes most of the time)")

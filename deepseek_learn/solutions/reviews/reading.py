@@ -56,8 +56,8 @@ class Reader:
         """Return how near each review is to a query, `[N]`.
 
         This is the cosine of TF-IDF vectors of one and two characters in a row and, if
-        the query has at least four pieces, 0.3 times that of the reader's vectors: to a
-        single word, the reader's are worse than useless.
+        the query has at least four pieces, 0.3 times that of the reader's vectors: for a
+        single word, these find less than TF-IDF does (`benchmarks/reviews.py`).
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -65,8 +65,8 @@ class Reader:
             analyzer="char", ngram_range=(1, 2), sublinear_tf=True
         )
         counted = counter.fit_transform([normalize(text) for text in texts])
-        asked = counter.transform([normalize(query)])
-        near = torch.from_numpy((counted @ asked.T).toarray()[:, 0])
+        query_vector = counter.transform([normalize(query)])
+        near = torch.from_numpy((counted @ query_vector.T).toarray()[:, 0])
         if len(self.tokenizer.encode(normalize(query)).ids) < PHRASE:
             return near
         _, vectors = student.answers(self.model, self.tokenizer, [query, *texts])
