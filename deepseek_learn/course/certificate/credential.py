@@ -113,7 +113,7 @@ class Certificate:
             key = self.issuer.key
             found = library.OB3Verifier(key.pem, issuer_did=key.did).verify(token).raw
         except errors as error:
-            raise Refused("signature", key=self.issuer.key.did, why=error) from error
+            raise Refused("signature", signer=self.issuer.key.did, why=error) from error
         expected = self.payload()
         if found != expected:
             path, here, there = difference(expected, found)

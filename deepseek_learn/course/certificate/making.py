@@ -80,7 +80,7 @@ def make(folder: str | Path, say: Say = print) -> Certificate:
     path = keys.learners_key()
     keys.check_private(path, root)
     if keys.own_public(path).did != learner.key:
-        raise Refused("not_your_portfolio", name=learner.name, key=path)
+        raise Refused("not_your_portfolio", name=learner.name, signer=path)
     names, graded = projects(contents), graded_answers(contents)
     check_graded(contents, {id: learner.graded_seed(id) for id in graded}, say)
     results = Results(

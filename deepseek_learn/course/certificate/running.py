@@ -66,8 +66,11 @@ def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
     return found
 
 
-def run_graded(id: str, source: bytes, seed: int) -> str:
+def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:
     """Check a graded answer; the answer runs in a sandbox, its check does not.
+
+    Args:
+        seconds: the time for all calls of the answer, unless the problem has its own.
 
     Returns:
         An empty string if the answer is right, otherwise why it is not.
@@ -75,7 +78,7 @@ def run_graded(id: str, source: bytes, seed: int) -> str:
     problem = problems.get(id)
     code = {"graded_answer.py": source}
     with (
-        room(code, problem.seconds or 120, MEMORY_MIB) as (sandbox, entry),
+        room(code, problem.seconds or seconds, MEMORY_MIB) as (sandbox, entry),
         Session.open(entry, sandbox) as session,
     ):
         try:

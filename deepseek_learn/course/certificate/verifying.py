@@ -100,11 +100,11 @@ def issuer(contents: Contents, token: str, teacher: str | Path | None) -> Issuer
     learner = Learner.of(contents)
     if teacher is None:
         if claimed != learner.key:
-            raise Refused("foreign_key", key=claimed, name=name)
+            raise Refused("foreign_key", signer=claimed, name=name)
         return Issuer("", keys.resolve(learner.key))
     key = keys.read_public(Path(teacher))
     if claimed != key.did:
-        raise Refused("foreign_key", key=claimed, name=name)
+        raise Refused("foreign_key", signer=claimed, name=name)
     check_name(name)
     return Issuer(name, key)
 
