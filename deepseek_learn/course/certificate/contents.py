@@ -26,6 +26,7 @@ HASHES = "hashes.txt"
 SEALS = (HASHES, "credential.jwt", "certificate.svg", "certificate.pdf")
 RESULTS = re.compile(r"(results|environment)\.json|runs/.*")
 LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes of a file, of all
+CODE = 64 << 10  # bytes of a file of code or settings: no room for a network's weights
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def read(folder: str | Path) -> Contents:
     for path, content in _walk(root, ""):
         files[path] = content
         if sum(map(len, files.values())) > TOTAL:
-            raise Refused("too_large", file=folder, mib=TOTAL >> 20)
+            raise Refused("too_large", file=folder, size=TOTAL)
     return Contents(files)
 
 
@@ -135,6 +136,8 @@ def _content(file: Path, path: str) -> bytes:
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
             raise Refused("link", file=path)
         content = lines.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise Refused("too_large", file=path, mib=LARGEST >> 20)
+    written = path.startswith("graded/") or path.endswith((".py", "config.json"))
+    largest = CODE if written else LARGEST
+    if len(content) > largest:
+        raise Refused("too_large", file=path, size=largest)
     return content

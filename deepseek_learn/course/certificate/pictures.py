@@ -86,7 +86,7 @@ def wrapped(words: str, letters: int) -> list[str]:
     lines, line, width = [], "", 0
     for piece in pieces(words):
         size = sum(1 + (ord(letter) >= WIDE) for letter in piece)
-        if line and width + size > letters:
+        if line and width + size - piece.endswith(" ") > letters:
             lines.append(line.strip())
             line, width = "", 0
         line, width = line + piece, width + size
