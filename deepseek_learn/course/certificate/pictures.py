@@ -2,12 +2,21 @@
 
 import io
 from html import escape
+from typing import TYPE_CHECKING
 
 from ...errors import require
 from .credential import Certificate
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 WIDTH, LINE, LETTERS = 900, 26, 88  # pixels, pixels, letters of a line
 FONTS = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+# two arrows in a circle: what counts is what happens when it is run again
+AGAIN = (
+    '<path d="M428 72 a26 26 0 0 1 46 2 m0 -16 v17 h-17"/>'
+    '<path d="M472 96 a26 26 0 0 1 -46 -2 m0 16 v-17 h17"/>'
+)
 WIDE = 0x2E80  # letters from here on take the place of two
 
 
@@ -42,8 +51,7 @@ def _drawing(certificate: Certificate) -> str:
         f'<rect width="100%" height="100%" fill="#fdfcf7"/>'
         f'<rect x="24" y="24" width="{WIDTH - 48}" height="{y + 22}" fill="none" '
         f'stroke="#2a6f97" stroke-width="3"/>'
-        f'<circle cx="450" cy="84" r="26" fill="#2a6f97"/>'
-        f'<path d="M438 84 l8 9 l16 -18" fill="none" stroke="#fff" stroke-width="5"/>'
+        f'<g fill="none" stroke="#2a6f97" stroke-width="5">{AGAIN}</g>'
         f"{''.join(rows)}</svg>"
     )
 
@@ -51,28 +59,30 @@ def _drawing(certificate: Certificate) -> str:
 def pdf(certificate: Certificate) -> bytes:
     """Return the certificate as a PDF; the same certificate gives the same bytes."""
     from matplotlib import rc_context
+    from matplotlib.font_manager import get_font_names
+
+    known = set(get_font_names())
+    fonts = [name for name in FONTS if name in known]
+    content = io.BytesIO()
+    with rc_context({"font.family": fonts, "pdf.fonttype": 42}):
+        facts = {"CreationDate": None, "Title": certificate.title}
+        _page(certificate).savefig(content, format="pdf", metadata=facts)
+    return content.getvalue()
+
+
+def _page(certificate: Certificate) -> "Figure":
+    """Write the paragraphs on a page of A4."""
     from matplotlib.figure import Figure
 
-    with rc_context({"font.sans-serif": FONTS, "pdf.fonttype": 42}):
-        figure = Figure(figsize=(11.7, 8.3), facecolor="#fdfcf7")
-        y = 0.88
-        for size, words in paragraphs(certificate):
-            for line in wrapped(words, round(LETTERS * 17 / size)):
-                figure.text(
-                    0.5,
-                    y,
-                    line,
-                    fontsize=size * 0.8,
-                    ha="center",
-                    color="#1b2a41",
-                    parse_math=False,
-                )
-                y -= 0.042 * size / 17
-            y -= 0.018
-        content = io.BytesIO()
-        facts = {"CreationDate": None, "Title": certificate.title}
-        figure.savefig(content, format="pdf", metadata=facts)
-    return content.getvalue()
+    page = Figure(figsize=(11.7, 8.3), facecolor="#fdfcf7")
+    y = 0.9
+    for size, words in paragraphs(certificate):
+        for line in wrapped(words, round(LETTERS * 17 / size)):
+            style = {"ha": "center", "va": "top", "color": "#1b2a41"}
+            page.text(0.5, y, line, style, fontsize=0.8 * size, parse_math=False)
+            y -= 0.042 * size / 17
+        y -= 0.018
+    return page
 
 
 def paragraphs(certificate: Certificate) -> list[tuple[int, str]]:
