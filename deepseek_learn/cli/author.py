@@ -40,6 +40,22 @@ def assignment(
 
 
 @author.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="one folder per student")],
+    out: Annotated[Path, typer.Option(help="the folder of the report")],
+    lesson: Annotated[str | None, typer.Option(help="only this lesson's")] = None,
+    seed: Annotated[int | None, typer.Option(help="repeat an earlier run")] = None,
+    jobs: Annotated[int, typer.Option(help="answers at a time", min=1)] = 1,
+    trust: Annotated[bool, typer.Option(help="grade without isolation")] = False,
+) -> None:
+    """Grade submissions in sandboxes; write grades.csv and index.html to OUT."""
+    from ..course.authoring.grading import grade as run
+
+    run(folder, out, lesson, seed, jobs, trust, say=typer.echo)
+    typer.echo(out / "index.html")
+
+
+@author.command()
 def translate() -> None:
     """Copy the code from the English edition to the Chinese edition."""
     from ..course.authoring.translate import sync

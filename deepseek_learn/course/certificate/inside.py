@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 
-def predict(x, y, test_x, seed):  # type: ignore[no-untyped-def]
+def predict(x, y, test_x, seed):
     """Call `predict` of `project.py` and return its predictions as whole numbers."""
     project = importlib.import_module("project")
     random.seed(seed)
@@ -28,14 +28,17 @@ def predict(x, y, test_x, seed):  # type: ignore[no-untyped-def]
     return [int(label) for label in np.asarray(predictions).reshape(-1)]
 
 
-def answer(function, *arguments):  # type: ignore[no-untyped-def]
+def answer(function, arguments, named):
     """Call the graded answer; return its result and the arguments, maybe changed."""
     module = importlib.import_module("graded_answer")
-    plain = [namespace(each) for each in arguments]
-    return [getattr(module, function)(*plain), [data(each) for each in plain]]
+    arguments = [namespace(each) for each in arguments]
+    named = {name: namespace(value) for name, value in named.items()}
+    result = getattr(module, function)(*arguments, **named)
+    after = {name: data(value) for name, value in named.items()}
+    return [result, [data(each) for each in arguments], after]
 
 
-def namespace(value):  # type: ignore[no-untyped-def]
+def namespace(value):
     """Turn {"attributes": ...} into an object with these attributes."""
     if isinstance(value, dict) and set(value) == {"attributes"}:
         pairs = value["attributes"].items()
@@ -43,7 +46,7 @@ def namespace(value):  # type: ignore[no-untyped-def]
     return value
 
 
-def data(value):  # type: ignore[no-untyped-def]
+def data(value):
     if isinstance(value, SimpleNamespace):
         return {"attributes": {name: data(each) for name, each in vars(value).items()}}
     return value
