@@ -131,7 +131,9 @@ def test_an_answer_that_is_a_module_is_checked_inside_and_marked(tmp_path):
     """The check hands over a network, which cannot enter the sandbox."""
     assert not grading.checks_outside("mend_the_broadcast")
     (tmp_path / "s" / "ann").mkdir(parents=True)
-    (tmp_path / "s" / "ann" / "mend_the_broadcast.py").write_text(solution("mend_the_broadcast"))
+    (tmp_path / "s" / "ann" / "mend_the_broadcast.py").write_text(
+        solution("mend_the_broadcast")
+    )
     student = submissions.read(tmp_path / "s")[0]
     grade = grading.grade_answer(student, "mend_the_broadcast", grading.Rules(1))
     assert (grade.status, grade.outside) == ("passed", False)
