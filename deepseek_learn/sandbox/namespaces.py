@@ -43,6 +43,8 @@ def main() -> None:
     report = plan["report"]  # the sandbox reads here whether the room could be closed
     os.set_inheritable(report, False)
     try:
+        if sys.platform == "linux":
+            write("/proc/self/oom_score_adj", "1000")  # the first to go, not its owner
         if plan["namespaces"]:
             start_init(plan)  # only process 1 of the namespace returns
             close_room(plan)

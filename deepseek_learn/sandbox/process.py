@@ -52,8 +52,8 @@ class Sandbox:
             and its home. It is bound, not copied. When root runs the sandbox, its files
             belong to an unused user during the run.
         seconds: the limit of wall time; processor time is limited as well.
-        memory_mib: the limit of each process's address space. Importing torch takes
-            about 650 of it (its build for CUDA more).
+        memory_mib: the limit of each process's address space, not of all together.
+            Importing torch takes about 650 of it (its build for CUDA more).
         hidden: files and folders that the command must not read. Only parts of what is
             `readable` or inside `folder` need to be named: all else is invisible. (This
             needs namespaces.)
@@ -130,7 +130,7 @@ class Sandbox:
                 pass_fds=[sender, *pass_fds],
                 start_new_session=True,
             )
-            running = Running(process, stdout, stderr)
+            running = Running(process, stdout, stderr, self._closed)
             try:
                 os.close(sender)
                 with open(receiver, "rb") as report:
@@ -179,11 +179,17 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Running:
-    """A command that has been started; `stdout` and `stderr` are files."""
+    """A command that has been started.
+
+    Attributes:
+        stdout, stderr: the files that it prints into.
+        closed: whether it is in namespaces.
+    """
 
     process: subprocess.Popen
     stdout: IO[bytes]
     stderr: IO[bytes]
+    closed: bool
 
     def end(self, start: float, reason: str = "") -> Ended:
         self.kill()
@@ -196,15 +202,19 @@ class Running:
         return Ended(code, _text(self.stdout), _text(self.stderr), seconds, reason)
 
     def kill(self) -> None:
-        """End the first process, which ends all others, and then its group."""
+        """End the first process, which ends all others, and then its group.
+
+        In namespaces the kernel has ended all others by then.
+        """
         self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if not self.closed:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @cache

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HEAD = struct.Struct(">QQQ")  # the lengths of the tree, the tensors and the arrays
 DEEPEST = 50  # how deeply lists and dictionaries may be nested
+LARGEST = 16 << 20  # bytes of a tree: a parsed one takes twenty times as much memory
 
 
 class ValueRefused(DeepSeekLearnError):
@@ -30,11 +31,17 @@ def encode(value: Any) -> bytes:
 
     Raises:
         ValueRefused: if it holds anything other than tensors, arrays, numbers, strings,
-            booleans, None, lists, tuples and dictionaries with keys of str or int.
+            booleans, None, lists, tuples and dictionaries with keys of str or int, or
+            is too large.
     """
     tensors: dict[str, Tensor] = {}
     arrays: dict[str, np.ndarray] = {}
     tree = json.dumps(_tree(value, tensors, arrays, 0)).encode()
+    if len(tree) > LARGEST:
+        raise ValueRefused(
+            f"the value has {len(tree)} bytes without its tensors and arrays; at most "
+            f"{LARGEST} travel."
+        )
     parts = [tree, b"", b""]
     if tensors:
         from safetensors.torch import save
@@ -55,7 +62,7 @@ def decode(content: bytes) -> Any:
     """
     try:
         lengths = HEAD.unpack_from(content)
-        if len(content) != HEAD.size + sum(lengths):
+        if len(content) != HEAD.size + sum(lengths) or lengths[0] > LARGEST:
             raise ValueError("wrong length")
         parts, start = [], HEAD.size
         for length in lengths:

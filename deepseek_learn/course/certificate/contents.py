@@ -26,7 +26,9 @@ HASHES = "hashes.txt"
 SEALS = (HASHES, "credential.jwt", "certificate.svg", "certificate.pdf")
 RESULTS = re.compile(r"(results|environment)\.json|runs/.*")
 LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes of a file, of all
-CODE = 64 << 10  # bytes of a file of code or settings: no room for a network's weights
+CODE = 64 << 10  # bytes of a file of code: no room for the weights of a network
+JSON = 1 << 20  # bytes; a parsed one takes twenty times as much memory
+FILES = 500
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def read(folder: str | Path) -> Contents:
     files: dict[str, bytes] = {}
     for path, content in _walk(root, ""):
         files[path] = content
+        if len(files) > FILES:
+            raise Refused("many_files", most=FILES)
         if sum(map(len, files.values())) > TOTAL:
             raise Refused("too_large", file=folder, size=TOTAL)
     return Contents(files)
@@ -136,8 +140,8 @@ def _content(file: Path, path: str) -> bytes:
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
             raise Refused("link", file=path)
         content = lines.read(LARGEST + 1)
-    written = path.startswith("graded/") or path.endswith((".py", "config.json"))
-    largest = CODE if written else LARGEST
+    ends = {".py": CODE, ".json": JSON, ".txt": JSON, ".jwt": JSON}
+    largest = ends.get(file.suffix, LARGEST)
     if len(content) > largest:
         raise Refused("too_large", file=path, size=largest)
     return content

@@ -127,21 +127,19 @@ def test_the_report_says_who_and_where_the_class_fails(graded):
 
 
 @closed
-def test_an_answer_that_is_a_module_is_checked_inside_and_marked(tmp_path):
+def test_an_answer_that_gets_a_network_is_checked_inside_and_marked(tmp_path):
     """The check hands over a network, which cannot enter the sandbox."""
-    assert not grading.checks_outside("mend_the_broadcast")
-    (tmp_path / "s" / "ann").mkdir(parents=True)
-    (tmp_path / "s" / "ann" / "mend_the_broadcast.py").write_text(
-        solution("mend_the_broadcast")
-    )
-    student = submissions.read(tmp_path / "s")[0]
-    grade = grading.grade_answer(student, "mend_the_broadcast", grading.Rules(1))
-    assert (grade.status, grade.outside) == ("passed", False)
-    wrong = next(iter(problems.get("mend_the_broadcast").wrong.values()))
-    (tmp_path / "s" / "ann" / "mend_the_broadcast.py").write_text(wrong)
-    student = submissions.read(tmp_path / "s")[0]
-    grade = grading.grade_answer(student, "mend_the_broadcast", grading.Rules(1))
-    assert grade.status in ("failed", "raised")
+    id = "mend_the_broadcast"
+    assert not grading.checks_outside(id)
+    file = tmp_path / "ann" / f"{id}.py"
+    file.parent.mkdir()
+    wrong = next(iter(problems.get(id).wrong.values()))
+    for source, statuses in ((solution(id), ["passed"]), (wrong, ["failed", "raised"])):
+        file.write_text(source)
+        student = submissions.read(tmp_path)[0]
+        grade = grading.grade_answer(student, id, grading.Rules(1))
+        assert grade.status in statuses
+        assert not grade.outside
 
 
 def test_nobody_is_graded_without_isolation(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from deepseek_learn.course.certificate import (
     verify,
     verifying,
 )
-from deepseek_learn.course.certificate.contents import Contents, read
+from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
 from deepseek_learn.course.certificate.learner import Learner
 from deepseek_learn.course.certificate.results import Results, Run
@@ -371,9 +371,14 @@ def test_where_nothing_isolates_only_trusted_code_runs(portfolio, monkeypatch):
     assert refused(portfolio) == "no_isolation"
 
 
-def test_contents_that_grow_too_large(portfolio, monkeypatch):
-    from deepseek_learn.course.certificate import contents
-
-    monkeypatch.setattr(contents, "LARGEST", 10)
+@pytest.mark.parametrize("name", ["projects/rings_a/project.py", "results.json"])
+def test_a_file_that_is_too_large(portfolio, name):
+    with (portfolio / name).open("a") as file:
+        file.write("\n" * (1 << 20))
     assert refused(portfolio) == "too_large"
-    assert isinstance(Contents({}).fingerprint, str)
+
+
+def test_too_many_files(portfolio):
+    for number in range(500):
+        (portfolio / "runs" / "rings_a" / f"{number}.json").touch()
+    assert refused(portfolio) == "many_files"
