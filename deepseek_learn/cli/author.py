@@ -40,6 +40,44 @@ def assignment(
 
 
 @author.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="one folder per student")],
+    out: Annotated[Path, typer.Option(help="the folder of the report")],
+    lesson: Annotated[str | None, typer.Option(help="only this lesson's")] = None,
+    seed: Annotated[int | None, typer.Option(help="repeat an earlier run")] = None,
+    jobs: Annotated[int, typer.Option(help="answers at a time", min=1)] = 1,
+    trust: Annotated[bool, typer.Option(help="grade without isolation")] = False,
+) -> None:
+    """Grade submissions in sandboxes; write grades.csv and index.html to OUT."""
+    from ..course.authoring.grading import grade as run
+
+    run(folder, out, lesson, seed, jobs, trust, say=typer.echo)
+    typer.echo(out / "index.html")
+
+
+@author.command(context_settings={"ignore_unknown_options": True})
+def sandbox(
+    folder: Annotated[Path, typer.Argument(help="the only folder it may write to")],
+    command: Annotated[list[str], typer.Argument(help="the program and its arguments")],
+    minutes: Annotated[float, typer.Option(help="time limit")] = 60,
+    memory: Annotated[int, typer.Option(help="MiB of each process")] = 8192,
+    trust: Annotated[bool, typer.Option(help="run it without isolation")] = False,
+) -> None:
+    """Run any command, such as nbgrader autograde, without network in FOLDER."""
+    from ..sandbox import Sandbox, isolation
+
+    if isolation() != "namespaces" and not trust:
+        raise DeepSeekLearnError(
+            "this system permits no namespaces, so the command would not be isolated; "
+            "pass --trust to run it all the same."
+        )
+    ended = Sandbox(folder, 60 * minutes, memory, processes=256).run(command)
+    typer.echo(ended.stdout, nl=False)
+    typer.echo(ended.stderr + ended.reason, err=True)
+    raise typer.Exit(1 if ended.reason else ended.returncode)
+
+
+@author.command()
 def translate() -> None:
     """Copy the code from the English edition to the Chinese edition."""
     from ..course.authoring.translate import sync

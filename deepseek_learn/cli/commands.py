@@ -9,10 +9,12 @@ import typer
 
 from ..errors import DeepSeekLearnError
 from .author import author
+from .certificate import certificate
 from .solve import solve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(author, name="author")
+app.add_typer(certificate, name="certificate")
 app.add_typer(solve, name="solve")
 
 

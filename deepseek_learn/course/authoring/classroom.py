@@ -12,7 +12,7 @@ from ...catalog import choose, text
 from ...errors import DeepSeekLearnError
 from ...files import REPOSITORY, atomic_write
 from .. import problems
-from ..lessons import Lesson, lessons
+from ..lessons import STAGES, Lesson, lessons
 from ..problem import Problem
 from . import exercises
 
@@ -61,16 +61,17 @@ def assignment(
         DeepSeekLearnError: if the stage has no such lesson with exercises, or if the
             solution to a graded problem is missing. In both cases, nothing is written.
     """
-    selection = [
-        each
-        for each in lessons()
-        if each.stage == stage and lesson in (None, each.slug) and each.problems
-    ]
-    if not selection:
-        known = ", ".join(f"{each.stage}: {each.slug}" for each in lessons())
+    if stage not in STAGES:
         raise DeepSeekLearnError(
-            f"stage={stage!r} has no lesson {lesson or ''!r} with exercises; the "
-            f"lessons are {known}."
+            f"stage must be one of {', '.join(STAGES)}; got {stage!r}."
+        )
+    available = [each for each in lessons() if each.stage == stage and each.problems]
+    selection = [each for each in available if lesson in (None, each.slug)]
+    if not selection:
+        known = ", ".join(each.slug for each in available)
+        raise DeepSeekLearnError(
+            f"the {stage} stage has no lesson {lesson!r} with exercises; its lessons "
+            f"are {known}."
         )
     source, files = Path(out_dir) / "source", {}
     for each in selection:

@@ -12,7 +12,7 @@ import pytest
 
 from deepseek_learn.course import problems
 from deepseek_learn.course.authoring import classroom
-from deepseek_learn.course.lessons import STAGES
+from deepseek_learn.course.lessons import STAGES, lessons
 from deepseek_learn.course.problem import define
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.files import REPOSITORY
@@ -162,7 +162,21 @@ def test_another_seed_makes_other_hidden_tests(tmp_path):
     assert one.read_text() != two.read_text()
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_an_assignment_per_lesson(tmp_path, stage):
+    """With an answer and a test for each of its problems."""
+    paths = classroom.assignment(tmp_path, stage=stage)
+    chosen = [each for each in lessons() if each.stage == stage and each.problems]
+    assert [path.name for path in paths] == [Path(each.file).name for each in chosen]
+    for path, each in zip(paths, chosen, strict=True):
+        ids = {cell.id for cell in nbformat.read(path, 4).cells}
+        for id in each.problems:
+            assert {f"{id}-answer", f"{id}-tests"} <= ids
+
+
 def test_unknown_lesson_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(DeepSeekLearnError, match="no lesson 'nowhere'"):
         classroom.assignment(tmp_path / "class", lesson="nowhere")
+    with pytest.raises(DeepSeekLearnError, match="stage must be one of basic"):
+        classroom.assignment(tmp_path / "class", stage="nowhere")
     assert not (tmp_path / "class").exists()

@@ -1,0 +1,215 @@
+"""Grade a folder of submissions, each answer in a sandbox of its own.
+
+An answer that crashes, loops or attacks costs its student this answer, and nobody else
+anything. Where the answer is a function of plain data, the check stays outside the
+sandbox and the answer cannot reach it. Other answers (modules, optimizers, functions
+that get functions) are checked inside the same sandbox: they can harm nothing, but can
+forge their own outcome, so the report marks them.
+"""
+
+import json
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...catalog import choose, text
+from ...errors import DeepSeekLearnError
+from ...sandbox import Sandbox, Session, call, isolation
+from .. import problems
+from ..expect import AnswerRaised
+from ..isolated import hidden, proxy, room
+from ..lessons import lesson as find_lesson
+from ..lessons import lessons
+from ..problem import Failed, Problem
+from ..record import home
+from . import grading_report, submissions
+from .grading_report import Grade
+from .submissions import Submission
+
+INSIDE = Path(__file__).with_name("inside_grading.py")
+SECONDS, START = 60, 20  # of a check; for the imports before it
+STATUSES = ("passed", "failed", "raised", "not attempted")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a grading run has in common.
+
+    Attributes:
+        seed: from which the inputs of each problem follow; the same for all students.
+        seconds: the time for an answer, instead of the problem's own.
+    """
+
+    seed: int
+    seconds: float | None = None
+
+    def seed_of(self, problem: Problem) -> int:
+        return zlib.crc32(f"{problem.id}:{self.seed}".encode()) % 2**31
+
+    def seconds_of(self, problem: Problem) -> float:
+        return self.seconds or START + (problem.seconds or SECONDS)
+
+
+def grade(
+    folder: str | Path,
+    out: str | Path,
+    lesson: str | None = None,
+    seed: int | None = None,
+    jobs: int = 1,
+    trust: bool = False,
+    seconds: float | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Grade]:
+    """Grade all submissions in a folder and write `grades.csv` and `index.html`.
+
+    Args:
+        folder: holds one folder per student, see `submissions`.
+        out: the folder of the report.
+        lesson: the slug of a lesson; by default, all problems that anyone answered.
+        seed: of the inputs, to repeat a grading run; by default a new one, which the
+            report names.
+        jobs: how many answers are graded at a time.
+        trust: grade even where code cannot be isolated.
+        seconds: the time for an answer, instead of the problem's own.
+        say: called with a sentence for each student.
+
+    Raises:
+        NotADirectoryError: if `folder` has no folders.
+        UnknownNameError: if there is no such lesson.
+        DeepSeekLearnError: if code cannot be isolated here and `trust` is not set.
+    """
+    if isolation() != "namespaces" and not trust:
+        raise DeepSeekLearnError(text("grading.no_isolation"))
+    students = submissions.read(folder)
+    chosen = chosen_problems(students, lesson)
+    rules = Rules(secrets.randbelow(2**31) if seed is None else seed, seconds)
+    start, grades = time.monotonic(), list[Grade]()
+    work = partial(grade_student, problems=[p.id for p in chosen], rules=rules)
+    # fresh processes: a fork would share what an earlier check left behind
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for rows in pool.map(work, students):
+            grades += rows
+            points = sum(row.points for row in rows)
+            say(f"{grading_report.visible(rows[0].student)}: {points}")
+    minutes = (time.monotonic() - start) / 60
+    grading_report.write(out, grades, students, rules.seed, minutes)
+    return grades
+
+
+def chosen_problems(
+    students: Sequence[Submission], lesson: str | None
+) -> list[Problem]:
+    """Return the problems of a lesson, or of all lessons that anyone handed in."""
+    slugs = [find_lesson(lesson).slug] if lesson else [each.slug for each in lessons()]
+    chosen = []
+    for slug in slugs:
+        loaded = problems.load(slug)
+        answered = any(s.answer(p) is not None for s in students for p in loaded)
+        chosen += loaded if answered or lesson else []
+    return chosen
+
+
+def grade_student(
+    student: Submission, problems: Sequence[str], rules: Rules
+) -> list[Grade]:
+    """Grade all answers of a student."""
+    return [grade_answer(student, id, rules) for id in problems]
+
+
+def grade_answer(student: Submission, id: str, rules: Rules) -> Grade:
+    """Grade one answer; whatever it does, there is a grade."""
+    problem = problems.get(id)
+    cells, start, outside = student.answer(problem), time.monotonic(), True
+    if cells is None:
+        status, why = "missing", ""
+    elif submissions.is_starter(cells[-1], problem):
+        status, why = "not attempted", ""
+    else:
+        outside = checks_outside(id)
+        judge = check_outside if outside else check_inside
+        try:
+            status, why = judge(problem, cells, rules)
+        except DeepSeekLearnError as error:  # it ended, or sent something else
+            status, why = "raised", str(error)
+        except Exception as error:  # a check may stumble over what an answer returns
+            status, why = "raised", f"{type(error).__name__}: {error}"
+    return Grade(
+        student=student.student,
+        lesson=problem.lesson,
+        problem=id,
+        title=choose(problem.title),
+        status=status,
+        points=problem.points if status == "passed" else 0,
+        possible=problem.points,
+        seconds=time.monotonic() - start,
+        outside=outside,
+        why=why,
+    )
+
+
+def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
+    """Check an answer out of its reach: return the status, and why."""
+    files = {"cells.json": json.dumps(cells).encode()}
+    seconds = rules.seconds_of(problem)
+    with (
+        room(files, INSIDE, seconds, hidden()) as (sandbox, entry),
+        Session.open(entry, sandbox) as session,
+    ):
+        rng = np.random.default_rng(rules.seed_of(problem))
+        try:
+            match session.call("kind", problem.answer):
+                case ["function", None]:
+                    problem.check(proxy(session, problem), rng)
+                case ["value", value]:
+                    problem.check(value, rng)
+                case _:
+                    return "raised", ""
+        except Failed as failed:
+            return "failed", sentence(problem, failed)
+        except AnswerRaised as raised:
+            return "raised", str(raised.__cause__)
+    return "passed", ""
+
+
+def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
+    """Check an answer in its own sandbox: return the status that it says, and why."""
+    files = {"cells.json": json.dumps(cells).encode()}
+    with room(files, INSIDE, rules.seconds_of(problem), [home()]) as (sandbox, entry):
+        outcome = inside(sandbox, entry, problem, rules)
+    match outcome:
+        case [str(status), str(message)] if status in STATUSES:
+            return status, "" if status == "passed" else message
+    return "raised", ""
+
+
+def inside(sandbox: Sandbox, entry: Path, problem: Problem, rules: Rules) -> Any:
+    seed = rules.seed_of(problem)
+    return call(entry, "check", problem.id, problem.answer, seed, sandbox=sandbox)
+
+
+@cache
+def checks_outside(id: str) -> bool:
+    """Return whether a problem can be checked from outside: its solution passes so."""
+    problem = problems.get(id)
+    reference = problem.reference()
+    if reference is None:  # outside a teacher's checkout; these take plain data
+        return True
+    try:
+        return check_outside(problem, [reference], Rules(0))[0] == "passed"
+    except Exception:  # a check that hands over something else may fail anywhere
+        return False
+
+
+def sentence(problem: Problem, failed: Failed) -> str:
+    if failed.key in problem.sentences:
+        return choose(problem.sentences[failed.key]).format(**failed.values)
+    return text(failed.key, **failed.values)

@@ -1,0 +1,121 @@
+"""Ed25519 keys: the learner's own, and a teacher's.
+
+A private key is a file of its owner's, outside of every portfolio. No code of a
+learner runs while it is open: `make` reads it after the last run, `sign` runs nothing.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import require
+from ..record import home
+from .refusal import Refused
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A public key.
+
+    Attributes:
+        did: the key itself, written as a `did:key`.
+        pem: the same in the form that the verifier reads.
+    """
+
+    did: str
+    pem: bytes
+
+
+def learners_key() -> Path:
+    """Return the path of this learner's private key."""
+    return home() / "certificate_key.pem"
+
+
+def create(path: Path) -> PublicKey:
+    """Write a new private key, readable by its owner only, and its public key.
+
+    The public key stands beside it, in a file that ends with `.pub`.
+
+    Raises:
+        FileExistsError: if there is a file: no key is ever overwritten.
+    """
+    keys = _library("openbadgeslib.keys")
+    private, public = keys.KeyFactory(keys.KeyType.ED25519).generate_keypair()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(private)
+    Path(f"{path}.pub").write_bytes(public)
+    return read_public(Path(f"{path}.pub"))
+
+
+def read_public(path: Path) -> PublicKey:
+    """Read a public key.
+
+    Raises:
+        Refused: if the file does not hold an Ed25519 public key.
+    """
+    return public_key(path.read_bytes(), path)
+
+
+def own_public(path: Path) -> PublicKey:
+    """Return the public key that belongs to a private one.
+
+    Raises:
+        Refused: if the file does not hold an Ed25519 private key.
+    """
+    serialization = _library("cryptography.hazmat.primitives.serialization")
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None).public_key()
+    except (ValueError, TypeError) as error:
+        raise Refused("not_a_key", file=path) from error
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return public_key(key.public_bytes(serialization.Encoding.PEM, form), path)
+
+
+def public_key(pem: bytes, path: Path) -> PublicKey:
+    """Return a public key in PEM; `path` is named if it is none."""
+    try:
+        keys = _library("openbadgeslib.keys")
+        if keys.detect_key_type(pem) is keys.KeyType.ED25519 and b"PRIVATE" not in pem:
+            return PublicKey(
+                _library("openbadgeslib.ob3.did").did_key_from_pem(pem), pem
+            )
+    except _library("openbadgeslib.errors").LibOpenBadgesException:
+        pass
+    raise Refused("not_a_key", file=path)
+
+
+def resolve(did: str) -> PublicKey:
+    """Return the public key that a `did:key` is.
+
+    Raises:
+        Refused: if it is not one of Ed25519.
+    """
+    if not did.startswith("did:key:"):  # others would need the network
+        raise Refused("not_a_key", file=did)
+    try:
+        pem = _library("openbadgeslib.ob3.did").resolve_did(did)
+    except Exception as error:
+        raise Refused("not_a_key", file=did) from error
+    return public_key(pem, Path(did))
+
+
+def check_private(path: Path, portfolio: Path) -> None:
+    """Refuse a private key that code of the portfolio, or another user, could read.
+
+    Raises:
+        Refused: if it lies in the portfolio, or others than its owner may read it.
+        FileNotFoundError: if it does not exist.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no key in {path}.")
+    if portfolio.resolve() in path.resolve().parents:
+        raise Refused("key_inside", file=path)
+    if path.stat().st_mode & 0o077:
+        raise Refused("key_open", file=path)
+
+
+def _library(module: str) -> Any:
+    return require(module, extra="certificate", purpose="a certificate")

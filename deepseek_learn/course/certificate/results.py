@@ -1,0 +1,257 @@
+"""The recorded results of a portfolio, and the same numbers computed once more."""
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from ... import __version__
+from ..lessons import STAGES
+from ..problems import load
+from . import scoring
+from .contents import Contents
+from .learner import RUNS, Learner, read_json, write_json
+from .refusal import Refused, printable
+from .running import check_config
+from .scoring import Interval
+from .tasks import draw, tasks
+
+PROTOCOL = 1  # of the tasks, the scores and the rules
+PROJECTS = 3  # at least
+FIELDS = {"protocol", "made", "projects", "graded"}
+SAME = 1e-6  # how far a recorded number may be from the recomputed one
+PACKAGES = ("torch", "numpy", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a project: its seed, score, baseline and predictions."""
+
+    seed: int
+    score: float
+    baseline: float
+    predictions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project and its runs."""
+
+    task: str
+    runs: tuple[Run, ...]
+
+    @property
+    def interval(self) -> Interval:
+        return Interval.of([r.score for r in self.runs], len(self.runs[0].predictions))
+
+    @property
+    def baseline(self) -> float:
+        return sum(run.baseline for run in self.runs) / len(self.runs)
+
+    def check_better(self) -> None:
+        """Raise `Refused` unless the project beats the baseline."""
+        scores = [run.score for run in self.runs]
+        if not scoring.is_better(scores, [run.baseline for run in self.runs]):
+            values = {
+                "mean": f"{self.interval.mean:.3f}",
+                "base": f"{self.baseline:.3f}",
+            }
+            raise Refused("not_better", project=self.task, **values)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results of a portfolio."""
+
+    made: str
+    projects: tuple[Project, ...]
+    graded: tuple[str, ...]
+
+    def files(self, learner: Learner) -> dict[str, bytes]:
+        """Return the files that record them."""
+        files = {"environment.json": write_json(environment())}
+        rows: dict[str, Any] = {}
+        for project in self.projects:
+            rows[project.task] = [
+                {"seed": r.seed, "score": r.score, "baseline": r.baseline}
+                for r in project.runs
+            ]
+            for run in project.runs:
+                path = f"runs/{project.task}/{run.seed}.json"
+                files[path] = (json.dumps(list(run.predictions)) + "\n").encode()
+        content = {"protocol": PROTOCOL, "made": self.made, "projects": rows}
+        seeds = {id: learner.graded_seed(id) for id in self.graded}
+        files["results.json"] = write_json(content | {"graded": seeds})
+        return files
+
+    @classmethod
+    def of(cls, contents: Contents, learner: Learner) -> "Results":
+        """Read the recorded results and compute each of their numbers again.
+
+        Nothing of the learner's runs: scores follow from the recorded predictions and
+        from the tests' classes, which follow from the seed.
+
+        Raises:
+            Refused: if a number differs, a seed is not this learner's, or something is
+                missing; the message says what.
+        """
+        found = read_json(contents, "results.json", FIELDS)
+        if found["protocol"] != PROTOCOL:
+            raise Refused("protocol", found=found["protocol"], known=PROTOCOL)
+        check_date(found["made"])
+        names = projects(contents)
+        if not isinstance(found["projects"], dict) or set(found["projects"]) != set(
+            names
+        ):
+            raise Refused("malformed", file="results.json")
+        graded = graded_answers(contents)
+        if found["graded"] != {id: learner.graded_seed(id) for id in graded}:
+            raise Refused("salt", project="graded")
+        recomputed = (
+            recompute(contents, learner, name, found["projects"][name])
+            for name in names
+        )
+        results = cls(found["made"], tuple(recomputed), tuple(graded))
+        check_environment(contents)
+        expected = {path for path in results.files(learner) if path.startswith("runs/")}
+        if extra := {p for p in contents.files if p.startswith("runs/")} - expected:
+            raise Refused("unknown_file", file=min(extra))
+        return results
+
+
+def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Project:
+    """Return a project's runs, with scores computed from their predictions."""
+    seeds = learner.seeds(task)
+    if [row_value(row, "seed") for row in as_rows(rows)] != seeds:
+        raise Refused("salt", project=task)
+    runs = []
+    for row, seed in zip(rows, seeds, strict=True):
+        path = f"runs/{task}/{seed}.json"
+        predictions = read_predictions(contents, path)
+        run = measured(contents, task, seed, predictions)
+        for name, value in (("score", run.score), ("baseline", run.baseline)):
+            recorded = row_value(row, name)
+            if type(recorded) is not float or not abs(recorded - value) < SAME:
+                values = {"recorded": recorded, "value": f"{value:.6f}"}
+                raise Refused("number", project=task, seed=seed, what=name, **values)
+        runs.append(run)
+    project = Project(task, tuple(runs))
+    project.check_better()
+    return project
+
+
+def measured(contents: Contents, task: str, seed: int, predictions: list[int]) -> Run:
+    """Return a run with the scores of its predictions.
+
+    Raises:
+        Refused: if there is not one prediction for each test.
+    """
+    drawn = draw(task, seed, contents.files.get(f"projects/{task}/data.npz"))
+    if len(predictions) != len(drawn.test_y):
+        raise Refused("malformed", file=f"runs/{task}/{seed}.json")
+    values = scoring.score(predictions, drawn.test_y), scoring.baseline(drawn)
+    return Run(seed, *values, tuple(predictions))
+
+
+def projects(contents: Contents) -> list[str]:
+    """Return the tasks of a portfolio's projects.
+
+    Raises:
+        Refused: if there are too few, one is unknown, or lacks a file.
+    """
+    names = sorted({path.split("/")[0] for path in contents.below("projects")})
+    for name in names:
+        if name not in tasks:
+            raise Refused("unknown_file", file=f"projects/{name}")
+        for file in ("project.py", "config.json"):
+            if f"projects/{name}/{file}" not in contents.files:
+                raise Refused("missing", file=f"projects/{name}/{file}")
+        path = f"projects/{name}/config.json"
+        check_config(contents.files[path], path)
+        if name != "own" and f"projects/{name}/data.npz" in contents.files:
+            raise Refused("unknown_file", file=f"projects/{name}/data.npz")
+    if len(names) < PROJECTS:
+        raise Refused("few_projects", count=len(names), least=PROJECTS)
+    return names
+
+
+def graded_answers(contents: Contents) -> list[str]:
+    """Return the ids of the graded answers, one or more of each stage.
+
+    Raises:
+        Refused: if a stage has none, or an answer belongs to no graded problem.
+    """
+    stages = {p.id: p.stage for p in load() if p.kind == "graded"}
+    ids = sorted(path.removesuffix(".py") for path in contents.below("graded"))
+    for id in ids:
+        if id not in stages:
+            raise Refused("unknown_file", file=f"graded/{id}.py")
+    for stage in STAGES:
+        if stage not in {stages[id] for id in ids}:
+            choices = ", ".join(id for id in stages if stages[id] == stage)
+            raise Refused("stage", stage=stage, problems=choices)
+    return ids
+
+
+def environment() -> dict[str, str]:
+    """Return what the results may depend on: versions and the processor."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    facts = {"python": platform.python_version(), "library": __version__}
+    return facts | versions | {"processor": _processor(), "system": platform.system()}
+
+
+def check_environment(contents: Contents) -> dict[str, str]:
+    """Return the recorded environment.
+
+    Raises:
+        Refused: if it has other fields, or values that are not short, visible text.
+    """
+    found = read_json(contents, "environment.json", set(environment()))
+    for value in found.values():
+        if not isinstance(value, str) or printable(value) != value:
+            raise Refused("malformed", file="environment.json")
+    return found
+
+
+def check_date(words: Any) -> None:
+    try:
+        if date.fromisoformat(words).isoformat() == words:
+            return
+    except (TypeError, ValueError):
+        pass
+    raise Refused("malformed", file="results.json")
+
+
+def as_rows(rows: Any) -> list:
+    if not isinstance(rows, list) or len(rows) != RUNS:
+        raise Refused("malformed", file="results.json")
+    return rows
+
+
+def row_value(row: Any, name: str) -> Any:
+    if not isinstance(row, dict) or set(row) != {"seed", "score", "baseline"}:
+        raise Refused("malformed", file="results.json")
+    return row[name]
+
+
+def read_predictions(contents: Contents, path: str) -> list[int]:
+    if path not in contents.files:
+        raise Refused("missing", file=path)
+    try:
+        found = json.loads(contents.files[path])
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(type(label) is int for label in found):
+        raise Refused("malformed", file=path)
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = [line for line in file if line.startswith("model name")]
+        return lines[0].split(":")[1].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,88 @@
+"""Run a learner's project, or a graded answer, in a sandbox, and judge it outside."""
+
+import json
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DeepSeekLearnError
+from ...sandbox import Session, call
+from .. import problems
+from ..expect import AnswerRaised
+from ..isolated import hidden, proxy, room
+from ..problem import Failed
+from .refusal import Refused
+from .tasks import Draw
+
+SECONDS = 300  # of one run of a project
+INSIDE = Path(__file__).with_name("inside.py")
+
+
+def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
+    """Run a project once and return its predictions for `draw.test_x`.
+
+    Args:
+        files: the files of `projects/NAME`, by their names.
+
+    Raises:
+        Refused: if it raises, takes too long, or returns anything other than one class
+            for each test.
+    """
+    code = {name: files[name] for name in files if name != "data.npz"}
+    with room(code, INSIDE, SECONDS, hidden()) as (sandbox, entry):
+        try:
+            found = call(
+                entry, "predict", draw.x, draw.y, draw.test_x, seed, sandbox=sandbox
+            )
+        except DeepSeekLearnError as error:
+            raise Refused("project_failed", error=error) from error
+    classes = set(map(int, np.unique(draw.y)))
+    whole = isinstance(found, list) and all(type(label) is int for label in found)
+    if not whole or len(found) != len(draw.test_y) or not set(found) <= classes:
+        raise Refused("predictions", count=len(draw.test_y), classes=sorted(classes))
+    return found
+
+
+def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:
+    """Check a graded answer; the answer runs in a sandbox, its check does not.
+
+    Args:
+        seconds: the time for all calls of the answer, unless the problem has its own.
+
+    Returns:
+        An empty string if the answer is right, otherwise why it is not.
+    """
+    problem = problems.get(id)
+    code = {"graded_answer.py": source}
+    with (
+        room(code, INSIDE, problem.seconds or seconds, hidden()) as (sandbox, entry),
+        Session.open(entry, sandbox) as session,
+    ):
+        try:
+            problem.check(proxy(session, problem), np.random.default_rng(seed))
+        except Failed as failed:
+            return f"Failed: {failed.key}"
+        except AnswerRaised as raised:
+            return str(raised.__cause__)
+        except Exception as error:  # a check may stumble over what an answer returns
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def fresh_seed() -> int:
+    return secrets.randbelow(2**31)
+
+
+def check_config(content: bytes, path: str) -> None:
+    """Refuse a `config.json` that is not an object.
+
+    Raises:
+        Refused: if it is anything else.
+    """
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise Refused("malformed", file=path)

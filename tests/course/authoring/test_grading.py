@@ -1,0 +1,197 @@
+"""A class is graded: right and wrong answers, and those that crash, loop or attack."""
+
+import csv
+import json
+import os
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from deepseek_learn.cli.commands import app
+from deepseek_learn.course import problems
+from deepseek_learn.course.authoring import exercises, grading, submissions
+from deepseek_learn.course.authoring.grading_report import Grade, harmless, page, table
+from deepseek_learn.course.lessons import lesson
+from deepseek_learn.errors import DeepSeekLearnError
+from deepseek_learn.sandbox import isolation
+
+ID, ANSWER = "multiply_in_integers", "linear_int8"  # a function of arrays
+closed = pytest.mark.skipif(
+    isolation() != "namespaces", reason="this system permits no namespaces"
+)
+ATTACKS = {
+    "crashes": "import os\nos._exit(0)",
+    "exits": "import sys\nsys.exit(0)",
+    "loops": "while True: pass",
+    "patches": "from deepseek_learn import course\n"
+    "from deepseek_learn.course import expect, checking, problem\n"
+    "expect.close = expect.shape = expect.call = lambda *a, **k: None\n"
+    "course.check = checking.check = lambda *a, **k: 'passed'\n"
+    f"def {ANSWER}(*a): return 'passed'",
+    "prints": f"print('passed')\ndef {ANSWER}(*a): print('passed')",
+    "steals": "import pathlib, deepseek_learn\n"
+    "root = pathlib.Path(deepseek_learn.__file__).parents[1]\n"
+    "found = [*root.glob('exercises'), *pathlib.Path('/tmp').glob('*/*/submitted')]\n"
+    "found += (root / 'deepseek_learn/course/problems').glob('*')\n"
+    f"def {ANSWER}(*a): raise ValueError(str(len(found)))",
+    "shouts": f"def {ANSWER}(*a): raise ValueError('<script>\\x1b[2J=1+1')",
+}
+
+
+def solution(id):
+    return problems.get(id).reference()
+
+
+def hand_in(folder, student, answers):
+    """Write an exercise notebook with these answers in its cells."""
+    slug = problems.get(next(iter(answers))).lesson
+    notebook = exercises.notebook(lesson(slug), "en")
+    for cell in notebook.cells:
+        if cell.id.removesuffix("-answer") in answers:
+            cell.source = answers[cell.id.removesuffix("-answer")]
+    path = folder / student / "notebooks" / "exercises.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(notebook))
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A class with two honest students and every attack, graded once."""
+    root = tmp_path_factory.mktemp("class")
+    hand_in(root / "submitted", "ann", {ID: solution(ID)})
+    hand_in(root / "submitted", "bob", {ID: problems.get(ID).wrong["no zero point"]})
+    for name, source in ATTACKS.items():
+        hand_in(root / "submitted", name, {ID: source})
+    (root / "submitted" / "zoe").mkdir()
+    (root / "submitted" / "zoe" / f"{ID}.py").write_text(solution(ID))
+    (root / "submitted" / "zoe" / "broken.ipynb").write_text("{")
+    os.symlink("/etc/passwd", root / "submitted" / "zoe" / "link.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading.problems, "load", lambda slug: [problems.get(ID)])
+        grades = grading.grade(
+            root / "submitted",
+            root / "report",
+            "deploy",
+            seed=1,
+            seconds=5,
+            say=lambda sentence: None,
+        )
+    return root, {grade.student: grade for grade in grades}
+
+
+@closed
+def test_right_answers_get_points_and_wrong_ones_the_reason(graded):
+    _, grades = graded
+    points = problems.get(ID).points
+    assert (grades["ann"].status, grades["ann"].points) == ("passed", points)
+    assert (grades["zoe"].status, grades["zoe"].points) == ("passed", points)
+    assert (grades["bob"].status, grades["bob"].points) == ("failed", 0)
+    assert "zero point is missing" in grades["bob"].why
+    assert all(grade.outside for grade in grades.values())
+
+
+@closed
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_costs_its_student_only(graded, attack):
+    _, grades = graded
+    assert grades[attack].status in ("failed", "raised")
+    assert grades[attack].points == 0
+
+
+@closed
+def test_an_answer_finds_neither_solutions_nor_other_students(graded):
+    _, grades = graded
+    assert grades["steals"].why == "ValueError: 0"
+
+
+@closed
+def test_a_loop_is_ended(graded):
+    assert "was ended after 5 s" in graded[1]["loops"].why
+
+
+@closed
+def test_the_report_says_who_and_where_the_class_fails(graded):
+    root, grades = graded
+    content = (root / "report" / "index.html").read_text()
+    assert all(student in content for student in grades)
+    assert "broken.ipynb: JSONDecodeError" in content
+    assert "link.ipynb: OSError" in content
+    assert "root:x:" not in content
+    assert "<script>" not in content
+    assert "\x1b" not in content
+    with (root / "report" / "grades.csv").open() as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    assert rows["ann"]["points"] == str(problems.get(ID).points)
+    assert set(rows) == set(grades)
+
+
+@closed
+def test_an_answer_that_gets_a_network_is_checked_inside_and_marked(tmp_path):
+    """The check hands over a network, which cannot enter the sandbox."""
+    id = "mend_the_broadcast"
+    assert not grading.checks_outside(id)
+    file = tmp_path / "ann" / f"{id}.py"
+    file.parent.mkdir()
+    wrong = next(iter(problems.get(id).wrong.values()))
+    for source, statuses in ((solution(id), ["passed"]), (wrong, ["failed", "raised"])):
+        file.write_text(source)
+        student = submissions.read(tmp_path)[0]
+        grade = grading.grade_answer(student, id, grading.Rules(1))
+        assert grade.status in statuses
+        assert not grade.outside
+
+
+def test_nobody_is_graded_without_isolation(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "isolation", lambda: "sockets refused")
+    with pytest.raises(DeepSeekLearnError, match="cannot be locked in"):
+        grading.grade(tmp_path, tmp_path)
+
+
+def test_a_folder_without_students_is_refused(tmp_path):
+    with pytest.raises(NotADirectoryError, match="one folder per student"):
+        submissions.read(tmp_path)
+    result = CliRunner().invoke(
+        app, ["author", "grade", str(tmp_path), "--out", str(tmp_path)]
+    )
+    assert isinstance(result.exception, NotADirectoryError)
+
+
+def test_a_starter_is_not_attempted(tmp_path):
+    hand_in(tmp_path, "ann", {ID: f"# soon\n{problems.get(ID).starter}"})
+    student = submissions.read(tmp_path)[0]
+    grade = grading.grade_answer(student, ID, grading.Rules(1))
+    assert (grade.status, grade.points) == ("not attempted", 0)
+    assert grading.grade_answer(student, "shift_sum", grading.Rules(1)).status == (
+        "missing"
+    )
+
+
+def test_own_cells_come_along_but_no_checks_and_no_other_answers(tmp_path):
+    hand_in(tmp_path, "ann", {ID: "answer = 1"})
+    path = tmp_path / "ann" / "notebooks" / "exercises.ipynb"
+    notebook = json.loads(path.read_text())
+    own = {"cell_type": "code", "id": "mine", "source": ["%time\n", "HELP = 1"]}
+    notebook["cells"].insert(2, own)
+    path.write_text(json.dumps(notebook))
+    cells = submissions.read(tmp_path)[0].answer(problems.get(ID))
+    assert [cell.strip() for cell in cells] == ["HELP = 1", "answer = 1"]
+
+
+def test_an_answer_without_ids_is_known_by_its_name(tmp_path):
+    (tmp_path / "ann").mkdir()
+    cell = {
+        "cell_type": "code",
+        "source": f"def {ANSWER}(*a): return 0",
+        "metadata": {},
+    }
+    content = {"cells": [cell], "nbformat": 4, "nbformat_minor": 4, "metadata": {}}
+    (tmp_path / "ann" / "a.ipynb").write_text(json.dumps(content))
+    assert submissions.read(tmp_path)[0].answer(problems.get(ID)) == [cell["source"]]
+
+
+def test_cells_of_a_table_are_no_formulas():
+    grade = Grade("=1+1", "l", "p", "t", "failed", 0, 1, 0.0, True, "@x\x1b")
+    assert harmless("=1+1") == "'=1+1"
+    assert "\n'=1+1,l,p,t,failed,0,1,0.0,True,'@x \n" in table([grade])
+    assert "=1+1" in page([grade], [], 1, 0.1)

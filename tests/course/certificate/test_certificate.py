@@ -1,0 +1,296 @@
+"""What the certificate's commands promise."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deepseek_learn.cli.commands import app
+from deepseek_learn.course.certificate import (
+    Refused,
+    check_without_running,
+    create_key,
+    keys,
+    making,
+    pictures,
+    scoring,
+    sign,
+    start,
+    verify,
+)
+from deepseek_learn.course.certificate.contents import read
+from deepseek_learn.course.certificate.credential import difference
+from deepseek_learn.course.certificate.learner import RUNS, Learner
+from deepseek_learn.course.certificate.refusal import printable
+from deepseek_learn.course.certificate.running import run_project
+from deepseek_learn.course.certificate.scoring import Interval
+from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
+from deepseek_learn.errors import UnknownNameError
+
+from .conftest import TASKS
+
+EXAMPLES = Path(__file__).parent / "examples"
+KEY = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+
+
+def silent(sentence):
+    pass
+
+
+def test_a_skeleton_has_all_that_a_portfolio_needs(draft):
+    contents = read(draft)
+    assert Learner.of(contents).name == "Ada Lovelace"
+    assert {f"projects/{task}/project.py" for task in TASKS} < set(contents.files)
+    key = keys.learners_key()
+    assert key.stat().st_mode & 0o077 == 0
+    assert keys.own_public(key).did == Learner.of(contents).key
+
+
+def test_a_skeleton_is_refused(draft, tmp_path):
+    with pytest.raises(FileExistsError, match="not empty"):
+        start(draft, "Ada", TASKS)
+    with pytest.raises(Refused, match="there are 2 projects; 3 are needed"):
+        start(tmp_path / "new", "Ada", TASKS[:2])
+    with pytest.raises(UnknownNameError, match="task 'mial' is not known"):
+        start(tmp_path / "new", "Ada", [*TASKS, "mial"])
+    with pytest.raises(Refused, match="visible characters"):
+        start(tmp_path / "new", "A\nB", TASKS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_key_is_overwritten(tmp_path):
+    create_key(tmp_path / "key")
+    with pytest.raises(FileExistsError):
+        create_key(tmp_path / "key")
+
+
+def test_a_portfolio_states_an_interval_for_each_result(portfolio):
+    certificate = check_without_running(read(portfolio), say=silent)
+    for project in certificate.results.projects:
+        scores = [run.score for run in project.runs]
+        assert project.interval.low < np.mean(scores) < project.interval.high
+        assert str(project.interval) in certificate.line(project)[1]
+    payload = certificate.payload()
+    assert payload["evidence"][0]["id"] == f"urn:sha256:{read(portfolio).fingerprint}"
+    assert len(payload["credentialSubject"]["result"]) == len(TASKS)
+    assert payload["type"] == ["VerifiableCredential", "OpenBadgeCredential"]
+
+
+def test_hashes_are_those_of_sha256sum(portfolio):
+    command = ["sha256sum", "--check", "--strict", "hashes.txt"]
+    assert subprocess.run(command, cwd=portfolio, capture_output=True).returncode == 0
+
+
+def test_the_svg_carries_the_credential(portfolio):
+    from openbadgeslib.ob3.verifier import OB3Verifier
+
+    token = OB3Verifier.extract_token_from_svg(
+        (portfolio / "certificate.svg").read_bytes()
+    )
+    assert token == (portfolio / "credential.jwt").read_text()
+
+
+def test_the_pdf_is_the_same_in_another_process(portfolio):
+    """Whatever the order of Python's sets."""
+    source = f"""if True:
+        from deepseek_learn.course.certificate import pictures, check_without_running
+        from tests.course.certificate.conftest import TASKS, rings, tasks, results
+        for name in TASKS:
+            tasks.register(name, title={{"en": f"Task {{name}}", "zh": ""}})(rings)
+        results.STAGES = ("basic", "practical")
+        from deepseek_learn.course.certificate.contents import read
+        check_without_running(read({str(portfolio)!r}), say=lambda s: None)"""
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    subprocess.run([sys.executable, "-c", source], env=environment, check=True)
+
+
+def test_a_teacher_issues_it_without_running_it(portfolio, tmp_path, monkeypatch):
+    key = tmp_path / "teacher.pem"
+    create_key(key)
+    monkeypatch.setattr(making, "run_project", None)  # would raise an error
+    certificate = sign(portfolio, key, "Grace Hopper", silent)
+    assert "under the key of Grace Hopper, and by no university" in certificate.issued
+    monkeypatch.undo()
+    assert check_without_running(
+        read(portfolio), tmp_path / "teacher.pem.pub", silent
+    ).issued == certificate.issued  # fmt: skip
+    with pytest.raises(Refused, match="Grace Hopper with the key did:key"):
+        verify(portfolio, say=silent)
+    other = tmp_path / "other.pem"
+    create_key(other)
+    with pytest.raises(Refused, match="neither the learner nor the teacher"):
+        verify(portfolio, tmp_path / "other.pem.pub", say=silent)
+
+
+def test_learners_are_not_their_own_teachers(portfolio):
+    with pytest.raises(Refused, match="cannot be the teacher"):
+        sign(portfolio, keys.learners_key(), "Grace Hopper", silent)
+
+
+def test_show_says_what_the_portfolio_gives(portfolio):
+    result = CliRunner().invoke(app, ["certificate", "show", str(portfolio)])
+    assert result.exit_code == 0, result.output
+    assert "Ada Lovelace" in result.output
+    assert "Self-issued" in result.output
+    assert result.output.count("99 % interval") == len(TASKS)
+
+
+def test_a_project_that_does_not_repeat_itself(draft):
+    path = draft / "projects" / TASKS[0] / "project.py"
+    path.write_text(path.read_text().replace("default_rng(seed)", "default_rng()"))
+    with pytest.raises(Refused, match="gives other predictions when seed"):
+        making.make(draft, silent)
+
+
+def test_a_project_that_is_no_better_than_the_simplest(draft):
+    path = draft / "projects" / TASKS[0] / "config.json"
+    path.write_text('{"limit": 0.0, "noise": 0.0}')
+    with pytest.raises(Refused, match="not clearly above"):
+        making.make(draft, silent)
+
+
+def test_predictions_that_are_no_classes(draft):
+    path = draft / "projects" / TASKS[0] / "project.py"
+    path.write_text("def predict(*arguments): return [5] * 200")
+    with pytest.raises(
+        Refused, match=r"200 whole numbers, each one of the classes \[0, 1\]"
+    ):
+        making.make(draft, silent)
+
+
+def test_seeds_follow_from_name_key_and_salt():
+    ada = Learner("Ada", "en", "0" * 32, KEY)
+    assert len(set(ada.seeds("mail"))) == RUNS
+    assert ada.seeds("mail") != ada.seeds("wind")
+    for other in (
+        Learner("Eve", "en", "0" * 32, KEY),
+        Learner("Ada", "en", "1" * 32, KEY),
+        Learner("Ada", "en", "0" * 32, KEY[:-1] + "L"),
+    ):
+        assert not set(other.seeds("mail")) & set(ada.seeds("mail"))
+
+
+def test_the_score_is_the_mean_recall():
+    truth = np.array([0] * 90 + [1] * 10)
+    assert scoring.score([0] * 100, truth) == 0.5
+    assert scoring.score([0] * 90 + [1] * 5 + [0] * 5, truth) == 0.75
+
+
+def test_the_interval_covers_a_further_run():
+    """99 % of normal scores, within four standard errors of 2,000 repetitions."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(2000):
+        *scores, further = rng.normal(0.7, 0.05, 6)
+        interval = Interval.of(scores, tests=10**9)
+        hits += interval.low <= further <= interval.high
+    assert abs(hits / 2000 - 0.99) < 4 * (0.99 * 0.01 / 2000) ** 0.5
+
+
+def test_equal_scores_still_leave_an_interval():
+    interval = Interval.of([1.0] * 5, tests=100)
+    assert 0.8 < interval.low < 1
+    assert interval.high == 1
+
+
+def test_students_quantiles_are_those_of_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    for degrees, (two_sided, one_sided) in scoring.STUDENT.items():
+        assert abs(stats.t.ppf(0.995, degrees) - two_sided) < 1e-3
+        assert abs(stats.t.ppf(0.95, degrees) - one_sided) < 1e-3
+
+
+def test_better_means_better_on_the_same_draws():
+    assert scoring.is_better([0.8, 0.7, 0.9, 0.8, 0.85], [0.7, 0.6, 0.8, 0.7, 0.7])
+    assert not scoring.is_better([0.8, 0.7, 0.9, 0.8, 0.85], [0.9, 0.6, 0.8, 0.7, 0.9])
+
+
+def test_the_baseline_takes_the_nearest_mean():
+    x = np.array([[0.0], [0.2], [5.0], [5.2]], np.float32)
+    y = np.array([0, 0, 1, 1])
+    assert scoring.baseline(Draw(x, y, x + 0.1, y)) == 1
+    texts = ["aaaa", "aaab", "zzzz", "zzzy"]
+    assert scoring.baseline(Draw(texts, y, ["aaac", "zzzx"], np.array([0, 1]))) == 1
+
+
+def test_own_data_is_split_by_group(tmp_path):
+    groups = np.repeat(np.arange(20), 15)
+    x = np.stack([groups, np.arange(300)], 1).astype(float)
+    drawn = draw("own", 1, archive(x=x, y=groups % 2, groups=groups))
+    assert not set(drawn.x[:, 0]) & set(drawn.test_x[:, 0])
+    assert len(drawn.x) + len(drawn.test_x) == 300
+    texts = np.array([f"text {i}" for i in range(300)])
+    assert (
+        draw("own", 1, archive(x=texts, y=groups % 2, groups=groups)).x[0][:4] == "text"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"y": np.zeros(300)},
+        {"groups": np.zeros(300, int)},
+        {"x": np.full(300, np.nan)},
+        {"x": np.zeros(3)},
+        {"x": np.array([None] * 300)},
+    ],
+)
+def test_own_data_that_cannot_be_used(change):
+    groups = np.repeat(np.arange(20), 15)
+    facts = {"x": np.zeros(300), "y": groups % 2, "groups": groups} | change
+    with pytest.raises(Refused, match=r"data.npz must hold x"):
+        draw("own", 1, archive(**facts))
+    with pytest.raises(Refused, match=r"data.npz is missing"):
+        draw("own", 1)
+
+
+@pytest.mark.parametrize("task", ["reviews", "wind"])
+def test_a_seed_draws_the_same_again(task):
+    first, again, other = draw(task, 1), draw(task, 1), draw(task, 2)
+    assert np.array_equal(first.test_y, again.test_y)
+    assert np.array_equal(np.array(first.x), np.array(again.x))
+    assert not np.array_equal(first.test_y, other.test_y)
+    assert set(first.test_y) <= set(first.y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "example"), [("reviews", "text"), ("wind", "arrays")])
+def test_an_honest_project_beats_the_baseline(task, example):
+    config = {"buckets": 8192, "lr": 3e-3, "decay": 0.01, "epochs": 4, "width": 16}
+    files = {
+        "project.py": (EXAMPLES / f"{example}.py").read_bytes(),
+        "config.json": json.dumps(config).encode(),
+    }
+    drawn = draw(task, 3)
+    predictions = run_project(files, drawn, 3)
+    assert scoring.score(predictions, drawn.test_y) > scoring.baseline(drawn) + 0.03
+
+
+def test_all_six_domains_are_tasks():
+    domains = {"factory", "mail", "movement", "nodules", "reviews", "wind"}
+    assert domains | {"own"} <= set(tasks)
+
+
+def test_control_characters_are_made_visible():
+    assert printable("a\x1b[2J\u202eb\n") == "a\\x1b[2J\\u202eb\\n"
+    assert len(printable("x" * 10**6)) < 300
+
+
+def test_the_first_difference_is_named():
+    assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == ("a[1].b", 2, 3)
+
+
+def test_chinese_is_wrapped_without_spaces():
+    assert pictures.wrapped("平衡准确率平衡准确率", 10) == ["平衡准确率", "平衡准确率"]
+    assert pictures.wrapped("some words here", 10) == ["some words", "here"]
+
+
+def archive(**arrays):
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
