@@ -1,0 +1,28 @@
+"""Run the code of a stranger in a process of its own, and get back only data.
+
+>>> from deepseek_learn.sandbox import Sandbox, call                # doctest: +SKIP
+>>> room = Sandbox("work", seconds=60, memory_mib=2048)             # doctest: +SKIP
+>>> room.run(["python", "train.py"]).returncode                     # doctest: +SKIP
+>>> call("answer.py", "shift_sum", 3, sandbox=room)                 # doctest: +SKIP
+
+On Linux with namespaces the code has no network, sees no other process, and reads
+only the interpreter, its packages and this library; it writes only to one folder. That
+also needs a kernel of 5.12 or later and root or permitted user namespaces. Elsewhere
+`isolation()` is "sockets refused": the limits hold and Python refuses sockets, which
+stops a mistake but no attacker.
+"""
+
+from .process import Ended, Sandbox, SandboxError, isolation
+from .session import CodeRaised, Session, call
+from .values import ValueRefused
+
+__all__ = [
+    "CodeRaised",
+    "Ended",
+    "Sandbox",
+    "SandboxError",
+    "Session",
+    "ValueRefused",
+    "call",
+    "isolation",
+]

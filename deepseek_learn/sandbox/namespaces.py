@@ -1,0 +1,231 @@
+"""The first process of a sandbox: it closes the room, then starts the command in it.
+
+It is run as a script, and therefore imports nothing of the library. On Linux it makes
+a mount, a process, a network, an IPC and a host name namespace (and, without root, a
+user namespace, `man 7 namespaces`), builds a file system that holds only what the
+command may see, and gives up its privileges:
+
+    sandbox ── this script ── process 1 of the namespace ── the command ── ...
+
+When the command ends, process 1 ends, and with it the kernel ends every process that
+is left. Without namespaces only the limits hold; see `Sandbox`.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+# flags of clone(2), mount(2), mount_setattr(2), umount2(2) and prctl(2)
+NEW_MOUNTS, NEW_HOST, NEW_IPC = 0x20000, 0x4000000, 0x8000000
+NEW_USER, NEW_PROCESSES, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
+ROOMS = NEW_MOUNTS | NEW_HOST | NEW_IPC | NEW_PROCESSES | NEW_NETWORK
+NO_SETUID, NO_DEVICES, NO_PROGRAMS, BIND, RECURSIVE, PRIVATE = (
+    2, 4, 8, 0x1000, 0x4000, 0x40000,
+)  # fmt: skip
+MOUNT_SETATTR, HERE, RECURSIVELY, DETACH = 442, -100, 0x8000, 2
+ATTRIBUTE_READ_ONLY, ATTRIBUTES = 1, 2 | 4  # no set-user-ID programs, no devices
+DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SUBREAPER = 1, 38, 36
+INNER_USER = 1000  # what an unprivileged user is called inside
+DEVICES = ("null", "zero", "full", "random", "urandom")
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    report = plan["report"]  # the sandbox reads here whether the room could be closed
+    os.set_inheritable(report, False)
+    try:
+        if plan["namespaces"]:
+            start_init(plan)  # only process 1 of the namespace returns
+            close_room(plan)
+        elif sys.platform == "linux":
+            libc.prctl(SUBREAPER, 1)  # a daemon becomes this process's child
+        run_command(plan)
+    except Exception as error:
+        os.write(report, f"{type(error).__name__}: {error}".encode())
+    os._exit(125)
+
+
+def start_init(plan: dict[str, Any]) -> None:
+    """Enter new namespaces and fork; the parent waits for the child and exits."""
+    user, group = os.geteuid(), os.getegid()
+    if plan["user"] is not None:
+        check(libc.unshare(ROOMS), "unshare")
+    else:
+        check(libc.unshare(ROOMS | NEW_USER), "unshare")
+        write("/proc/self/setgroups", "deny")
+        write("/proc/self/uid_map", f"{INNER_USER} {user} 1")
+        write("/proc/self/gid_map", f"{INNER_USER} {group} 1")
+    child = os.fork()
+    if child:
+        os.close(plan["report"])
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+        os._exit(exit_code(os.waitpid(child, 0)[1]))
+
+
+def close_room(plan: dict[str, Any]) -> None:
+    """Build the file system, start the loopback, and give up all privileges."""
+    os.umask(0o022)
+    check(libc.mount(None, b"/", None, RECURSIVE | PRIVATE, None), "mount /")
+    build_root(Path(plan["root"]), plan)
+    start_loopback()
+    if plan["user"] is not None:
+        os.setgroups([])
+        os.setresgid(plan["user"], plan["user"], plan["user"])
+        os.setresuid(plan["user"], plan["user"], plan["user"])
+    # after the change of user, which clears it
+    libc.prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    os.chdir(plan["folder"])
+
+
+def build_root(root: Path, plan: dict[str, Any]) -> None:
+    """Mount what the command may see below `root`, and make it the root."""
+    size = f"size={plan['memory_mib']}m"
+    mount("tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, "size=4m,mode=755")
+    for path in ("/tmp", "/dev/shm"):
+        (root / path[1:]).mkdir(parents=True, exist_ok=True)
+        mount("tmpfs", root / path[1:], "tmpfs", NO_SETUID | NO_DEVICES,
+              f"{size},mode=1777")  # fmt: skip
+    for path in plan["readable"]:
+        show(path, root, writable=False)
+    for name in DEVICES:
+        device = root / "dev" / name
+        device.touch()
+        mount(f"/dev/{name}", device, None, BIND)
+    (root / "dev" / "fd").symlink_to("/proc/self/fd")
+    (root / "proc").mkdir()
+    mount("proc", root / "proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
+    restrict(root / "proc", ATTRIBUTE_READ_ONLY)
+    folder = Path(plan["folder"])
+    inside = [path for path in plan["hidden"] if folder in Path(path).parents]
+    for path in plan["hidden"]:
+        if path not in inside:
+            hide(path, root)
+    show(plan["folder"], root, writable=True)
+    for path in inside:
+        hide(path, root)
+    enter_root(root)
+
+
+def enter_root(root: Path) -> None:
+    """Make `root` the root directory, detach the old one, and make it read-only."""
+    (root / "old").mkdir()
+    check(libc.pivot_root(bytes(root), bytes(root / "old")), "pivot_root")
+    os.chdir("/")
+    check(libc.umount2(b"/old", DETACH), "umount /old")
+    os.rmdir("/old")
+    restrict(Path("/"), ATTRIBUTE_READ_ONLY, 0)
+
+
+def show(path: str, root: Path, writable: bool) -> None:
+    """Make a path of the host visible below `root`; a symbolic link is copied."""
+    source, target = Path(path), root / path[1:]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        target.symlink_to(os.readlink(source))
+        return
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.touch()
+    mount(path, target, None, BIND | RECURSIVE)
+    restrict(target, ATTRIBUTES | (0 if writable else ATTRIBUTE_READ_ONLY))
+
+
+def hide(path: str, root: Path) -> None:
+    """Cover a path with an empty folder or, if it is a file, with an empty device."""
+    target = root / path[1:]
+    if target.is_dir():
+        mount("tmpfs", target, "tmpfs", NO_SETUID | NO_DEVICES, "size=1m,mode=755")
+    elif target.exists():
+        mount("/dev/null", target, None, BIND)
+
+
+def mount(
+    source: str, target: Path, kind: str | None, flags: int, options: str = ""
+) -> None:
+    words = (source.encode(), bytes(target), kind and kind.encode())
+    check(libc.mount(*words, flags, options.encode() or None), f"mount {target}")
+
+
+def restrict(target: Path, attributes: int, recursively: int = RECURSIVELY) -> None:
+    """Set attributes of a mount, and of all below it (`man 2 mount_setattr`)."""
+    words = struct.pack("QQQQ", attributes, 0, 0, 0)
+    result = libc.syscall(
+        MOUNT_SETATTR, HERE, bytes(target), recursively, words, len(words)
+    )
+    check(result, f"mount_setattr {target}")
+
+
+def start_loopback() -> None:
+    """Bring up `lo`, the only network device of the namespace (`man 7 netdevice`)."""
+    get_flags, set_flags, up = 0x8913, 0x8914, 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        answer = fcntl.ioctl(any_socket, get_flags, request)
+        flags = struct.unpack("16sh14x", answer)[1] | up
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sh14x", b"lo", flags))
+
+
+def run_command(plan: dict[str, Any]) -> None:
+    """Start the command, reap every process that ends, and end with the command."""
+    child = os.fork()
+    if child == 0:
+        set_limits(plan["limits"])
+        if sys.platform == "linux":
+            libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        os.execvpe(plan["command"][0], plan["command"], plan["environment"])
+    os.close(plan["report"])
+    if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
+        signal.signal(signal.SIGTERM, lambda *_: end_children(124))
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            end_children(exit_code(status))
+
+
+def set_limits(limits: dict[str, int]) -> None:
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def end_children(code: int) -> None:
+    """End all children until none is left, and exit; in a namespace, exit at once."""
+    if os.getpid() == 1 or sys.platform != "linux":
+        os._exit(code)  # without either, the sandbox ends the process group
+    while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text():
+        for each in children.split():
+            os.kill(int(each), signal.SIGKILL)
+            os.waitpid(int(each), 0)
+    os._exit(code)
+
+
+def exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def write(path: str, content: str) -> None:
+    with open(path, "w") as file:
+        file.write(content)
+
+
+def check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Call a stranger's functions in a sandbox; arguments and results are only data."""
+
+import os
+import selectors
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeepSeekLearnError
+from .process import Running, Sandbox
+from .values import ValueRefused, decode, encode
+
+LENGTH = struct.Struct(">Q")
+LARGEST = 1 << 28  # bytes of one reply
+SERVER = "deepseek_learn.sandbox.serve"
+
+
+class CodeRaised(DeepSeekLearnError):
+    """Raised if the stranger's code raised an exception, or ended before it replied.
+
+    Attributes:
+        kind: the name of the exception's class.
+    """
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(f"{kind}: {message}" if message else kind)
+        self.kind = kind
+
+
+@dataclass
+class Session:
+    """A file of a stranger that has been loaded in a sandbox.
+
+    Attributes:
+        sandbox: the room that it is in; its `seconds` are for all calls together.
+    """
+
+    sandbox: Sandbox
+    running: Running
+    requests: int
+    replies: int
+    deadline: float
+
+    @classmethod
+    @contextmanager
+    def open(cls, file: str | Path, sandbox: Sandbox) -> Iterator["Session"]:
+        """Yield a session of FILE, which lies in the sandbox's folder.
+
+        The file is loaded on the first call.
+
+        Raises:
+            SandboxError: if the sandbox cannot be closed.
+        """
+        theirs, requests = os.pipe()
+        replies, answers = os.pipe()
+        try:
+            command = ["python", "-m", SERVER, str(answers), str(Path(file).resolve())]
+            deadline = time.monotonic() + sandbox.seconds
+            with sandbox.started(command, theirs, [answers]) as running:
+                for descriptor in (theirs, answers):
+                    os.close(descriptor)
+                os.set_blocking(requests, False)
+                yield cls(sandbox, running, requests, replies, deadline)
+        finally:
+            for descriptor in (requests, replies):
+                os.close(descriptor)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the file and return what it returns.
+
+        Raises:
+            CodeRaised: if it raises, ends its process, or does not return in time.
+            ValueRefused: if an argument or the result is not plain data.
+        """
+        request = encode([function, list(arguments)])
+        self._send(LENGTH.pack(len(request)) + request)
+        length = LENGTH.unpack(self._receive(LENGTH.size))[0]
+        if length > LARGEST:
+            raise ValueRefused(
+                f"the reply has {length} bytes; at most {LARGEST} are read."
+            )
+        reply = decode(self._receive(length))
+        match reply:
+            case ["returned", value]:
+                return value
+            case ["refused", str(reason)]:
+                raise ValueRefused(reason)
+            case ["raised", str(kind), str(message)]:
+                raise CodeRaised(kind[:100], message[:1000])
+        raise ValueRefused("the reply is not the reply to a call.")
+
+    def _send(self, content: bytes) -> None:
+        while content:
+            self._wait(self.requests, selectors.EVENT_WRITE)
+            try:
+                content = content[os.write(self.requests, content) :]
+            except BrokenPipeError:
+                raise self._lost() from None
+
+    def _receive(self, length: int) -> bytes:
+        content = bytearray()
+        while len(content) < length:
+            self._wait(self.replies, selectors.EVENT_READ)
+            part = os.read(self.replies, min(length - len(content), 1 << 20))
+            if not part:
+                raise self._lost()
+            content += part
+        return bytes(content)
+
+    def _wait(self, descriptor: int, event: int) -> None:
+        """Wait until a pipe is ready."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, event)
+            left = self.deadline - time.monotonic()
+            if left <= 0 or not selector.select(left):
+                limit = f"{self.sandbox.seconds:g} s"
+                raise CodeRaised("TimeoutError", f"it was ended after {limit}.")
+
+    def _lost(self) -> CodeRaised:
+        """Return why there is no reply: the process has ended."""
+        ended = self.running.end(time.monotonic())
+        last = (ended.stderr.strip().splitlines() or [""])[-1][:200]
+        reason = ended.reason or f"it ended with exit code {ended.returncode}."
+        return CodeRaised("Ended", f"{reason} {last}".strip())
+
+
+def call(file: str | Path, function: str, *arguments: Any, sandbox: Sandbox) -> Any:
+    """Load FILE in a sandbox, call one of its functions, and return the result.
+
+    >>> call("work/answer.py", "double", 21, sandbox=room)          # doctest: +SKIP
+
+    Args:
+        file: a Python file in the sandbox's folder.
+        function: the name of one of its functions.
+        arguments: tensors, arrays, numbers, strings, and lists, tuples and dictionaries
+            of these. They travel as JSON and safetensors; so does the result.
+        sandbox: the room; its folder contains the file.
+
+    Raises:
+        CodeRaised: if the code raises, ends its process, or takes too long.
+        ValueRefused: if an argument or the result is anything else.
+        SandboxError: if the sandbox cannot be closed; then nothing was run.
+    """
+    with Session.open(file, sandbox) as session:
+        return session.call(function, *arguments)

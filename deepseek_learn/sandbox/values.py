@@ -1,0 +1,129 @@
+"""Values that travel into a sandbox and out of it, as bytes that cannot run anything.
+
+A tree of lists, tuples, dictionaries, numbers and strings travels as JSON, its tensors
+and arrays as safetensors. Both only describe data, so that a stranger's reply can be
+read without running any of it; that is what pickle, torch.save and NumPy's object
+arrays would do.
+"""
+
+import json
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DeepSeekLearnError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEAD = struct.Struct(">QQQ")  # the lengths of the tree, the tensors and the arrays
+DEEPEST = 50  # how deeply lists and dictionaries may be nested
+
+
+class ValueRefused(DeepSeekLearnError):
+    """Raised for a value that does not travel, or for bytes that are not a value."""
+
+
+def encode(value: Any) -> bytes:
+    """Return `value` as bytes.
+
+    Raises:
+        ValueRefused: if it holds anything other than tensors, arrays, numbers, strings,
+            booleans, None, lists, tuples and dictionaries with keys of str or int.
+    """
+    tensors: dict[str, Tensor] = {}
+    arrays: dict[str, np.ndarray] = {}
+    tree = json.dumps(_tree(value, tensors, arrays, 0)).encode()
+    parts = [tree, b"", b""]
+    if tensors:
+        from safetensors.torch import save
+
+        parts[1] = save(tensors)
+    if arrays:
+        from safetensors.numpy import save as save_arrays
+
+        parts[2] = save_arrays(arrays)
+    return HEAD.pack(*map(len, parts)) + b"".join(parts)
+
+
+def decode(content: bytes) -> Any:
+    """Return the value that `encode` made these bytes of.
+
+    Raises:
+        ValueRefused: if they are anything else, such as a pickle.
+    """
+    try:
+        lengths = HEAD.unpack_from(content)
+        if len(content) != HEAD.size + sum(lengths):
+            raise ValueError("wrong length")
+        parts, start = [], HEAD.size
+        for length in lengths:
+            parts.append(content[start : start + length])
+            start += length
+        tensors, arrays = _blobs(parts[1], parts[2])
+        return _value(json.loads(parts[0]), tensors, arrays, 0)
+    except Exception as error:  # the bytes are a stranger's: anything may be wrong
+        raise ValueRefused(
+            f"the reply is not a value in JSON and safetensors, the only form that is "
+            f"read ({type(error).__name__})."
+        ) from error
+
+
+def _blobs(tensors: bytes, arrays: bytes) -> tuple[dict, dict]:
+    loaded: tuple[dict, dict] = ({}, {})
+    if tensors:
+        from safetensors.torch import load
+
+        loaded = (load(tensors), {})
+    if arrays:
+        from safetensors.numpy import load as load_arrays
+
+        loaded = (loaded[0], load_arrays(arrays))
+    return loaded
+
+
+def _tree(value: Any, tensors: dict, arrays: dict, depth: int) -> list:
+    """Return `value` as [kind, content], and collect its tensors and arrays."""
+    if depth > DEEPEST:
+        raise ValueRefused(f"the value is nested more than {DEEPEST} levels deep.")
+    if value is None or type(value) in (bool, int, float, str):
+        return ["plain", value]
+    if type(value) in (list, tuple):
+        parts = [_tree(each, tensors, arrays, depth + 1) for each in value]
+        return ["list" if type(value) is list else "tuple", parts]
+    if type(value) is dict and all(type(key) in (str, int) for key in value):
+        pairs = [[k, _tree(v, tensors, arrays, depth + 1)] for k, v in value.items()]
+        return ["dict", pairs]
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        name = str(len(arrays))
+        arrays[name] = np.array(value, order="C")  # a 0-d array for a NumPy number
+        return ["array" if isinstance(value, np.ndarray) else "number", name]
+    if hasattr(value, "detach") and hasattr(value, "contiguous"):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return ["tensor", name]
+    raise ValueRefused(
+        f"a {type(value).__name__} does not travel between a sandbox and its owner; "
+        f"only tensors, arrays, numbers, strings, lists, tuples and dictionaries do."
+    )
+
+
+def _value(tree: Any, tensors: dict, arrays: dict, depth: int) -> Any:
+    kind, content = tree
+    if depth > DEEPEST:
+        raise ValueError("nested too deeply")
+    if kind == "plain" and not isinstance(content, list | dict):
+        return content
+    if kind in ("list", "tuple"):
+        parts = [_value(each, tensors, arrays, depth + 1) for each in content]
+        return parts if kind == "list" else tuple(parts)
+    if kind == "dict" and all(isinstance(key, str | int) for key, _ in content):
+        return {k: _value(v, tensors, arrays, depth + 1) for k, v in content}
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return arrays[content]
+    if kind == "number":
+        return arrays[content][()]
+    raise ValueError("unknown kind")

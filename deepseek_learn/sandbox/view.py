@@ -1,0 +1,88 @@
+"""What a command in a sandbox sees: paths, variables, and the user that it is."""
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parent
+# what programs need of a Linux system; nothing below /home, /root, /var or /run
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+SETTINGS = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
+STRANGERS = 61184, 65520  # user IDs that no account has (systemd's dynamic users)
+
+
+def stranger() -> int | None:
+    """Return an unused user ID if this process may change its own, else None."""
+    first, end = STRANGERS
+    return None if os.geteuid() else first + os.getpid() % (end - first)
+
+
+@contextmanager
+def lent(folder: Path, user: int | None) -> Iterator[None]:
+    """Give a folder and all in it to `user`, and take it back afterwards."""
+    if user is None:
+        yield
+        return
+    try:
+        _own(folder, user)
+        yield
+    finally:
+        _own(folder, os.geteuid())
+
+
+@cache
+def always_readable() -> list[str]:
+    """Return what every command may read, outer folders first."""
+    python = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages()]
+    python += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    python += [sysconfig.get_path("stdlib"), str(PACKAGE)]
+    resolved = {str(Path(path).resolve()) for path in python} | set(python)
+    wanted = [*SYSTEM, *(f"/etc/{name}" for name in SETTINGS), *resolved]
+    paths = sorted({path for path in wanted if os.path.lexists(path)})
+    return [path for path in paths if not _covered(path, paths)]
+
+
+def environment(folder: str, closed: bool, hidden: list[str]) -> dict[str, str]:
+    """Return the variables that a command sees: none of the owner's."""
+    path = [str(PACKAGE.parent)]
+    refusal = {} if closed else {"SANDBOX_HIDDEN": os.pathsep.join(hidden)}
+    if not closed:  # Python imports the module `sitecustomize` from there
+        path.insert(0, str(HERE / "refusal"))
+    return refusal | {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": os.pathsep.join(path),
+        "HOME": folder,
+        "USER": "learner",
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp" if closed else folder,
+        "DEEPSEEK_LEARN_HOME": f"{folder}/.deepseek_learn",
+        "MPLBACKEND": "Agg",
+        "MALLOC_ARENA_MAX": "2",  # address space is limited, and arenas take 64 MiB
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def _covered(path: str, paths: list[str]) -> bool:
+    """Whether another of the paths, itself no symbolic link, contains this one."""
+    outer = (str(parent) for parent in Path(path).parents)
+    return any(each in paths and not os.path.islink(each) for each in outer)
+
+
+def resolved(paths: Sequence[str | Path]) -> list[str]:
+    """Return the paths without symbolic links."""
+    return [str(Path(path).resolve()) for path in paths]
+
+
+def _own(folder: Path, user: int) -> None:
+    for place, folders, files, descriptor in os.fwalk(folder):
+        for name in [*folders, *files]:
+            os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
+        os.chown(place, user, user)

@@ -1,0 +1,382 @@
+"""Code in a sandbox cannot reach out of it, and what it returns is only data."""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepseek_learn.sandbox import (
+    CodeRaised,
+    Sandbox,
+    SandboxError,
+    ValueRefused,
+    call,
+    isolation,
+    process,
+    view,
+)
+from deepseek_learn.sandbox.values import HEAD, decode, encode
+
+PACKAGE = Path(view.PACKAGE)
+closed = pytest.mark.skipif(
+    isolation() != "namespaces", reason="this system permits no namespaces"
+)
+
+
+@pytest.fixture
+def room(tmp_path):
+    folder = tmp_path / "room"
+    folder.mkdir()
+    return Sandbox(folder, seconds=20, memory_mib=4096)
+
+
+@pytest.fixture
+def loose(room, monkeypatch):
+    """The room of a system without namespaces."""
+    monkeypatch.setattr(process, "isolation", lambda: "sockets refused")
+    return room
+
+
+def python(room, source, **changes):
+    return room.run(["python", "-c", source], **changes)
+
+
+def answer(room, source):
+    file = Path(room.folder) / "answer.py"
+    file.write_text(source)
+    return file
+
+
+def test_a_command_runs_in_its_folder(room):
+    (Path(room.folder) / "a").write_text("file")
+    source = "import sys; print(open('a').read(), sys.stdin.read())"
+    ended = python(room, source, stdin=b"in")
+    assert (ended.returncode, ended.stdout, ended.reason) == (0, "file in\n", "")
+
+
+def test_the_limits_must_be_positive(tmp_path):
+    with pytest.raises(ValueError, match=r"seconds must be a positive number; got 0"):
+        Sandbox(tmp_path, 0, 100)
+    with pytest.raises(ValueError, match="folder must be an existing folder"):
+        Sandbox(tmp_path / "none", 1, 100)
+
+
+def test_the_environment_is_a_fixed_list(room, monkeypatch):
+    monkeypatch.setenv("A_SECRET", "token")
+    ended = python(room, "import os; print(*os.environ)")
+    assert "HOME" in ended.stdout
+    assert "A_SECRET" not in ended.stdout
+
+
+@closed
+def test_it_cannot_connect(room):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+        assert "ConnectionRefusedError" in python(room, source).stderr
+    outside = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
+    assert "Network is unreachable" in python(room, outside).stderr
+
+
+@closed
+def test_the_loopback_is_up(room):
+    source = """if True:
+        import socket
+        server = socket.create_server(("127.0.0.1", 0))
+        socket.create_connection(server.getsockname(), 2)
+        print("connected")"""
+    assert python(room, source).stdout == "connected\n"
+
+
+@closed
+def test_it_sees_nothing_outside(room, tmp_path):
+    (tmp_path / "secret").write_text("key")
+    for path in (tmp_path / "secret", Path.home() / ".ssh", "/etc/passwd", "/run"):
+        assert "FileNotFoundError" in python(room, f"open({str(path)!r})").stderr
+
+
+@closed
+def test_it_cannot_read_hidden_paths(room, tmp_path):
+    shared = tmp_path / "shared"
+    for path in (shared / "seen", shared / "keys" / "key", Path(room.folder) / "own"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("content")
+    words = PACKAGE / "messages.toml"
+    hidden = Sandbox(
+        room.folder,
+        20,
+        4096,
+        hidden=[shared / "keys", Path(room.folder) / "own", words],
+        readable=[shared],
+    )
+    source = f"""if True:
+        import os
+        print(repr(open({str(shared / "seen")!r}).read()))
+        print(os.listdir({str(shared / "keys")!r}))
+        print(repr(open("own").read()), repr(open({str(words)!r}).read()))"""
+    assert python(hidden, source).stdout.split() == ["'content'", "[]", "''", "''"]
+
+
+@closed
+@pytest.mark.parametrize("root", [True, False])
+def test_it_cannot_write_outside_its_folder(room, tmp_path, root, monkeypatch):
+    if not root:  # take the way of users who are not root
+        monkeypatch.setattr(process, "stranger", lambda: None)
+    places = ["/", "/usr", "/proc/self", sys.prefix, PACKAGE, "/dev", "/home"]
+    source = f"""if True:
+        for place in {[str(place) for place in places]}:
+            try:
+                open(f"{{place}}/written", "w")
+            except OSError:
+                print("refused")
+        open("inside", "w")"""
+    ended = python(room, source)
+    assert ended.stdout == "refused\n" * len(places), ended.stderr
+    assert (Path(room.folder) / "inside").exists()
+    assert not (tmp_path / "written").exists()
+
+
+@closed
+def test_its_files_belong_to_the_owner_afterwards(room):
+    python(room, "import os; os.mkdir('d'); open('d/file', 'w'); os.symlink('/', 'l')")
+    for name in ("d", "d/file", "l"):
+        assert (Path(room.folder) / name).lstat().st_uid == os.geteuid()
+
+
+@closed
+@pytest.mark.parametrize("root", [True, False])
+def test_it_cannot_get_privileges(room, root, monkeypatch):
+    """Not even in namespaces of its own can it undo what was mounted."""
+    if not root:  # take the way of users who are not root
+        monkeypatch.setattr(process, "stranger", lambda: None)
+    ended = room.run(["sh", "-c", "mount -t tmpfs none /usr; unshare -m true; id -u"])
+    assert ended.stdout.strip() not in ("", "0")
+    assert "denied" in ended.stderr or "permitted" in ended.stderr
+    inner = "mount -o remount,rw,bind /usr && touch /usr/written"
+    assert room.run(["unshare", "-Urm", "sh", "-c", inner]).returncode != 0
+    assert not Path("/usr/written").exists()
+
+
+@closed
+def test_it_cannot_see_or_signal_other_processes(room):
+    with subprocess.Popen(["sleep", "30"]) as other:
+        source = f"""if True:
+            import os
+            print([name for name in os.listdir("/proc") if name.isdigit()])
+            for each in ({other.pid}, {os.getpid()}):
+                try:
+                    os.kill(each, 9)
+                except ProcessLookupError:
+                    print("none")"""
+        assert python(room, source).stdout.splitlines() == [
+            "['1', '2']",
+            "none",
+            "none",
+        ]
+        assert other.poll() is None
+        other.kill()
+
+
+@closed
+def test_a_fork_bomb_reaches_the_limit(room):
+    source = """if True:
+        import os, time
+        count = 0
+        try:
+            while True:
+                if os.fork() == 0:
+                    time.sleep(60)
+                count += 1
+        except BlockingIOError:
+            print(count)"""
+    count = int(python(room, source).stdout)
+    assert 0 < count < room.processes
+
+
+def test_an_endless_loop_is_ended(tmp_path):
+    ended = python(Sandbox(tmp_path, 0.5, 4096), "while True: pass")
+    assert ended.reason == "it was ended after 0.5 s."
+
+
+def test_output_is_limited(tmp_path):
+    room = Sandbox(tmp_path, 20, 4096, file_mib=2)
+    ended = python(room, "while True: print('x' * 10**6)")
+    assert ended.returncode != 0
+    assert len(ended.stdout) <= 1 << 20
+
+
+def test_ten_gigabytes_of_memory_are_refused(room):
+    assert "MemoryError" in python(room, "bytearray(10 * 2**30)").stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="daemons are traced on Linux only")
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_a_daemon_ends_with_its_command(fixture, request, tmp_path):
+    room = request.getfixturevalue(fixture)
+    source = """if True:
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                while True:
+                    open("alive", "a").write("x")
+                    time.sleep(0.01)
+            os._exit(0)
+        while not os.path.exists("alive"):
+            time.sleep(0.01)"""
+    assert python(room, source).returncode == 0
+    alive = Path(room.folder) / "alive"
+    size = alive.stat().st_size
+    time.sleep(0.1)
+    assert alive.stat().st_size == size
+
+
+def test_nothing_runs_where_the_room_cannot_be_closed(room, monkeypatch):
+    broken = Sandbox(room.folder, 20, 100)
+    monkeypatch.setattr(process, "isolation", lambda: "namespaces")
+    monkeypatch.setattr(process, "always_readable", lambda: ["/none"])
+    with pytest.raises(SandboxError, match="cannot be closed"):
+        python(broken, "open('written', 'w')")
+    assert not (Path(room.folder) / "written").exists()
+
+
+def test_without_namespaces_sockets_and_hidden_paths_are_refused(loose, tmp_path):
+    (tmp_path / "key").write_text("secret")
+    hidden = Sandbox(loose.folder, 20, 4096, hidden=[tmp_path / "key"])
+    for source in (
+        "import socket; socket.socket()",
+        f"open({str(tmp_path / 'key')!r})",
+        "import os; os.system('true')",
+    ):
+        ended = python(hidden, source)
+        assert ended.returncode != 0
+        assert "PermissionError: the sandbox" in ended.stderr
+    assert python(hidden, "print(open(__import__('os').__file__).name)").returncode == 0
+
+
+def test_without_namespaces_a_loop_is_ended_with_its_children(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "isolation", lambda: "sockets refused")
+    source = (
+        "import os; os.fork(); os.setsid() if os.getppid() else 0\nwhile True: pass"
+    )
+    ended = python(Sandbox(tmp_path, 0.5, 4096), source)
+    assert "0.5 s" in ended.reason
+
+
+def test_call_returns_what_the_function_returns(room):
+    file = answer(room, "def double(x): return {'twice': 2 * x, 'is': (x, None)}")
+    assert call(file, "double", 21, sandbox=room) == {"twice": 42, "is": (21, None)}
+
+
+def test_tensors_and_arrays_travel(room):
+    torch = pytest.importorskip("torch")
+    file = answer(
+        room, "def both(t, a): return [t.T + 1, a.sum(), a * 2, t.bfloat16()]"
+    )
+    tensor, array = torch.arange(6.0).reshape(2, 3), np.arange(4, dtype=np.uint8)
+    added, total, twice, half = call(file, "both", tensor, array, sandbox=room)
+    assert torch.equal(added, tensor.T + 1)
+    assert (total, type(total)) == (6, np.uint64)
+    assert twice.tolist() == [0, 2, 4, 6]
+    assert torch.equal(half, tensor.bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import os; os._exit(0)", "Ended: it ended with exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "Ended: it was ended by the signal"),
+        ("return undefined", "NameError"),
+    ],
+)
+def test_code_that_raises_or_exits_is_reported(room, body, message):
+    with pytest.raises(CodeRaised, match=message):
+        call(answer(room, f"def f():\n    {body}"), "f", sandbox=room)
+
+
+def test_code_that_does_not_return_is_ended(tmp_path):
+    room = Sandbox(tmp_path, 1, 4096)
+    with pytest.raises(CodeRaised, match="TimeoutError: it was ended after 1 s"):
+        call(answer(room, "def f():\n    while True: pass"), "f", sandbox=room)
+
+
+def test_what_the_code_prints_is_no_reply(room):
+    source = "import os\ndef f():\n    print('x' * 99, flush=True)\n    return 1"
+    assert call(answer(room, source), "f", sandbox=room) == 1
+
+
+FORGED = """
+import os, pickle, struct, sys
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+def f():
+    content = {content}
+    os.write(int(sys.argv[1]), struct.pack(">Q", {length}) + content)
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [
+        ("pickle.dumps(Attack())", "len(content)"),
+        ("b'passed'", "len(content)"),
+        ("b''", "2 ** 62"),
+        ("struct.pack('>QQQ', 2 ** 40, 0, 0)", "len(content)"),
+        ("struct.pack('>QQQ', 8, 0, 0) + b'[[[[[[[['", "len(content)"),
+    ],
+)
+def test_a_forged_reply_is_refused(room, content, length, tmp_path):
+    source = FORGED.replace("{content}", content).replace("{length}", length)
+    with pytest.raises(ValueRefused, match="reply"):
+        call(answer(room, source), "f", sandbox=room)
+    assert not Path("attacked").exists()
+
+
+def test_a_reply_of_another_shape_is_refused(room):
+    content = encode(["returned", 1, 2]).hex()
+    source = FORGED.replace("{content}", f"bytes.fromhex('{content}')")
+    with pytest.raises(ValueRefused, match="not the reply to a call"):
+        call(
+            answer(room, source.replace("{length}", "len(content)")), "f", sandbox=room
+        )
+
+
+def test_objects_do_not_travel(room):
+    file = answer(room, "def f(x=None): return object()")
+    with pytest.raises(ValueRefused, match="a object does not travel"):
+        call(file, "f", sandbox=room)
+    with pytest.raises(ValueRefused, match="a set does not travel"):
+        call(file, "f", {1}, sandbox=room)
+    with pytest.raises(ValueRefused, match="does not travel"):
+        encode(np.array([object()]))
+
+
+def test_a_pickle_is_no_value():
+    for content in (pickle.dumps(1), b"", HEAD.pack(1, 0, 0) + b"1"):
+        with pytest.raises(ValueRefused, match="JSON and safetensors"):
+            decode(content)
+
+
+def test_every_plain_value_survives():
+    value = [
+        1,
+        2.5,
+        float("inf"),
+        "文",
+        None,
+        True,
+        (1, [2]),
+        {"a": {3: 4}},
+        np.bool_(1),
+    ]
+    assert decode(encode(value)) == value
+    assert np.isnan(decode(encode(float("nan"))))
