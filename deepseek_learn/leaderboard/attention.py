@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..attention.families import attention
 from .entry import EntryError
-from .track import Outcome, Serving, Start, Track, registered_name
+from .track import Outcome, Serving, Start, Track, derived_seed, registered_name
 
 if TYPE_CHECKING:
     from .process import Process
@@ -43,7 +43,7 @@ class Problem:
     Attributes:
         train, test: uint8 images of shape `[N, 1, 40, 40]`.
         train_labels, test_labels: int64, of shape `[N]`.
-        generator: of the order of the batches.
+        seed: of the problem, which the entry must not know.
     """
 
     train: Tensor
@@ -88,7 +88,7 @@ class Attention(Track):
     ) -> Outcome:
         budget = None if reference is None else reference.facts["cpu_seconds"]
         with start() as process:
-            process.ask("build", problem.seed % 2**31)
+            process.ask("build", derived_seed(problem.seed, "trunk"))
             spent, steps = self._train(problem, process, budget)
             a_picture = spent / (steps * BATCH)
             before = process.cpu_seconds()

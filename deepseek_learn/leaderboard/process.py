@@ -77,8 +77,7 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
         folder = Path(name)
         (folder / ENTRY).write_bytes(entry.source)
         (folder / ROOM).write_text(CODE)
-        limits = {"seconds": track.seconds, "memory_mib": track.memory_mib}
-        sandbox = Sandbox(folder, hidden=HIDDEN, **limits)
+        sandbox = Sandbox(folder, track.seconds, track.memory_mib, hidden=HIDDEN)
         with Session.open(folder / ROOM, sandbox) as session:
             process = Process(session, f"{entry.name}.py")
             process.begin(track.name, seed)

@@ -6,7 +6,6 @@ when all runs are there, the races become records and the file is removed. A rac
 after its eight seeds, whatever the scores are.
 """
 
-import hashlib
 import json
 import secrets
 import time
@@ -26,7 +25,7 @@ from ..sandbox import isolation
 from .entry import Entry, EntryError, read
 from .process import started
 from .records import FRESH, Record, add_record, read_records, valid
-from .track import Outcome, Track, load_track
+from .track import Outcome, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"
 RECORDS, UNFINISHED = "records.jsonl", "unfinished.jsonl"
@@ -64,14 +63,8 @@ def run_once(
     Raises:
         EntryError: if it fails.
     """
-    start = partial(started, entry, runner, own_seed(seed, entry))
+    start = partial(started, entry, runner, derived_seed(seed, entry.sha256))
     return runner.measure(problem, start, entry.settings, reference)
-
-
-def own_seed(seed: int, entry: Entry) -> int:
-    """Return a seed for the entry's own random numbers, from which `seed` is hidden."""
-    text = f"{seed}/{entry.sha256}/own"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
 def race(

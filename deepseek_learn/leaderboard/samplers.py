@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ class Asking(Serving):
                 f"sampler() must return an Optuna sampler; got a "
                 f"{type(sampler).__name__}."
             )
-        directions = ["minimize"] * objectives
+        directions: list[Literal["minimize"]] = ["minimize"] * objectives
         self.study = optuna.create_study(directions=directions, sampler=sampler)
         self.space = {each["name"]: _distribution(each) for each in space}
         self.trial: optuna.trial.Trial | None = None

@@ -4,6 +4,7 @@ The scorer holds the problem, with its data, labels and reference. The entry run
 process of its own, which `start` opens, and sees only what the track sends there.
 """
 
+import hashlib
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ class Serving:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, kw_only=True)
 class Track:
     """A kind of entry, and how it is scored.
 
@@ -119,6 +121,12 @@ def load_track(name: str) -> Track:
     if name not in NAMES:
         raise UnknownNameError("track", name, NAMES)
     return importlib.import_module(f".{name}", __package__).TRACK
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """Return a seed that an entry may see, since `seed` cannot be found from it."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
 
 
 def registered_name(module: ModuleType, registry: Registry, before: set[str]) -> str:
