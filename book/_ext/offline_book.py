@@ -183,7 +183,17 @@ def paper_tables(lang: str) -> str:
     return find_it.to_markdown(ROOT, lang)
 
 
-GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_tables}
+def leaderboard_tables(lang: str) -> str:
+    from deepseek_learn.leaderboard import to_markdown
+
+    return to_markdown(lang)
+
+
+GENERATED = {
+    "<!-- claims-ledger -->": claims_tables,
+    "<!-- find-it -->": paper_tables,
+    "<!-- leaderboard -->": leaderboard_tables,
+}
 
 
 def read_source(app, docname, source) -> None:

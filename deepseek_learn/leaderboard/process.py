@@ -54,7 +54,8 @@ class Process:
         except CodeRaised as error:
             message = str(error).removeprefix(f"{error.kind}: ")
             known = error.kind in ("EntryError", "TimeoutError", "Ended")
-            raise EntryError(f"{self.name}: {message if known else error}") from None
+            what = message if known else f"it ended with {error}."
+            raise EntryError(f"{self.name}: {what}") from None
         except ValueRefused as error:
             raise EntryError(f"{self.name}: {error}") from None
 

@@ -28,7 +28,12 @@ from .records import FRESH, Record, add_record, read_records, valid
 from .track import Outcome, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"
+CLOSED = "namespaces"  # the isolation that hides the test data
 RECORDS, UNFINISHED = "records.jsonl", "unfinished.jsonl"
+NOT_HIDDEN = (
+    " This system has no namespaces, so files were not hidden from it: a race will hide "
+    "them."
+)
 Say = Callable[[str], None]
 
 
@@ -85,8 +90,14 @@ def race(
         say: receives a line for each finished run.
 
     Raises:
-        DeepSeekLearnError: if the reference itself fails.
+        DeepSeekLearnError: if the reference itself fails, or this system cannot keep
+            the test data from an entry.
     """
+    if isolation() != CLOSED:
+        raise DeepSeekLearnError(
+            "a race needs a sandbox with Linux namespaces, which this system does not "
+            "permit: run it as root, or permit user namespaces."
+        )
     runs = Runs(folder / UNFINISHED, runner, reference, rerun)
     for seed in runs.seeds:
         problem = None
@@ -257,6 +268,8 @@ def check(path: str | Path, name: str | None = None, folder: Path = FOLDER) -> s
     entry = read(path, runner.name)
     reference = entries(runner.name, folder)[runner.reference]
     (seed,) = draw_seeds(1)
+    with started(entry, runner, seed):  # finds most faults within seconds
+        pass
     problem = runner.problem(seed)
     base = run_once(runner, reference, problem, seed, None)
     outcome = run_once(runner, entry, problem, seed, base)
@@ -265,6 +278,7 @@ def check(path: str | Path, name: str | None = None, folder: Path = FOLDER) -> s
         f"{entry.name}.py runs. On one fresh seed it scores {outcome.score:.4g} and the "
         f"reference {reference.name} {base.score:.4g} ({runner.better} is better): "
         f"{'won' if won else 'not won'}. {FRESH} of {FRESH} decide."
+        f"{'' if isolation() == CLOSED else NOT_HIDDEN}"
     )
 
 

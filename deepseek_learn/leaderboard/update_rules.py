@@ -41,14 +41,14 @@ class Task:
         steps: T, the steps of AdamW.
         build: makes the model.
         batches: endless training batches from a generator.
-        held_out: test batches from a generator.
+        held_out: batches of a part, "validation" or "test", from a generator.
     """
 
     name: str
     steps: int
     build: Callable[[], nn.Module]
     batches: Callable[[torch.Generator], Iterator[Batch]]
-    held_out: Callable[[torch.Generator], list[Batch]]
+    held_out: Callable[[str, torch.Generator], list[Batch]]
 
 
 def poems_model() -> nn.Module:
@@ -97,10 +97,14 @@ def pictures_batches(generator: torch.Generator) -> Iterator[Batch]:
             yield train.batch(rows)
 
 
-def pictures_held_out(generator: torch.Generator) -> list[Batch]:
-    test = _pictures().test
-    rows = torch.randperm(len(test), generator=generator)[:1500]
-    return [test.batch(part) for part in rows.split(500)]
+def pictures_held_out(part: str, generator: torch.Generator) -> list[Batch]:
+    dataset = getattr(_pictures(), part)
+    rows = torch.randperm(len(dataset), generator=generator)[:1500]
+    return [dataset.batch(batch) for batch in rows.split(500)]
+
+
+def poems_held_out(part: str, generator: torch.Generator) -> list[Batch]:
+    return [poems_windows(part, 128, generator) for _ in range(3)]
 
 
 TASKS = {
@@ -109,7 +113,7 @@ TASKS = {
         120,
         poems_model,
         poems_batches,
-        lambda generator: [poems_windows("test", 128, generator) for _ in range(3)],
+        poems_held_out,
     ),
     "pictures": Task(
         "pictures", 100, pictures_model, pictures_batches, pictures_held_out
@@ -247,9 +251,16 @@ def linear(step: int, steps: int) -> float:
 
 
 def train(
-    task: Task, steps: int, seed: int, settings: Mapping[str, Any], process: Any
+    task: Task,
+    steps: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    process: Any,
+    part: str = "test",
 ) -> float:
-    """Train with the update rule of `process`; infinity if the run diverges.
+    """Train with the update rule of `process`, and return the loss on a part.
+
+    It is infinite if the run diverges.
 
     Raises:
         EntryError: if the process fails, or returns something other than the weights.
@@ -269,7 +280,7 @@ def train(
         named = dict(zip(weights, gradients, strict=True))
         _copy(process.ask("step", named), weights)
     _copy(process.ask("finish"), weights)
-    loss_after = evaluate(task, model, seed)
+    loss_after = evaluate(task, model, seed, part)
     return loss_after if math.isfinite(loss_after) else math.inf
 
 
@@ -292,8 +303,8 @@ def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, seed: int) -> float:
-    """Return the mean test loss.
+def evaluate(task: Task, model: nn.Module, seed: int, part: str) -> float:
+    """Return the mean loss on a part.
 
     The statistics of batch norms are taken anew from training batches first: after a
     short run they lag behind the weights.
@@ -307,8 +318,9 @@ def evaluate(task: Task, model: nn.Module, seed: int) -> float:
         for _ in range(8):
             model(next(batches)[0])
     model.eval()
-    test = task.held_out(torch.Generator().manual_seed(seed + 2))
-    return sum(_loss(model, x, y).item() for x, y in test) / len(test)
+    batches_out = task.held_out(part, torch.Generator().manual_seed(seed + 2))
+    losses = [_loss(model, x, y).item() for x, y in batches_out]
+    return sum(losses) / len(losses)
 
 
 def next_budget(
