@@ -25,7 +25,7 @@ from ..sandbox import isolation
 from .entry import Entry, EntryError, read
 from .process import started
 from .records import FRESH, Record, add_record, read_records, valid
-from .track import Outcome, Track, derived_seed, load_track
+from .track import NAMES, Outcome, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"
 CLOSED = "namespaces"  # the isolation that hides the test data
@@ -264,8 +264,13 @@ def check(path: str | Path, name: str | None = None, folder: Path = FOLDER) -> s
         EntryError: with one sentence that says what is wrong with the file.
         UnknownNameError: if the track is unknown.
     """
-    runner = load_track(name or Path(path).resolve().parent.name)
-    entry = read(path, runner.name)
+    entry = read(path, name)
+    if name is None and entry.track not in NAMES:
+        raise EntryError(
+            f"name the track of {entry.name}.py (--track), or put it into the folder of "
+            f"one; the tracks are {', '.join(NAMES)}."
+        )
+    runner = load_track(entry.track)
     reference = entries(runner.name, folder)[runner.reference]
     (seed,) = draw_seeds(1)
     with started(entry, runner, seed):  # finds most faults within seconds
