@@ -75,7 +75,7 @@ bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a 
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 SUDO ?=
-leaderboard: $(DEV)  ## race the pending entries of the leaderboard, and the better ones once more
+leaderboard: $(DEV)  ## race the leaderboard's pending entries, and confirm the better ones
 	@$(SUDO) $(BIN)/deepseek-learn submit rerun
 
 lint: $(DEV)  ## ruff, types, and which room may import which

@@ -67,10 +67,10 @@ def pending() -> None:
 def rerun(
     track: Annotated[str, typer.Argument()] = "",
     entry: Annotated[
-        list[str] | None, typer.Argument(help="entries; default: the better ones")
+        list[str] | None, typer.Argument(help="entries; default: the better ones, once")
     ] = None,
 ) -> None:
-    """Race pending entries, and those listed as better once more, on fresh seeds."""
+    """Race pending entries, and confirm those listed as better, on fresh seeds."""
     from ..leaderboard import run_again, run_field
     from ..leaderboard.track import NAMES
 

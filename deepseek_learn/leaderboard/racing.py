@@ -69,7 +69,13 @@ def run_once(
         EntryError: if it fails.
     """
     start = partial(started, entry, runner, derived_seed(seed, entry.sha256))
-    return runner.measure(problem, start, entry.settings, reference)
+    try:
+        return runner.measure(problem, start, entry.settings, reference)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # an answer that no check foresaw must not end the race of the others
+        raise EntryError(
+            f"{entry.name}.py: its answer cannot be scored ({type(error).__name__})."
+        ) from error
 
 
 def race(
@@ -227,8 +233,8 @@ def run_again(
     """Race entries that have a record once more, on other seeds.
 
     Args:
-        names: the entries; all whose first race showed that they are better, if there
-            are none.
+        names: the entries; if there are none, those whose first race showed that they
+            are better, and that have no re-run yet.
         but: entries to leave out, such as those that have just raced.
 
     Raises:
@@ -241,9 +247,10 @@ def run_again(
     records = read_records(folder / name / RECORDS)
     candidates = []
     for entry in known.values():
-        first = valid(records, entry, reference, runner)[:1]
-        wanted = entry.name in names if names else first and first[0].is_better(runner)
-        if first and wanted and entry.name not in but:
+        ours = valid(records, entry, reference, runner)
+        unconfirmed = len(ours) == 1 and ours[0].is_better(runner)
+        wanted = entry.name in names if names else unconfirmed
+        if ours and wanted and entry.name not in but:
             candidates.append(entry)
     if not candidates:
         return []

@@ -121,6 +121,7 @@ def test_a_rerun_confirms_or_is_skeptical(folder):
     again = racing.run_again("paper", folder=folder, say=lambda line: None)
     assert [(each.entry, each.rerun) for each in again] == [("good", True)]
     assert states(folder)["good"] == "better"
+    assert racing.run_again("paper", folder=folder) == []  # confirmed
     # the same code, but now the seeds give it less
     path = folder / "paper" / "records.jsonl"
     *before, last = map(json.loads, path.read_text().splitlines())
@@ -135,6 +136,18 @@ def test_a_rerun_confirms_or_is_skeptical(folder):
         assert words in listed
         assert "+10.0" in listed
         assert "+2.0" in listed
+
+
+def test_an_answer_that_cannot_be_scored_is_a_fault(folder):
+    write(folder, "good", "x = many")
+    run(folder)
+    assert states(folder)["good"] == "refused"
+    (record,) = [
+        each.record
+        for each in board.standings("paper", folder)
+        if each.entry.name == "good"
+    ]
+    assert record.fault == "good.py: its answer cannot be scored (ValueError)."
 
 
 def test_reruns_of_an_unknown_entry_are_refused(folder):
