@@ -12,6 +12,7 @@ the entry is the reference.
 
 import argparse
 import importlib.util
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from deepseek_learn.files import atomic_write
+from deepseek_learn.leaderboard import EntryError
 from deepseek_learn.leaderboard.update_rules import TASKS, Task, Updating, train
 from deepseek_learn.optim import TuningResult, tune
 
@@ -55,9 +57,13 @@ def search(name: str, task: Task, budget: int) -> TuningResult:
     steps = task.steps if name == "adamw" else task.steps // 2
 
     def loss(settings: dict[str, Any]) -> float:
-        losses = [
-            train(task, steps, seed, settings, process, "validation") for seed in SEEDS
-        ]
+        try:
+            losses = [
+                train(task, steps, seed, settings, process, "validation")
+                for seed in SEEDS
+            ]
+        except EntryError:  # the weights became NaN
+            return math.inf
         print(task.name, settings, f"{fmean(losses):.4f}", flush=True)
         return fmean(losses)
 
