@@ -5,6 +5,7 @@ takes eight wins. A record that a re-run does not confirm is *skeptical*, and is
 with the reason. Nothing that was run is left out.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
@@ -14,9 +15,10 @@ from statistics import fmean, median
 from ..catalog import text
 from .entry import Entry
 from .racing import FOLDER, RECORDS, entries
-from .records import Record, disagreement, read_records, sign_test, valid
-from .track import NAMES, Track, load_track
+from .records import Record, disagreement, read_records, valid
+from .track import Track, load_track
 
+DATE, NO_BREAK = re.compile(r"\b\d{4}-\d\d-\d\d\b"), "\u2011"  # dates stay in one line
 STATES = ("reference", "better", "not_shown", "skeptical", "refused", "pending")
 
 
@@ -90,15 +92,12 @@ def rows(name: str, lang: str | None = None, folder: Path = FOLDER) -> list[list
     return [header, *(_row(each, runner, lang) for each in standings(name, folder))]
 
 
-def to_markdown(lang: str | None = None, folder: Path = FOLDER) -> str:
-    """Return the tables of all tracks for the book."""
-    parts = []
-    for name in NAMES:
-        header, *body = rows(name, lang, folder)
-        lines = [header, ["---"] * len(header), *body]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        parts.append(f"### {text(f'leaderboard.title_{name}', lang)}\n\n{table}")
-    return "\n\n".join(parts)
+def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> str:
+    """Return the table of a track for the book."""
+    header, *body = rows(name, lang, folder)
+    lines = [header, ["---"] * len(header), *body]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return DATE.sub(lambda date: date[0].replace("-", NO_BREAK), table)
 
 
 def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
@@ -108,14 +107,12 @@ def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
         reason = record.fault if record else ""
         state = text(f"leaderboard.state_{each.state}", lang)
         return [title, "", "", "", f"{state}: {reason}" if reason else state, ""]
-    count, wins = len(record.scores), record.wins(runner)
     is_reference = each.state == "reference"
-    chance = sign_test(wins, count)
     return [
         title,
         _score(median(record.scores), runner),
         "" if is_reference else _effect(each.gain(runner), runner, lang),
-        "" if is_reference else f"{wins}/{count} (p = {chance:.2g})",
+        "" if is_reference else f"{record.wins(runner)}/{len(record.scores)}",
         _state(each, runner, lang),
         _checked(each, lang),
     ]
@@ -127,7 +124,9 @@ def _score(score: float, runner: Track) -> str:
 
 def _effect(gain: float, runner: Track, lang: str | None) -> str:
     if runner.is_share:
-        return text("leaderboard.points", lang, points=f"{100 * gain:+.1f}")
+        return text(
+            "leaderboard.points", lang, points=f"{100 * gain:+.1f}".replace("-", "−")
+        )
     return f"× {exp(-gain if runner.better == 'lower' else gain):.2f}"
 
 
