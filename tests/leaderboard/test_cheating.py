@@ -1,7 +1,6 @@
 """Broken and cheating entries: each is refused in one sentence, or gains nothing."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -109,9 +108,8 @@ def allocate(layers, bits):
     [
         REPOSITORY / "leaderboard" / "samplers" / "records.jsonl",
         REPOSITORY / "deepseek_learn" / "data" / "files" / "fashion_mnist.npz",
-        Path("/proc/1/mem"),
     ],
-    ids=["reference", "test data", "memory"],
+    ids=["reference", "test data"],
 )
 def test_what_is_hidden_cannot_be_read(path):
     with pytest.raises(
