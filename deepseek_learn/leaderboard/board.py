@@ -93,11 +93,23 @@ def rows(name: str, lang: str | None = None, folder: Path = FOLDER) -> list[list
 
 
 def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> str:
-    """Return the table of a track for the book."""
+    """Return the table of a track for the book, and below it the entries' notes."""
     header, *body = rows(name, lang, folder)
     lines = [header, ["---"] * len(header), *body]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return DATE.sub(lambda date: date[0].replace("-", NO_BREAK), table)
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    table = DATE.sub(lambda date: date[0].replace("-", NO_BREAK), table)
+    noted = [e for e in entries(name, folder).values() if e.words("note", lang)]
+    notes = [
+        text(
+            "leaderboard.note",
+            lang,
+            title=e.words("title", lang),
+            note=e.words("note", lang),
+        )
+        for e in noted
+    ]
+    return "\n".join([table, "", *notes])
 
 
 def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
