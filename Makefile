@@ -16,7 +16,7 @@ PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help lab check test notebook book bench bench-speed lint dist last-run clean
+.PHONY: help lab check test notebook book bench bench-speed leaderboard lint dist last-run clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -73,6 +73,10 @@ SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py dpg_monitor.py 
          nodules_deployed.py+--speed industries.py+--speed
 bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a quiet machine); again an hour later
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
+
+SUDO ?=
+leaderboard: $(DEV)  ## race the leaderboard's pending entries, and confirm the better ones
+	@$(SUDO) $(BIN)/deepseek-learn submit rerun
 
 lint: $(DEV)  ## ruff, types, and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy --num-workers 2

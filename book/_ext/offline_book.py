@@ -5,8 +5,8 @@
 - the address of the repository comes from pyproject.toml;
 - the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether it exists in the other language (for `lang-switch.html`);
-- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->`
-  the tables of papers.
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables, `<!-- find-it -->` the
+  tables of papers, and `<!-- leaderboard TRACK -->` the table of a track.
 """
 
 import fnmatch
@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import myst_nb.core.render
@@ -183,7 +184,18 @@ def paper_tables(lang: str) -> str:
     return find_it.to_markdown(ROOT, lang)
 
 
-GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_tables}
+def leaderboard_table(track: str, lang: str) -> str:
+    from deepseek_learn.leaderboard import to_markdown
+
+    return to_markdown(track, lang)
+
+
+TRACKS = ("grouping", "attention", "update_rules", "samplers")
+GENERATED = {
+    "<!-- claims-ledger -->": claims_tables,
+    "<!-- find-it -->": paper_tables,
+    **{f"<!-- leaderboard {t} -->": partial(leaderboard_table, t) for t in TRACKS},
+}
 
 
 def read_source(app, docname, source) -> None:

@@ -173,6 +173,15 @@ def test_find_it_shows_papers_files_lessons_and_scripts(book):
         assert "<!-- find-it -->" not in page
 
 
+def test_the_leaderboard_shows_the_table_of_each_track(book):
+    for edition, words in (("", "Sensitivity: squared"), ("zh/", "敏感度：梯度")):
+        page = (book / f"{edition}book/leaderboard.html").read_text()
+        assert "<!-- leaderboard" not in page
+        assert words in page
+        for entry in ("SE: ", "DeepOpt", "GeneticSampler"):
+            assert entry.replace(": ", "：" if edition else ": ") in page
+
+
 def test_a_warning_is_an_error_and_the_old_book_stays(tmp_path):
     (tmp_path / "_config.yml").write_text("title: x\nlogo: ''\n")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")

@@ -39,6 +39,17 @@ zoo {HUGE}
 zoo fashion_net two
 data nothing
 data /
+submit nothing
+submit check
+submit check nothing.py
+submit check /
+submit check broken.py
+submit check broken.py --track grouping
+submit list nothing
+submit field
+submit field nothing
+submit rerun nothing
+submit rerun samplers nothing
 chat
 chat small_deepseek
 chat zoo:

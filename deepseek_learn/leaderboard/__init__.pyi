@@ -1,0 +1,12 @@
+from .board import Standing as Standing
+from .board import standings as standings
+from .board import to_markdown as to_markdown
+from .entry import Entry as Entry
+from .entry import EntryError as EntryError
+from .racing import check as check
+from .racing import pending as pending
+from .racing import run_again as run_again
+from .racing import run_field as run_field
+from .records import Record as Record
+from .records import sign_test as sign_test
+from .track import load_track as load_track

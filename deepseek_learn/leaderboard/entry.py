@@ -1,0 +1,142 @@
+"""An entry: one Python file, and one TOML file of metadata beside it.
+
+The static checks find what needs no run: a syntax error, a file that is too large, and
+data in the source. An update rule that carries trained weights, or a sampler that
+carries the optimum, would have to hold them in a constant.
+"""
+
+import ast
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..catalog import LANGUAGES, choose
+from ..errors import DeepSeekLearnError
+
+MOST_BYTES = 16 * 1024  # of an entry's source
+MOST_CHARACTERS, MOST_NUMBERS = 2000, 200  # of one constant, and in one literal
+FIELDS = {"title", "author", "source", "note", "settings"}
+
+
+class EntryError(DeepSeekLearnError):
+    """Raised if an entry cannot be scored; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that takes part in a track.
+
+    Attributes:
+        track: the name of the track.
+        name: the file's name without its suffix.
+        source: the Python code.
+        title, note: texts in both languages.
+        author: who wrote it.
+        settings: values that are passed to the entry's function, by task.
+    """
+
+    track: str
+    name: str
+    source: bytes
+    title: Mapping[str, str]
+    author: str
+    note: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the code and its settings: a record belongs to it alone."""
+        settings = json.dumps(self.settings, sort_keys=True).encode()
+        return hashlib.sha256(self.source + b"\0" + settings).hexdigest()
+
+    def words(self, field: str, lang: str | None = None) -> str:
+        """Return the title or the note in one language."""
+        return choose(getattr(self, field), lang)
+
+
+def read(path: str | Path, track: str | None = None) -> Entry:
+    """Read an entry and its metadata; without metadata, its name is its title.
+
+    Args:
+        path: the Python file.
+        track: the track's name; by default, the name of the file's folder.
+
+    Raises:
+        EntryError: if the file, or the metadata beside it, breaks a rule that can be
+            checked without running it.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        raise EntryError(f"an entry must be a Python file (.py); got {path}.")
+    source = path.read_bytes()
+    check_source(source, path.name)
+    meta = _metadata(path.with_suffix(".toml"))
+    plain = dict.fromkeys(LANGUAGES, path.stem)
+    return Entry(
+        track or path.resolve().parent.name,
+        path.stem,
+        source,
+        meta.get("title", plain),
+        meta.get("author", ""),
+        meta.get("note", dict.fromkeys(LANGUAGES, "")),
+        meta.get("settings", {}),
+    )
+
+
+def check_source(source: bytes, name: str) -> None:
+    """Refuse a file that is too large, is no Python, or contains data.
+
+    Raises:
+        EntryError: with the reason and, where there is one, the line.
+    """
+    if len(source) > MOST_BYTES:
+        raise EntryError(
+            f"{name} has {len(source)} bytes; at most {MOST_BYTES} are permitted."
+        )
+    try:
+        tree = ast.parse(source, name)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        place = f", line {line}" if line else ""
+        reason = getattr(error, "msg", str(error))
+        raise EntryError(f"{name}{place}: syntax error: {reason}.") from None
+    for node in ast.walk(tree):
+        if _is_data(node):
+            raise EntryError(
+                f"{name}, line {getattr(node, 'lineno', '?')}: data in the source: a "
+                f"constant may have at most {MOST_CHARACTERS} characters, and a literal "
+                f"at most {MOST_NUMBERS} elements."
+            )
+
+
+def _is_data(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        value = node.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value.bit_length() > 256  # a long number holds anything
+        return isinstance(value, str | bytes) and len(value) > MOST_CHARACTERS
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        return len(node.elts) > MOST_NUMBERS
+    return isinstance(node, ast.Dict) and len(node.keys) > MOST_NUMBERS
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        meta = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EntryError(f"{path.name}: not valid TOML: {error}.") from None
+    if unknown := set(meta) - FIELDS:
+        raise EntryError(
+            f"{path.name}: unknown field {min(unknown)!r}; known are "
+            f"{', '.join(sorted(FIELDS))}."
+        )
+    for name in ("title", "note"):
+        if name in meta and set(meta[name]) != set(LANGUAGES):
+            raise EntryError(f"{path.name}: {name} must have the texts en and zh.")
+    return meta

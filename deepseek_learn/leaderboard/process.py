@@ -1,0 +1,108 @@
+"""Start the process that runs an entry, ask it, and read its processor time.
+
+The time is the kernel's account of the process, its threads and its children. What the
+entry does to its own clock does not change it.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import REPOSITORY
+from ..sandbox import CodeRaised, Sandbox, Session, ValueRefused
+from .entry import Entry, EntryError
+from .track import Track
+from .worker import CODE, ENTRY, ROOM
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# data and weights that the tracks score with, the entries with their records, results
+HIDDEN = (
+    PACKAGE / "data" / "files",
+    PACKAGE / "zoo" / "weights",
+    PACKAGE / "ledger" / "results",
+    REPOSITORY / "leaderboard",
+    REPOSITORY / "benchmarks",
+)
+
+
+@dataclass(frozen=True)
+class Process:
+    """An entry that has been imported in a sandbox."""
+
+    session: Session
+    name: str
+
+    def ask(self, question: str, *arguments: Any) -> Any:
+        """Ask the entry and return its answer, which is data, but may be any.
+
+        Raises:
+            EntryError: if the entry fails, ends its process or takes too long.
+        """
+        return self._call("answer", question, *arguments)
+
+    def begin(self, track: str, seed: int) -> None:
+        """Import the entry; see `ask` for the exceptions."""
+        self._call("begin", track, seed)
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        try:
+            return self.session.call(function, *arguments)
+        except CodeRaised as error:
+            message = str(error).removeprefix(f"{error.kind}: ")
+            known = error.kind in ("EntryError", "TimeoutError", "Ended")
+            what = message if known else f"it ended with {error}."
+            raise EntryError(f"{self.name}: {what}") from None
+        except ValueRefused as error:
+            raise EntryError(f"{self.name}: {error}") from None
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the entry's process and its descendants."""
+        return cpu_seconds(self.session.running.process.pid)
+
+
+@contextmanager
+def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
+    """Import an entry in a sandbox, which ends with the block.
+
+    Args:
+        seed: of the entry's own random numbers; it must not reveal the problem's.
+
+    Raises:
+        EntryError: if the import fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="entry-") as name:
+        folder = Path(name)
+        (folder / ENTRY).write_bytes(entry.source)
+        (folder / ROOM).write_text(CODE)
+        sandbox = Sandbox(folder, track.seconds, track.memory_mib, hidden=HIDDEN)
+        with Session.open(folder / ROOM, sandbox) as session:
+            process = Process(session, f"{entry.name}.py")
+            process.begin(track.name, seed)
+            yield process
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and all its descendants (Linux).
+
+    Raises:
+        EntryError: where the system has no /proc.
+    """
+    if not Path("/proc/self/stat").exists():
+        raise EntryError("this track measures processor time, which needs Linux.")
+    parents, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # the process has just ended
+            continue
+        number = int(path.parent.name)
+        parents[number] = int(fields[1])
+        ticks[number] = sum(map(int, fields[11:15]))  # own and ended children's
+    family = {pid}
+    while more := {n for n, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks.get(n, 0) for n in family) / os.sysconf("SC_CLK_TCK")

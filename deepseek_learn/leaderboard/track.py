@@ -1,0 +1,165 @@
+"""What a track is: problems drawn from a seed, and a score for an entry on each of them.
+
+The scorer holds the problem, with its data, labels and reference. The entry runs in a
+process of its own, which `start` opens, and sees only what the track sends there.
+"""
+
+import hashlib
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import UnknownNameError
+from ..registry import Registry
+from .entry import EntryError
+
+if TYPE_CHECKING:
+    from .process import Process
+
+NAMES = ("grouping", "attention", "update_rules", "samplers")
+Start = Callable[[], AbstractContextManager["Process"]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The score of one entry on one problem.
+
+    Attributes:
+        score: the track's figure.
+        facts: what a comparison with this outcome needs, such as the time it took.
+    """
+
+    score: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Serving:
+    """The entry's side of a track, in the entry's process.
+
+    Each method besides `take` answers one question of the scorer.
+    """
+
+    def take(self, module: ModuleType) -> None:
+        """Find in the imported entry what the track needs.
+
+        Raises:
+            EntryError: if it is not there.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A kind of entry, and how it is scored.
+
+    Attributes:
+        name: the name of its folder and of its module.
+        version: raised when the protocol changes, which makes all records pending.
+        reference: the name of the entry that all others are compared with.
+        better: `"lower"` or `"higher"`.
+        is_share: whether scores are fractions of 1, so that gains are differences.
+        slack: the difference of mean gains that a re-run may have in any case.
+        seconds, memory_mib: limits of each of the entry's processes. Importing torch
+            takes about 3000 MiB of address space.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    reference: ClassVar[str]
+    better: ClassVar[str]
+    is_share: ClassVar[bool] = False
+    slack: ClassVar[float] = 0.01
+    seconds: float = 60
+    memory_mib: int = 6000
+
+    def problem(self, seed: int) -> Any:
+        """Draw a problem; all entries of a race get the same ones."""
+        raise NotImplementedError
+
+    def measure(
+        self,
+        problem: Any,
+        start: Start,
+        settings: Mapping[str, Any],
+        reference: Outcome | None,
+    ) -> Outcome:
+        """Score an entry on a problem.
+
+        Args:
+            problem: what `problem` drew.
+            start: opens a new process of the entry.
+            settings: those of the entry's metadata.
+            reference: the reference's outcome on this problem; None for itself.
+
+        Raises:
+            EntryError: if the entry fails; the message is one sentence.
+        """
+        raise NotImplementedError
+
+    def serving(self) -> Serving:
+        """Return the entry's side, which is called in the entry's process."""
+        raise NotImplementedError
+
+    def gain(self, score: float, reference: float) -> float:
+        """Return how much better a score is: a difference, or a ratio's logarithm."""
+        if self.is_share:
+            return score - reference if self.better == "higher" else reference - score
+        ratio = score / reference if self.better == "higher" else reference / score
+        return math.log(ratio)
+
+
+def load_track(name: str) -> Track:
+    """Return a track by its name.
+
+    Raises:
+        UnknownNameError: if there is none; the message lists them.
+    """
+    if name not in NAMES:
+        raise UnknownNameError("track", name, NAMES)
+    return importlib.import_module(f".{name}", __package__).TRACK
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """Return a seed that an entry may see, since `seed` cannot be found from it."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def registered_name(module: ModuleType, registry: Registry, before: set[str]) -> str:
+    """Return the name that an entry registered, or that its `ENTRY` states.
+
+    Args:
+        before: the names that the registry had before the entry was imported.
+
+    Raises:
+        EntryError: if it is none, more than one, or unknown.
+    """
+    stated, new = getattr(module, "ENTRY", None), sorted({*registry} - before)
+    if stated is None and len(new) == 1:
+        return new[0]
+    if stated is None:
+        raise EntryError(
+            f"an entry must register one {registry.kind}, or state the name of a "
+            f"registered one as ENTRY; it registers {', '.join(new) or 'none'}."
+        )
+    if stated not in registry:
+        raise EntryError(
+            f"ENTRY must be the name of a registered {registry.kind}; got {stated!r}."
+        )
+    return stated
+
+
+def function_of(module: ModuleType, name: str) -> Callable:
+    """Return a function of the entry.
+
+    Raises:
+        EntryError: if it defines no such function.
+    """
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise EntryError(f"an entry of this track must define the function {name}().")
+    return function

@@ -1,0 +1,3 @@
+"""A registered attention module."""
+
+ENTRY = "eca"

@@ -1,0 +1,3 @@
+"""A registered criterion of `dpg.grouping`."""
+
+ENTRY = "frequency×error"

@@ -1,0 +1,213 @@
+"""Broken and cheating entries: each is refused in one sentence, or gains nothing."""
+
+import socket
+
+import pytest
+
+from deepseek_learn.files import REPOSITORY
+from deepseek_learn.leaderboard import Entry, EntryError
+from deepseek_learn.leaderboard.attention import Attention
+from deepseek_learn.leaderboard.entry import check_source, read
+from deepseek_learn.leaderboard.grouping import Grouping
+from deepseek_learn.leaderboard.racing import run_once
+from deepseek_learn.leaderboard.samplers import Samplers
+from deepseek_learn.leaderboard.track import Outcome
+from deepseek_learn.sandbox import isolation
+
+pytestmark = pytest.mark.slow
+SEED = 987_654_321_012
+HONEST = "from optuna.samplers import RandomSampler\ndef sampler(seed):\n"
+HONEST += "    return RandomSampler(seed=7)\n"
+PLAIN = """
+from torch import nn
+from deepseek_learn import attention
+@attention.register("nothing", dims=(2,), native_scale=1.0)
+class Nothing(nn.Identity):
+    def __init__(self, channels):
+        super().__init__()
+"""
+RECKONED = Outcome(1.0, {"cpu_seconds": 0.5})
+
+closed = pytest.mark.skipif(
+    isolation() != "namespaces", reason="this system has no namespaces to hide files in"
+)
+
+
+def entry(track: str, source: str) -> Entry:
+    words = {"en": "", "zh": ""}
+    return Entry(track, "mine", source.encode(), words, "", words, {})
+
+
+def search(source: str, seconds: float = 60) -> float:
+    """The score of a sampler after a few trials."""
+    runner = Samplers(trials=6, seconds=seconds)
+    mine = entry("samplers", source)
+    return run_once(runner, mine, runner.problem(SEED), SEED, None).score
+
+
+@pytest.fixture(scope="module")
+def layers():
+    return Grouping(calibration=16, images=32).problem(SEED)
+
+
+def group(source: str, layers) -> float:
+    runner = Grouping(calibration=16, images=32)
+    return run_once(runner, entry("grouping", source), layers, SEED, None).score
+
+
+def test_a_syntax_error_names_its_line(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("x = 1\ndef sampler(:\n")
+    with pytest.raises(EntryError, match=r"mine.py, line 2: syntax error"):
+        read(path, "samplers")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\n" * 4000, "has 24000 bytes; at most 16384 are permitted"),
+        (f"x = {'a' * 3000!r}", "line 1: data in the source"),
+        (f"x = {list(range(300))}", "line 1: data in the source"),
+        (f"x = {10**200}", "line 1: data in the source"),
+    ],
+)
+def test_data_in_the_source_is_refused(source, words):
+    with pytest.raises(EntryError, match=words):
+        check_source(source.encode(), "mine.py")
+
+
+def test_a_wrong_signature_is_refused():
+    with pytest.raises(EntryError, match=r"sampler\(\) takes 0 positional arguments"):
+        search("def sampler():\n    return None\n")
+
+
+def test_nan_is_refused(layers):
+    source = """
+from deepseek_learn.dpg import grouping
+@grouping.register("mine")
+def mine(layer):
+    return layer.statistics.frequency * float("nan")
+"""
+    with pytest.raises(EntryError, match="got NaN, infinity or a negative number"):
+        group(source, layers)
+
+
+def test_more_bytes_than_permitted_are_refused(layers):
+    source = """
+import torch
+def allocate(layers, bits):
+    return [torch.full((len(layer.weight),), 8) for layer in layers]
+"""
+    with pytest.raises(EntryError, match="takes more bytes than permitted"):
+        group(source, layers)
+
+
+@closed
+@pytest.mark.parametrize(
+    "path",
+    [
+        REPOSITORY / "leaderboard" / "samplers" / "records.jsonl",
+        REPOSITORY / "deepseek_learn" / "data" / "files" / "fashion_mnist.npz",
+    ],
+    ids=["reference", "test data"],
+)
+def test_what_is_hidden_cannot_be_read(path):
+    with pytest.raises(
+        EntryError, match=f"line 1: it reads {path}, but an entry has no"
+    ):
+        search(f"open({str(path)!r}, 'rb').read()\n{HONEST}")
+
+
+def test_the_network_cannot_be_reached():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        source = f"import socket\nsocket.create_connection({address!r})\n{HONEST}"
+        with pytest.raises(EntryError, match="line 2: it opens a network connection"):
+            search(source)
+
+
+def test_an_endless_loop_ends():
+    with pytest.raises(EntryError, match="it was ended after 6 s"):
+        search("while True: pass\n", seconds=6)
+
+
+def test_an_entry_that_exits_is_refused():
+    with pytest.raises(EntryError, match="ended with exit code 0"):
+        search(f"import os\nos._exit(0)\n{HONEST}")
+
+
+def test_a_value_outside_the_space_is_refused():
+    source = """
+import optuna
+class Outside(optuna.samplers.RandomSampler):
+    pass
+import optuna.trial
+optuna.trial.Trial.params = property(lambda self: {"p0": 5.0})
+def sampler(seed):
+    return Outside()
+"""
+    with pytest.raises(EntryError, match="a configuration must have the parameters"):
+        search(source)
+
+
+def test_a_scorer_patched_in_the_own_process_changes_nothing():
+    patch = """
+import deepseek_learn.tuner.pareto as pareto, deepseek_learn.tuner as tuner
+import deepseek_learn.leaderboard.samplers as track
+pareto.hypervolume = tuner.hypervolume = lambda *_: 1e9
+track.Samplers.measure = lambda *_: track.Outcome(1.0)
+"""
+    assert search(patch + HONEST) == search(HONEST) < 1
+
+
+def test_the_seed_is_not_in_the_process():
+    source = f"""
+import gc, os, sys
+def sampler(seed):
+    texts = [str(dict(os.environ)), str(sys.argv), str(seed)]
+    frame = sys._getframe()
+    while frame:
+        texts.append(repr(frame.f_locals))
+        frame = frame.f_back
+    assert not any("{SEED}" in text for text in texts), "seen"
+    return __import__("optuna").samplers.RandomSampler()
+"""
+    assert search(source) < 1
+
+
+def test_training_on_while_predicting_is_refused():
+    source = """
+import torch
+from torch import nn
+from deepseek_learn import attention
+@attention.register("mine", dims=(2,), native_scale=1.0)
+class Mine(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+    def forward(self, x):
+        if not self.training:  # stands for steps that are taken late
+            for _ in range(200):
+                torch.randn(64, 64, 64).sin_()
+        return x
+"""
+    runner = Attention(steps=4, images=64, tests=32)
+    mine = entry("attention", source)
+    with pytest.raises(EntryError, match="predicting took more than"):
+        run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
+
+
+def test_the_time_is_the_kernels():
+    """An entry that stops its own clocks does not get more steps for its time."""
+    stopped = """
+import time
+time.process_time = time.thread_time = time.perf_counter = lambda: 0.0
+"""
+    runner = Attention(steps=4, images=64, tests=32)
+    problem = runner.problem(SEED)
+    steps = []
+    for source in ("", stopped):
+        mine = entry("attention", f'{source}\nENTRY = "nothing"\n{PLAIN}')
+        facts = run_once(runner, mine, problem, SEED, RECKONED).facts
+        assert 0.5 <= facts["cpu_seconds"] < 1.0
+        steps.append(facts["steps"])
+    assert steps[0] / 2 < steps[1] < steps[0] * 2
