@@ -188,7 +188,7 @@ def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[Row]
         settings += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
         bits = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
         gain = student([m["bits"] - d["bits"] for m, d in pairs])
-        what = f"mixture of experts, bits a byte less those of {name}"
+        what = f"mixture of experts, bits per byte less those of {name}"
         rows.append(row(what, "bits", gain, most_bits, f"{bits}; {settings}"))
         rows.append(time_row(name, runs, settings))
     worst = max(max(m["violation"]) for m in mixture)

@@ -113,7 +113,7 @@ def dispatch(rounds: int) -> Iterator[Row]:
             calls = (lambda m=reference, x=x: m(x)), (lambda m=ours, x=x: m(x))
             values = ratios(*calls, time.perf_counter, 4 * rounds)
             width, neurons, experts, top = sizes
-            size = f"{experts} experts of {neurons}, {top} a token, width {width}"
+            size = f"{experts} experts of {neurons}, {top} per token, width {width}"
             what = f"{BATCH} tokens through {size}, {where}: {OVER}"
             target = 2.0 if sizes == MIXTURES[0] else None
             yield speed_row(what, values, target, f"answers differ by {difference:.0e}")

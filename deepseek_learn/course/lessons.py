@@ -16,7 +16,8 @@ class Lesson:
 
     Attributes:
         stage: one of `STAGES`.
-        number: the two-digit number of the lesson within its stage.
+        number: two digits that give its place within the stage; a letter follows them
+            where a lesson was added between two others, as in "04b".
         slug: the identifier of the lesson, such as "tour".
         title: the title, as `{"en": ..., "zh": ...}`.
         problems: the ids of the exercises, in order.

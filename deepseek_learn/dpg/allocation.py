@@ -3,6 +3,8 @@
 There are three ways to choose the number of bits for each row. `allocate` minimizes the
 damage caused by rounding and uses `knapsack` to spend the budget. `uniform` gives every
 row the same number of bits. `by_groups` assigns bits based on activity groups.
+
+Lesson: `notebooks/basic/04b_bit_allocation.ipynb`.
 """
 
 import fnmatch

@@ -16,7 +16,7 @@ its margin is not below τ. The threshold is the smallest τ such that
 This condition bounds the expected disagreement on new inputs from the same
 distribution.
 
-Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
+Lesson: `notebooks/basic/04b_bit_allocation.ipynb`.
 """
 
 from collections.abc import Callable, Iterable

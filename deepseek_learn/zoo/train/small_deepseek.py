@@ -227,7 +227,7 @@ def measured(
         value = bits.sum() / size.sum()
         interval = {"value": value, "low": low, "high": high}
         interval = {k: round(float(v), 4) for k, v in interval.items()}
-        metrics[f"{name}: bits a byte"] = interval | {"n": len(frame)}
+        metrics[f"{name}: bits per byte"] = interval | {"n": len(frame)}
     return {"all": metrics}
 
 
