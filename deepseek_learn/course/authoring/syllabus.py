@@ -1,0 +1,145 @@
+"""Tables about the lessons, written into pages of the book.
+
+A page holds a table between two comments, `<!-- generated: hours basic -->` and
+`<!-- /generated -->`. The first word is the name of a function in `TABLES`, the others
+are its arguments. The tables are committed, so that GitHub shows them, too.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import Path
+
+from ...catalog import choose, text
+from .. import problems
+from ..display import duration
+from ..lessons import STAGES, Lesson, lesson, lessons
+from .signposts import anchor_to
+
+BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- /generated -->)", re.S)
+
+
+def files(root: Path) -> dict[Path, str]:
+    """Return the pages that have such tables, with the tables as they should be."""
+    contents = {}
+    for path in sorted([*root.glob("book/*.md"), *root.glob("zh/book/*.md")]):
+        source = path.read_text(encoding="utf-8")
+        if BLOCK.search(source):
+            contents[path] = BLOCK.sub(lambda b, p=path: _filled(b, p, root), source)
+    return contents
+
+
+def without_tables(page: str) -> str:
+    """Return a page without its generated tables, which nobody translates."""
+    return BLOCK.sub(r"\1\3", page)
+
+
+def hours(stage: str, lang: str, source: str, root: Path) -> str:
+    """Return how long a stage takes, as one sentence."""
+    reading, solving = _minutes(each for each in lessons() if each.stage == stage)
+    return text(
+        "syllabus.hours",
+        lang,
+        total=duration(reading + solving, lang),
+        reading=duration(reading, lang),
+        solving=duration(solving, lang),
+    )
+
+
+def stages(lang: str, source: str, root: Path) -> str:
+    """Return a table of the stages and the hours that they take."""
+    rows = []
+    for stage in STAGES:
+        part = [each for each in lessons() if each.stage == stage]
+        tasks = sum(len(each.problems) for each in part)
+        reading, solving = _minutes(part)
+        times = (reading, solving, reading + solving)
+        name = f"[{text(f'stage.{stage}', lang)}]({_stage_page(stage, lang, root)})"
+        rows.append(
+            [name, len(part), tasks, *(duration(minutes, lang) for minutes in times)]
+        )
+    return _table(text("syllabus.stages_head", lang), rows)
+
+
+def stage(name: str, lang: str, source: str, root: Path) -> str:
+    """Return a table of a stage's lessons."""
+    rows = []
+    for each in lessons():
+        if each.stage == name:
+            numbers = (_place(lesson(slug), name, lang) for slug in each.needs)
+            needs = text("progress.between", lang).join(numbers) or "–"
+            reading, solving = _minutes([each])
+            time = f"{reading} + {solving}"
+            anchor = anchor_to(each, lang, source, root)
+            memory = f"{_peak_mib(root / 'notebooks' / each.file) / 954:.1f}"  # MiB → GB
+            rows.append([anchor, choose(each.outcome, lang), needs, time, memory])
+    return _table(text("syllabus.stage_head", lang), rows)
+
+
+def tracks(lang: str, source: str, root: Path) -> str:
+    """Return a section for each track: for whom, its lessons and its hours."""
+    sections = []
+    for track in _tracks():
+        part = [lesson(slug) for slug in track["lessons"]] or lessons()
+        head = f"### {choose(track['title'], lang)}\n\n{choose(track['text'], lang)}"
+        total = duration(sum(_minutes(part)), lang)
+        lines = [f"{i}. {anchor_to(x, lang, source, root)}" for i, x in _counted(part)]
+        listed = "\n".join(lines) if track["lessons"] else ""
+        time = text("syllabus.track_time", lang, count=len(part), total=total)
+        sections.append("\n\n".join(filter(None, [head, time, listed])))
+    return "\n\n".join(sections)
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    table.__name__: table for table in (hours, stages, stage, tracks)
+}
+
+
+def _filled(block: re.Match, path: Path, root: Path) -> str:
+    name, *arguments = block[2].split()
+    source = path.relative_to(root).as_posix()
+    lang = "zh" if source.startswith("zh/") else "en"
+    return f"{block[1]}{TABLES[name](*arguments, lang, source, root)}\n{block[3]}"
+
+
+@cache
+def _tracks() -> list[dict]:
+    path = package_files("deepseek_learn.course") / "tracks.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))["track"]
+
+
+def _minutes(part: Iterable[Lesson]) -> tuple[int, int]:
+    """Return the stated minutes of some lessons and of their exercises."""
+    part = list(part)
+    tasks = [problem for each in part for problem in problems.load(each.slug)]
+    return sum(each.minutes for each in part), sum(task.minutes for task in tasks)
+
+
+def _peak_mib(path: Path) -> int:
+    """Return the peak memory of a lesson's last run, which `author run` stored."""
+    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["cost"]["peak_mib"]
+
+
+def _place(needed: Lesson, stage: str, lang: str) -> str:
+    """Return a lesson's number, with its stage unless that is the current one."""
+    if needed.stage == stage:
+        return needed.number
+    return text(f"stage.short_{needed.stage}", lang, number=needed.number)
+
+
+def _stage_page(stage: str, lang: str, root: Path) -> str:
+    translated = lang == "en" or (root / "zh" / "book" / f"{stage}.md").exists()
+    return f"{stage}.md" if translated else f"../../book/{stage}.md"
+
+
+def _table(head: str, rows: list[list]) -> str:
+    rule = "|" + "---|" * (head.count("|") - 1)
+    lines = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
+    return "\n".join([head, rule, *lines])
+
+
+def _counted(part: Iterable[Lesson]) -> list[tuple[int, Lesson]]:
+    return list(enumerate(part, start=1))
