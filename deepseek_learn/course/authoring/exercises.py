@@ -7,8 +7,8 @@ from ...catalog import LANGUAGES, choose, text
 from ...files import REPOSITORY, atomic_write
 from .. import problems
 from ..lessons import Lesson, lessons
-from ..problem import Problem
 from ..places import exercise_path
+from ..problem import Problem
 from . import signposts
 from .cells import code, markdown
 from .links import colab, pip_spec

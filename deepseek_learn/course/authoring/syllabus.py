@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files as package_files
+from math import ceil
 from pathlib import Path
 
 from ...catalog import choose, text
@@ -19,6 +20,7 @@ from ..display import duration
 from ..lessons import STAGES, Lesson, lesson, lessons
 from .signposts import anchor_to
 
+PACE = (5, 8)  # hours per week
 BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- /generated -->)", re.S)
 
 
@@ -43,25 +45,26 @@ def hours(stage: str, lang: str, source: str, root: Path) -> str:
     return text(
         "syllabus.hours",
         lang,
-        total=duration(reading + solving, lang),
-        reading=duration(reading, lang),
-        solving=duration(solving, lang),
+        total=_hours(reading + solving),
+        reading=_hours(reading),
+        solving=_hours(solving),
     )
 
 
 def stages(lang: str, source: str, root: Path) -> str:
-    """Return a table of the stages and the hours that they take."""
+    """Return a table of the stages, and the hours and weeks that they take."""
     rows = []
     for stage in STAGES:
         part = [each for each in lessons() if each.stage == stage]
         tasks = sum(len(each.problems) for each in part)
-        reading, solving = _minutes(part)
-        times = (reading, solving, reading + solving)
+        minutes = _minutes(part)
+        times = map(_hours, (*minutes, sum(minutes)))
+        weeks = "–".join(str(ceil(sum(minutes) / 60 / pace)) for pace in PACE[::-1])
         name = f"[{text(f'stage.{stage}', lang)}]({_stage_page(stage, lang, root)})"
-        rows.append(
-            [name, len(part), tasks, *(duration(minutes, lang) for minutes in times)]
-        )
-    return _table(text("syllabus.stages_head", lang), rows)
+        rows.append([name, len(part), tasks, *times, weeks])
+    return _table(
+        text("syllabus.stages_head", lang, pace="–".join(map(str, PACE))), rows
+    )
 
 
 def stage(name: str, lang: str, source: str, root: Path) -> str:
@@ -69,12 +72,15 @@ def stage(name: str, lang: str, source: str, root: Path) -> str:
     rows = []
     for each in lessons():
         if each.stage == name:
-            numbers = (_place(lesson(slug), name, lang) for slug in each.needs)
+            needed = [other for other in lessons() if other.slug in each.needs]
+            numbers = (_place(other, name, lang) for other in needed)
             needs = text("progress.between", lang).join(numbers) or "–"
             reading, solving = _minutes([each])
             time = f"{reading} + {solving}"
             anchor = anchor_to(each, lang, source, root)
-            memory = f"{_peak_mib(root / 'notebooks' / each.file) / 954:.1f}"  # MiB → GB
+            memory = (
+                f"{_peak_mib(root / 'notebooks' / each.file) / 954:.1f}"  # MiB → GB
+            )
             rows.append([anchor, choose(each.outcome, lang), needs, time, memory])
     return _table(text("syllabus.stage_head", lang), rows)
 
@@ -84,12 +90,12 @@ def tracks(lang: str, source: str, root: Path) -> str:
     sections = []
     for track in _tracks():
         part = [lesson(slug) for slug in track["lessons"]] or lessons()
-        head = f"### {choose(track['title'], lang)}\n\n{choose(track['text'], lang)}"
         total = duration(sum(_minutes(part)), lang)
-        lines = [f"{i}. {anchor_to(x, lang, source, root)}" for i, x in _counted(part)]
-        listed = "\n".join(lines) if track["lessons"] else ""
         time = text("syllabus.track_time", lang, count=len(part), total=total)
-        sections.append("\n\n".join(filter(None, [head, time, listed])))
+        sections += [f"### {choose(track['title'], lang)}", choose(track["text"], lang)]
+        sections.append(time)
+        if track["lessons"]:
+            sections.append(_by_stage(part, lang, source, root))
     return "\n\n".join(sections)
 
 
@@ -123,6 +129,21 @@ def _peak_mib(path: Path) -> int:
     return json.loads(path.read_text(encoding="utf-8"))["metadata"]["cost"]["peak_mib"]
 
 
+def _hours(minutes: int) -> str:
+    return f"{minutes / 60:.1f}"
+
+
+def _by_stage(part: list[Lesson], lang: str, source: str, root: Path) -> str:
+    """Return a list with one line per stage, which links its lessons in order."""
+    lines = []
+    for stage in STAGES:
+        anchors = (anchor_to(x, lang, source, root) for x in part if x.stage == stage)
+        linked = text("progress.between", lang).join(anchors)
+        name = text(f"stage.{stage}", lang)
+        lines.append(text("syllabus.track_stage", lang, stage=name, lessons=linked))
+    return "\n".join(lines)
+
+
 def _place(needed: Lesson, stage: str, lang: str) -> str:
     """Return a lesson's number, with its stage unless that is the current one."""
     if needed.stage == stage:
@@ -139,7 +160,3 @@ def _table(head: str, rows: list[list]) -> str:
     rule = "|" + "---|" * (head.count("|") - 1)
     lines = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
     return "\n".join([head, rule, *lines])
-
-
-def _counted(part: Iterable[Lesson]) -> list[tuple[int, Lesson]]:
-    return list(enumerate(part, start=1))
