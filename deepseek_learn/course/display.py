@@ -8,9 +8,10 @@ import html
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..catalog import text
+from ..catalog import language, text
 
 CODE = re.compile(r"`([^`\n]+)`")
 INFO = "#3b82c4"
@@ -78,6 +79,11 @@ def duration(minutes: float, lang: str | None = None) -> str:
     if minutes < 120:
         return text("duration.minutes", lang, minutes=round(minutes))
     return text("duration.hours", lang, hours=round(minutes / 60))
+
+
+def enumeration(words: Iterable[str], lang: str | None = None) -> str:
+    """Join words with the commas of the language."""
+    return {"en": ", ", "zh": "、"}[lang or language()].join(words)
 
 
 def html_bar(value: int, total: int, label: str, width: str) -> str:

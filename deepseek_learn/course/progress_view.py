@@ -15,7 +15,7 @@ import pandas as pd
 from ..catalog import choose, language, text
 from ..report import Report
 from . import record
-from .display import duration, html_bar
+from .display import duration, enumeration, html_bar
 from .lessons import Lesson, lesson, lesson_after
 from .places import course_folder, exercise_path, lesson_path, link
 from .standing import Standing, by_stage, counts, next_standing, standings
@@ -179,9 +179,7 @@ class Progress(Report):
         else:
             (current,) = self.lessons
             if current.open:
-                titles = text("progress.between").join(
-                    choose(problem.title) for problem in current.open
-                )
+                titles = enumeration(choose(each.title) for each in current.open)
                 path = exercise_path(current.lesson, lang)
                 return text("progress.open", titles=link_to(titles, path))
             after = lesson_after(current.lesson)

@@ -8,7 +8,7 @@ are its arguments. The tables are committed, so that GitHub shows them, too.
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files as package_files
 from math import ceil
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...catalog import choose, text
 from .. import problems
-from ..display import duration
+from ..display import duration, enumeration
 from ..lessons import STAGES, Lesson, lesson, lessons
 from .signposts import anchor_to
 
@@ -30,7 +30,7 @@ def files(root: Path) -> dict[Path, str]:
     for path in sorted([*root.glob("book/*.md"), *root.glob("zh/book/*.md")]):
         source = path.read_text(encoding="utf-8")
         if BLOCK.search(source):
-            contents[path] = BLOCK.sub(lambda b, p=path: _filled(b, p, root), source)
+            contents[path] = _filled(source, path.relative_to(root).as_posix(), root)
     return contents
 
 
@@ -74,14 +74,13 @@ def stage(name: str, lang: str, source: str, root: Path) -> str:
         if each.stage == name:
             needed = [other for other in lessons() if other.slug in each.needs]
             numbers = (_place(other, name, lang) for other in needed)
-            needs = text("progress.between", lang).join(numbers) or "–"
+            needs = enumeration(numbers, lang) or "–"
             reading, solving = _minutes([each])
             time = f"{reading} + {solving}"
             anchor = anchor_to(each, lang, source, root)
-            memory = (
-                f"{_peak_mib(root / 'notebooks' / each.file) / 954:.1f}"  # MiB → GB
-            )
-            rows.append([anchor, choose(each.outcome, lang), needs, time, memory])
+            memory = _peak_gb(root / "notebooks" / each.file)
+            outcome = choose(each.outcome, lang)
+            rows.append([anchor, outcome, needs, time, f"{memory:.1f}"])
     return _table(text("syllabus.stage_head", lang), rows)
 
 
@@ -89,7 +88,7 @@ def tracks(lang: str, source: str, root: Path) -> str:
     """Return a section for each track: for whom, its lessons and its hours."""
     sections = []
     for track in _tracks():
-        part = [lesson(slug) for slug in track["lessons"]] or lessons()
+        part = tuple(map(lesson, track["lessons"])) or lessons()
         total = duration(sum(_minutes(part)), lang)
         time = text("syllabus.track_time", lang, count=len(part), total=total)
         sections += [f"### {choose(track['title'], lang)}", choose(track["text"], lang)]
@@ -104,11 +103,16 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 
 
-def _filled(block: re.Match, path: Path, root: Path) -> str:
-    name, *arguments = block[2].split()
-    source = path.relative_to(root).as_posix()
+def _filled(page: str, source: str, root: Path) -> str:
+    """Return the page `source` with its tables."""
     lang = "zh" if source.startswith("zh/") else "en"
-    return f"{block[1]}{TABLES[name](*arguments, lang, source, root)}\n{block[3]}"
+
+    def block(match: re.Match) -> str:
+        start, words, end = match.groups()
+        name, *arguments = words.split()
+        return f"{start}{TABLES[name](*arguments, lang, source, root)}\n{end}"
+
+    return BLOCK.sub(block, page)
 
 
 @cache
@@ -124,23 +128,23 @@ def _minutes(part: Iterable[Lesson]) -> tuple[int, int]:
     return sum(each.minutes for each in part), sum(task.minutes for task in tasks)
 
 
-def _peak_mib(path: Path) -> int:
+def _peak_gb(path: Path) -> float:
     """Return the peak memory of a lesson's last run, which `author run` stored."""
-    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["cost"]["peak_mib"]
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    return metadata["cost"]["peak_mib"] * 2**20 / 1e9
 
 
 def _hours(minutes: int) -> str:
     return f"{minutes / 60:.1f}"
 
 
-def _by_stage(part: list[Lesson], lang: str, source: str, root: Path) -> str:
+def _by_stage(part: Sequence[Lesson], lang: str, source: str, root: Path) -> str:
     """Return a list with one line per stage, which links its lessons in order."""
     lines = []
     for stage in STAGES:
         anchors = (anchor_to(x, lang, source, root) for x in part if x.stage == stage)
-        linked = text("progress.between", lang).join(anchors)
-        name = text(f"stage.{stage}", lang)
-        lines.append(text("syllabus.track_stage", lang, stage=name, lessons=linked))
+        name = f"- **{text(f'stage.{stage}', lang)}**"
+        lines.append(" · ".join([name, *anchors]))
     return "\n".join(lines)
 
 
