@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 
 import nbformat
 import pytest
@@ -223,5 +224,27 @@ def test_a_folder_that_git_tracks_is_refused(root, place):
         folder_of(root, root / place)
 
 
-def test_git_ignores_it():
-    assert "/work/" in (REPOSITORY / ".gitignore").read_text().splitlines()
+def git(folder, *words):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_git_pull_brings_a_new_version_past_the_answers(root, tmp_path):
+    shutil.copy(REPOSITORY / ".gitignore", root)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "version 1")
+    git(tmp_path, "clone", "-q", str(root), "learner")
+    clone = tmp_path / "learner"
+    refresh(clone, clone / "work")
+    write_last(clone / "work" / TOUR, ANSWER)
+    write_last(root / TOUR, "# version 2")
+    git(root, "commit", "-q", "-a", "-m", "version 2")
+
+    assert git(clone, "status", "--porcelain") == ""
+    git(clone, "pull", "-q", "--ff-only")
+    assert len(refresh(clone, clone / "work")) == 1
+    assert last(clone / "work" / TOUR) == ANSWER
+    assert last(clone / "work" / NEW) == "# version 2"
