@@ -160,10 +160,10 @@ class Progress(Report):
     def _lesson_row(self, each: Standing) -> str:
         title = f"{each.lesson.number} {choose(each.lesson.title)}"
         words = text("progress.exercises")
-        share = f"{each.passed}&thinsp;/&thinsp;{len(each.results)}"
+        share = f"{each.passed}/{len(each.results)}"
         exercises = self._anchor(words, exercise_path(each.lesson, language()))
         cells = (
-            html_bar(*counts([each]), title, "5em"),
+            html_bar(*counts([each]), title, "4em"),
             self._anchor(title, self._lesson_path(each.lesson)),
             exercises if each.results else "",
             share if each.results else "",
