@@ -41,7 +41,7 @@ $(DEV): pyproject.toml constraints.txt | $(LAB)
 	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,certificate,classroom,dev]'
 	@touch $@
 
-lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none)
+lab: $(LAB)  ## set up, then open your start page in JupyterLab (PORT=8888 BROWSER=none)
 	@$(BIN)/deepseek-learn lab --port $(PORT) --browser "$(BROWSER)"
 
 check: lint  ## before each commit (under 3 minutes): lint, translations, fast unit tests

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: the tour runs, a slider changes the image.
+"""A real JupyterLab in a real browser: from the start page to the tour, which runs.
 
 Two traps, both silent: "Run All Cells" before the kernel is connected runs nothing, and
 with windowing on, cells off the screen are not in the page.
@@ -23,14 +23,17 @@ from tests.services import need
 # the lesson, for readers on GitHub.
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 TOUR = "notebooks/basic/00_tour.ipynb"
+EXERCISES = "exercises/basic/00_tour.ipynb"
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-KERNEL = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
+OPEN = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # the notebook in front
+CURRENT = "window.jupyterapp?.shell?.currentWidget"
+KERNEL = f"{CURRENT}?.sessionContext?.session?.kernel"
 IDLE = f"() => {KERNEL}?.connectionStatus === 'connected' && {KERNEL}.status === 'idle'"
 # Every code cell has been run: its prompt holds a number, not a star.
-ALL_RUN = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+ALL_RUN = f"""() => [...document.querySelectorAll('{OPEN} .jp-CodeCell .jp-InputPrompt')]
     .every(prompt => /^\\[\\d+\\]:$/.test(prompt.innerText.trim()))"""
 PIXELS = """img => {
   if (!img.complete || !img.naturalWidth) return null;
@@ -82,26 +85,27 @@ def wait_until_up(server, url, log) -> None:
 
 @pytest.fixture
 def lab(tmp_path, request):
-    """The URL of the lab that `make lab` opens, on a copy of the tour."""
+    """The URL of the start page that `make lab` opens, in a small clone."""
     need("jupyterlab")
-    work, home, port = tmp_path / "work", tmp_path / "home", free_port()
-    (work / TOUR).parent.mkdir(parents=True)
+    clone, home, port = tmp_path / "clone", tmp_path / "home", free_port()
+    for name in (TOUR, EXERCISES, f"zh/{EXERCISES}", "pyproject.toml"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(request.config.rootpath / name, clone / name)
     home.mkdir()
-    for name in (TOUR, "pyproject.toml"):
-        shutil.copy(request.config.rootpath / name, work / name)
     token, log = secrets.token_hex(16), home / "lab.log"
     command = [sys.executable, "-m", "deepseek_learn", "lab"]
     command += ["--port", str(port), "--browser", "none"]
     environment = lab_environment(home) | {"JUPYTER_TOKEN": token}
+    environment.pop("DEEPSEEK_LEARN_WORK", None)
     with log.open("w") as out:
         server = subprocess.Popen(
-            command, cwd=work, env=environment, stdout=out, stderr=out
+            command, cwd=clone, env=environment, stdout=out, stderr=out
         )
     try:
         base = f"http://127.0.0.1:{port}"
         wait_until_up(server, f"{base}/api/status?token={token}", log)
-        assert f"/lab/tree/{TOUR}" in log.read_text()  # what a browser would open
-        yield f"{base}/lab/tree/{TOUR}?token={token}&reset"
+        assert f"{port}/lab/tree/START.ipynb" in log.read_text()
+        yield f"{base}/lab/tree/START.ipynb?token={token}&reset"
     finally:
         server.terminate()  # JupyterLab shuts down its kernels, then itself
         try:
@@ -110,8 +114,14 @@ def lab(tmp_path, request):
             server.kill()
 
 
+def follow(page, link: str, notebook: str) -> None:
+    """Click a link in the open notebook, which must lead to `notebook`."""
+    page.locator(f"{OPEN} {link}").first.click(timeout=60_000)
+    page.wait_for_function(f"() => {CURRENT}?.context?.path === '{notebook}'")
+
+
 def run_all(page) -> None:
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=120_000)
+    page.wait_for_selector(f"{OPEN} .jp-Cell", timeout=120_000)
     page.wait_for_function(IDLE, timeout=120_000)
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
@@ -119,7 +129,7 @@ def run_all(page) -> None:
     page.wait_for_function(IDLE, timeout=60_000)
 
 
-def test_the_tour_runs_and_its_slider_redraws(lab, browser):
+def test_from_the_start_page_to_the_tour_and_its_exercises(lab, browser):
     outside = []
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     here = ("http://127.0.0.1:", "data:", "blob:")
@@ -128,6 +138,7 @@ def test_the_tour_runs_and_its_slider_redraws(lab, browser):
         lambda r: None if r.url.startswith(here) else outside.append(r.url),
     )
     page.goto(lab)
+    follow(page, ".jp-RenderedHTML b a", TOUR)  # Next: the tour
     run_all(page)
     assert page.locator(ERRORS).all_inner_texts() == []
 
@@ -147,5 +158,8 @@ def test_the_tour_runs_and_its_slider_redraws(lab, browser):
     while picture.evaluate(PIXELS) != before:
         assert time.monotonic() < end, "the slider came back, the picture did not"
         page.wait_for_timeout(100)
+
+    follow(page, "a:text-is('the exercises of this lesson')", EXERCISES)
+    page.wait_for_selector(f"{OPEN} .jp-Cell", timeout=60_000)
     page.close()
     assert set(outside) <= ({BADGE} if repository() else set())

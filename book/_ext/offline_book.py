@@ -209,7 +209,9 @@ def read_source(app, docname, source) -> None:
         # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
         # English book has; Sphinx would offer that file for download.
         up = "../" * (docname.count("/") + 1)
-        link = rf"(?<!!)\[([^\]]+)\]\({re.escape(up)}((?:book|notebooks)/[\w/]+)\.\w+\)"
+        link = (
+            rf"(?<!!)\[([^\[\]]+)\]\({re.escape(up)}((?:book|notebooks)/[\w/]+)\.\w+\)"
+        )
         source[0] = re.sub(link, rf"<a href='{up}\2.html'>\1</a>", source[0])
 
 

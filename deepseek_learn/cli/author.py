@@ -30,6 +30,16 @@ def exercises() -> None:
 
 
 @author.command()
+def path() -> None:
+    """Update what follows from lessons.toml: contents, links, syllabus, exercises."""
+    from ..course.authoring import exercises
+    from ..course.authoring.path import write
+
+    root = _root()
+    _list([*write(root), *exercises.generate(root)])
+
+
+@author.command()
 def assignment(
     out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
 ) -> None:
@@ -116,11 +126,12 @@ def book() -> None:
 @author.command()
 def check() -> None:
     """List outdated and malformed files, and exit with code 1 if there are any."""
-    from ..course.authoring import exercises, find_it, links, translate
+    from ..course.authoring import exercises, find_it, links, path, translate
 
     root = _root()
-    stale = [str(path) for path in exercises.generate(root, check=True)]
-    stale += [str(path) for path in links.write(root, check=True)]
+    stale = [str(file) for file in exercises.generate(root, check=True)]
+    stale += [str(file) for file in path.write(root, check=True)]
+    stale += [str(file) for file in links.write(root, check=True)]
     stale += translate.check(root)
     stale += find_it.check(root)
     _list(stale)

@@ -33,11 +33,12 @@ def doctor() -> None:
 def lab(
     port: Annotated[int, typer.Option(help="server port")] = 8888,
     browser: Annotated[str, typer.Option(help="browser name, or none")] = "",
+    work: Annotated[str, typer.Option(help="folder of your working copy")] = "",
 ) -> None:
-    """Open the tour in JupyterLab."""
+    """Copy new lessons into your working copy, and open its start page in JupyterLab."""
     from .lab import open_lab
 
-    open_lab(port, browser)
+    open_lab(port, browser, work)
 
 
 @app.command("zoo")
@@ -195,6 +196,7 @@ def ledger() -> None:
 
 @app.command()
 def progress(
+    lesson: Annotated[str | None, typer.Argument(help="only this lesson")] = None,
     export: Annotated[Path | None, typer.Option(help="export to this file")] = None,
     merge: Annotated[
         Path | None, typer.Option("--import", help="add the records in this file")
@@ -203,4 +205,4 @@ def progress(
     """Show your progress in the exercises, or transfer it between computers."""
     from ..course import progress as show
 
-    typer.echo(show(export=export, import_=merge))
+    typer.echo(show(lesson, export=export, import_=merge))

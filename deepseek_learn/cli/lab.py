@@ -1,4 +1,4 @@
-"""The `deepseek-learn lab` command, which opens the tour in JupyterLab."""
+"""The `deepseek-learn lab` command, which opens the start page in JupyterLab."""
 
 import os
 import socket
@@ -8,23 +8,30 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from ..course import working_copy
+from ..course.start_notebook import PAGES, write_start_pages
 from ..errors import DeepSeekLearnError
 from ..installation import install_command
 from ..measure.memory import REUSE_FREED
-from .doctor import TOUR, course_root
+from .doctor import course_root
 
 
-def open_lab(port: int, browser: str) -> NoReturn:
-    """Replace this process with a JupyterLab server that opens the tour.
+def open_lab(port: int, browser: str, work: str = "") -> NoReturn:
+    """Replace this process with a JupyterLab server that opens the start page.
+
+    The server shows the learner's working copy, which is brought up to date first.
 
     Args:
         port: the port of the server. A port that is already in use is rejected.
         browser: the name of a browser, `""` for the default browser, or `"none"` to
             start the server without opening a browser.
+        work: the folder of the working copy; by default `$DEEPSEEK_LEARN_WORK`, or else
+            `work/` in the repository.
 
     Raises:
-        DeepSeekLearnError: if the course or JupyterLab is not found, or if the port is
-            invalid or in use.
+        DeepSeekLearnError: if the course or JupyterLab is not found, if the port is
+            invalid or in use, or if the working copy cannot be in that folder.
+        DamagedFileError: if the working copy's own file is damaged.
     """
     root = course_root()
     if root is None:
@@ -41,19 +48,43 @@ def open_lab(port: int, browser: str) -> NoReturn:
         raise DeepSeekLearnError(
             f"port {port} is in use; choose another one: make lab PORT={free_port()}"
         )
+    folder = prepare(root, work)
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
-    command.append(f"--LabApp.default_url=/lab/tree/{TOUR}")  # also in the printed URL
+    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
+    page = f"/lab/tree/{PAGES['en']}"
+    command.append(f"--LabApp.default_url={page}")  # also in the printed URL
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # containers and classroom machines
     if browser.lower() == "none":
         command.append("--no-browser")
+        print(
+            f"Start page: http://localhost:{port}{page} (JupyterLab prints this address "
+            f"with its token below).",
+            flush=True,
+        )
     elif browser:
         command.append(f"--browser={browser}")
     # a kernel that keeps freed memory does not spend its time on page faults
     settings = REUSE_FREED | os.environ | jupyter_folders()
-    os.chdir(root)
+    os.chdir(folder)
     os.execve(sys.executable, command, settings)
+
+
+def prepare(root: Path, choice: str = "") -> Path:
+    """Bring the working copy and its start page up to date, and say what is new.
+
+    Args:
+        root: the repository.
+        choice: the folder of the working copy, or "" for the default.
+
+    Returns:
+        The folder.
+    """
+    folder = working_copy.folder_of(root, choice)
+    for sentence in working_copy.refresh(root, folder):
+        print(sentence, flush=True)
+    write_start_pages(folder)
+    return folder
 
 
 def jupyter_folders() -> dict[str, str]:

@@ -15,9 +15,10 @@ _LAZY = {
     "check": "checking",
     "hint": "hints",
     "ledger": ".ledger.claims",
-    "progress": "record",
+    "progress": "progress_view",
     "solution": "hints",
     "start": "opening",
+    "start_page": "start_notebook",
     "write_result": ".ledger.results",
 }
 _MODULES = ("problems",)

@@ -7,6 +7,7 @@ from .checking import check as check
 from .hints import hint as hint
 from .hints import solution as solution
 from .opening import start as start
-from .record import progress as progress
+from .progress_view import progress as progress
+from .start_notebook import start_page as start_page
 from .viewer import CtViewer as CtViewer
 from .widgets import Explore as Explore

@@ -8,7 +8,10 @@ import html
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from ..catalog import language, text
 
 CODE = re.compile(r"`([^`\n]+)`")
 INFO = "#3b82c4"
@@ -69,6 +72,26 @@ def card(color: str, content: str) -> str:
     """
     style = f"border-left:4px solid {color};padding:.3em .8em;margin:.3em 0"
     return f'<div style="{style}">{content}</div>'
+
+
+def duration(minutes: float, lang: str | None = None) -> str:
+    """Return a time in words: in minutes below two hours, and otherwise in hours."""
+    if minutes < 120:
+        return text("duration.minutes", lang, minutes=round(minutes))
+    return text("duration.hours", lang, hours=round(minutes / 60))
+
+
+def enumeration(words: Iterable[str], lang: str | None = None) -> str:
+    """Join words with the commas of the language."""
+    return {"en": ", ", "zh": "、"}[lang or language()].join(words)
+
+
+def html_bar(value: int, total: int, label: str, width: str) -> str:
+    """Return a progress bar, with a label for screen readers."""
+    return (
+        f'<progress value="{value}" max="{max(total, 1)}" style="width:{width}" '
+        f'aria-label="{html.escape(label)}"></progress>'
+    )
 
 
 def inline(words: str) -> str:

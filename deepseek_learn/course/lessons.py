@@ -20,6 +20,9 @@ class Lesson:
             where a lesson was added between two others, as in "04b".
         slug: the identifier of the lesson, such as "tour".
         title: the title, as `{"en": ..., "zh": ...}`.
+        outcome: what a learner can do or decide afterwards, in both languages.
+        needs: the slugs of the lessons that this one builds on.
+        minutes: the time to work through the lesson, without its exercises.
         problems: the ids of the exercises, in order.
     """
 
@@ -27,6 +30,9 @@ class Lesson:
     number: str
     slug: str
     title: dict[str, str]
+    outcome: dict[str, str]
+    needs: tuple[str, ...]
+    minutes: int
     problems: tuple[str, ...]
 
     @property
@@ -41,7 +47,8 @@ def lessons() -> tuple[Lesson, ...]:
     rows = tomllib.loads(
         (files(__package__) / "lessons.toml").read_text(encoding="utf-8")
     )["lesson"]
-    return tuple(Lesson(**row | {"problems": tuple(row["problems"])}) for row in rows)
+    lists = ("needs", "problems")
+    return tuple(Lesson(**row | {k: tuple(row[k]) for k in lists}) for row in rows)
 
 
 def lesson(slug: str) -> Lesson:
@@ -54,3 +61,9 @@ def lesson(slug: str) -> Lesson:
     if slug not in by_slug:
         raise UnknownNameError("lesson", slug, by_slug)
     return by_slug[slug]
+
+
+def lesson_after(current: Lesson) -> Lesson | None:
+    """Return the next lesson in teaching order, or None after the last one."""
+    position = lessons().index(current) + 1
+    return lessons()[position] if position < len(lessons()) else None

@@ -1,34 +1,25 @@
-"""The learner's progress, stored in a small file in the user's data folder.
+"""Store the learner's progress in a small file in the user's data folder.
 
 The file is never sent anywhere. Each record contains the problem and its version, the
 outcome, the seed, the library version, a hash of the answer's code, and the time.
 """
 
 import errno
-import html
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import Any
 
 from .. import __version__
-from ..catalog import choose, text
+from ..catalog import text
 from ..errors import DamagedFileError
 from ..files import atomic_write
-from ..report import Report
 from . import problems
-from .lessons import lessons
 from .problem import Problem
 from .source_code import code_hash
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 FORMAT = 1
 FIELDS: dict[str, Any] = {
@@ -41,7 +32,6 @@ FIELDS: dict[str, Any] = {
 FIELDS |= {"time": str, "code": str | None}  # a hash, or null
 LONGEST = 200  # maximum number of characters in a field
 MOST = 1000  # maximum number of records
-PERSONAL = "personal"  # metadata key of notebook outputs that must not be published
 _notes_shown: set[str] = set()
 
 
@@ -77,37 +67,38 @@ def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
     return ""
 
 
-def progress(
-    *, export: str | Path | None = None, import_: str | Path | None = None
-) -> "Progress":
-    """Return the learner's progress, displayed as a progress bar and a table.
-
-    Args:
-        export: a file to which all records are written, for example to move them to
-            another computer.
-        import_: an exported file whose records are added first. A pass that has already
-            been recorded is never lost.
+def read() -> tuple[dict, ...]:
+    """Return the learner's records, one dictionary per outcome, oldest first.
 
     Raises:
-        FileNotFoundError: if the file `import_` does not exist.
-        IsADirectoryError: if `export` or `import_` is a folder; nothing is changed.
-        OSError: if a file cannot be read or written; the message includes the file name
-            and the reason.
-        DamagedFileError: if a file is not a progress file or has a newer format;
-            nothing is changed.
+        DamagedFileError: if the file is not a progress file or has a newer format.
     """
-    if export is not None and Path(export).is_dir():
-        raise IsADirectoryError(text("progress.export_folder", path=str(export)))
-    if import_ is not None:
-        _import(Path(import_))
-    records = _read(home() / "progress.json")
-    if export is not None:
-        with _explain_os_errors("progress.not_exported", path=str(export)):
-            _write(Path(export), records)
-    return Progress(tuple(records))
+    return tuple(_read(home() / "progress.json"))
 
 
-def _import(path: Path) -> None:
+def export_to(path: Path) -> None:
+    """Write all records to the file `path`.
+
+    Raises:
+        OSError: if the file cannot be written; the message says why.
+        DamagedFileError: if the learner's own file is damaged or has a newer format.
+    """
+    records = list(read())
+    with _explain_os_errors("progress.not_exported", path=str(path)):
+        _write(path, records)
+
+
+def import_from(path: Path) -> None:
+    """Add the records of an exported file; no pass is ever lost.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        IsADirectoryError: if it is a folder.
+        OSError: if it cannot be read, or the records cannot be stored; the message says
+            which and why.
+        DamagedFileError: if it is not a progress file or has a newer format; nothing is
+            changed.
+    """
     if path.is_dir():
         raise IsADirectoryError(text("progress.import_folder", path=str(path)))
     if not path.exists():
@@ -128,106 +119,6 @@ def _explain_os_errors(key: str, **values: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise type(error)(text(key, reason=reason, **values)) from error
-
-
-@dataclass(frozen=True)
-class Progress(Report):
-    """The learner's progress in all exercises.
-
-    Attributes:
-        records: one dictionary per recorded outcome, oldest first.
-    """
-
-    records: tuple[dict, ...]
-
-    @property
-    def passed(self) -> list[str]:
-        """The ids of the problems whose current version has been passed."""
-        return [row["problem"] for row in self._rows() if row["status"] == "passed"]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a table with one row per problem, including its status and points."""
-        return pd.DataFrame(self._rows()).set_index("problem")
-
-    def plot(self) -> "go.Figure":
-        """Plot the points earned and remaining, with one bar per lesson (plotly)."""
-        import plotly.graph_objects as go
-
-        sums = (
-            self.to_frame().groupby("lesson", sort=False)[["points", "possible"]].sum()
-        )
-        missing = sums["possible"] - sums["points"]
-        bars = [
-            go.Bar(y=sums.index, x=sums["points"], orientation="h", name="✓"),
-            go.Bar(y=sums.index, x=missing, orientation="h", name="…"),
-        ]
-        return go.Figure(bars, {"barmode": "stack"})
-
-    def why(self) -> str:
-        rows = self._rows()
-        points, possible = (sum(r[k] for r in rows) for k in ("points", "possible"))
-        return text(
-            "progress.summary",
-            points=points,
-            possible=possible,
-            passed=len(self.passed),
-            count=len(rows),
-        )
-
-    def __repr__(self) -> str:
-        filled = round(20 * len(self.passed) / len(self._rows()))
-        lines = [
-            f"{row['mark']} {row['problem']}  ({row['title']})" for row in self._rows()
-        ]
-        bar = f"[{'█' * filled}{'·' * (20 - filled)}] {self.why()}"
-        return "\n".join([bar, *lines])
-
-    __str__ = __repr__
-
-    def _repr_html_(self) -> str:
-        value, total = len(self.passed), len(self._rows())
-        bar = f'<progress value="{value}" max="{total}" style="width:20em"></progress>'
-        cells = "".join(
-            f"<tr><td>{row['mark']}</td><td>{html.escape(row['title'])}</td>"
-            f"<td><code>{row['problem']}</code></td>"
-            f"<td>{row['points']} / {row['possible']}</td></tr>"
-            for row in self._rows()
-        )
-        return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """Mark the output as personal in its metadata, so that it is not published."""
-        return {}, {PERSONAL: True}
-
-    def _rows(self) -> list[dict]:
-        return [
-            self._row(lesson.slug, problems.get(id))
-            for lesson in lessons()
-            for id in lesson.problems
-        ]
-
-    def _row(self, lesson: str, problem: Problem) -> dict:
-        attempts = [
-            r
-            for r in self.records
-            if (r["problem"], r["version"]) == (problem.id, problem.version)
-        ]
-        best = next(
-            (r for r in attempts if r["status"] == "passed"),
-            attempts[-1] if attempts else {},
-        )
-        status = best.get("status", "not attempted")
-        marks = {"passed": "✓", "not attempted": "…"}
-        return {
-            "lesson": lesson,
-            "problem": problem.id,
-            "title": choose(problem.title),
-            "status": status,
-            "mark": marks.get(status, "✗"),
-            "points": problem.points if status == "passed" else 0,
-            "possible": problem.points,
-            "time": best.get("time", ""),
-        }
 
 
 def _add(records: list[dict]) -> None:

@@ -25,13 +25,15 @@ DEAD = re.compile(
     r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|github\.com/executablebooks/jupyter-book"
     r"|https://colab\.research\.google\.com/\w"
 )
-BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims", "book/find_it")
+BOTH = ("book/intro", "book/how_to_use", "book/syllabus", "book/basic")
+BOTH += ("book/claims", "book/find_it")
 
 
 def named_in(toc) -> set[str]:
     """The pages that a `_toc.yml` lists by name."""
     parts = yaml.safe_load(toc.read_text("utf-8"))
     chapters = [chapter for part in parts["parts"] for chapter in part["chapters"]]
+    chapters += [section for c in chapters for section in c.get("sections", ())]
     return {parts["root"], *(c["file"] for c in chapters if "file" in c)}
 
 
@@ -63,6 +65,15 @@ def test_no_page_loads_from_elsewhere(book):
 )
 def test_the_pattern_finds_what_it_should(tag):
     assert LOADED.search(tag)
+
+
+def test_exercises_follow_their_lesson_and_progress_is_left_out(book):
+    lesson = (book / "notebooks" / "basic" / "00_tour.html").read_text("utf-8")
+    assert "exercises/basic/00_tour.html" in re.search(r'"right-next"[^>]*', lesson)[0]
+    for page in book.rglob("*.html"):
+        if {"notebooks", "exercises"} & {parent.name for parent in page.parents}:
+            shown = re.sub(r"<[^>]+>", "", page.read_text("utf-8"))
+            assert "course.progress(" not in shown, page
 
 
 def test_code_and_data_of_the_site_are_in_the_book(book):

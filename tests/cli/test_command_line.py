@@ -101,7 +101,8 @@ deploy gives:linear --target cpp-cpu --out file/new --shape 1,3 --precision fp32
 lab --port x
 lab --port 0
 lab --port {HUGE}
-progress two
+progress tuor
+progress tour two
 progress --import nothing.json
 progress --import folder
 progress --import file

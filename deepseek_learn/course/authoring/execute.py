@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import DeepSeekLearnError, require
 from ...files import atomic_write
 from ...measure.memory import REUSE_FREED
-from ..record import PERSONAL
+from ..progress_view import PERSONAL
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -1,17 +1,17 @@
 """Generate the exercise notebooks from the problems; they are never edited manually."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...catalog import LANGUAGES, choose, text
 from ...files import REPOSITORY, atomic_write
 from .. import problems
 from ..lessons import Lesson, lessons
+from ..places import exercise_path
 from ..problem import Problem
+from . import signposts
+from .cells import code, markdown
 from .links import colab, pip_spec
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -38,11 +38,6 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
     return stale + [path for path in _existing(root) if path not in contents]
 
 
-def path_of(lesson: Lesson, lang: str) -> str:
-    """Return the path of a lesson's exercise notebook in the repository."""
-    return ("zh/" if lang == "zh" else "") + f"exercises/{lesson.file}"
-
-
 def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
     """Build the exercise notebook for a lesson.
 
@@ -52,24 +47,30 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
     cells = [*opening_cells(lesson, lang)]
     for number, problem in enumerate(problems.load(lesson.slug), start=1):
         cells += problem_cells(problem, number, lang)
-    cells.append(markdown("progress-heading", text("exercises.progress", lang)))
-    cells.append(code("progress", "course.progress()"))
+    cells += closing_cells(lesson, lang)
     return assemble(cells, {"kernelspec": KERNEL, "language_info": {"name": "python"}})
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
     """Return the title cell with a Colab link, the setup cell and the start cell."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
-    link = colab(path_of(lesson, lang))
+    link = colab(exercise_path(lesson, lang))
     badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""
+    anchor = signposts.anchor_to(lesson, lang, exercise_path(lesson, lang), REPOSITORY)
     instructions = text("exercises.how", lang)
-    if lang == "zh" and not (REPOSITORY / "zh" / "notebooks" / lesson.file).exists():
-        instructions += text("exercises.lesson_in_english", lang, lesson=lesson.file)
+    words = f"{text('exercises.lesson', lang, lesson=anchor)}\n\n{instructions}"
     return [
-        markdown("heading", f"# {heading}\n\n{badge}{instructions}"),
+        markdown("heading", f"# {heading}\n\n{badge}{words}"),
         code("setup", setup_source(), tags=["setup"]),
         code("start", start_source(lesson.slug, lang), tags=["start"]),
     ]
+
+
+def closing_cells(lesson: Lesson, lang: str) -> list:
+    """Return the link to the next lesson and the progress in this one."""
+    path = exercise_path(lesson, lang)
+    words = signposts.next_lesson(lesson, lang, path, REPOSITORY)
+    return [markdown("next", words), signposts.progress_cell(lesson)]
 
 
 def setup_source() -> str:
@@ -117,18 +118,6 @@ def prompt_source(problem: Problem, number: int, lang: str) -> str:
     return f"## {number}. {title}\n\n*{meta}*\n\n{choose(problem.prompt, lang).strip()}"
 
 
-def markdown(id: str, source: str) -> "NotebookNode":
-    from nbformat.v4 import new_markdown_cell
-
-    return new_markdown_cell(source, id=id)
-
-
-def code(id: str, source: str, tags: list[str] | None = None) -> "NotebookNode":
-    from nbformat.v4 import new_code_cell
-
-    return new_code_cell(source, id=id, metadata={"tags": tags} if tags else {})
-
-
 def assemble(cells: list, metadata: dict) -> Any:
     """Build a notebook in format 4.5, which is the first format with cell ids."""
     from nbformat.v4 import new_notebook
@@ -145,7 +134,7 @@ def _notebooks() -> dict[str, str]:
     for lesson in lessons():
         for lang in LANGUAGES if lesson.problems else ():
             content = nbformat.writes(notebook(lesson, lang))
-            contents[path_of(lesson, lang)] = content.rstrip("\n") + "\n"
+            contents[exercise_path(lesson, lang)] = content.rstrip("\n") + "\n"
     return contents
 
 

@@ -26,6 +26,8 @@ from ...files import atomic_write
 from ..words import read_words
 from .declared import Pair, declared
 from .links import without_address
+from .signposts import GENERATED
+from .syllabus import without_tables
 
 LOCK = Path("zh") / "translations.lock"
 
@@ -132,12 +134,12 @@ def _problems(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _page(pair: Pair) -> Iterator[tuple[str, str]]:
-    yield pair.name, pair.english.read_text(encoding="utf-8")
+    yield pair.name, without_tables(pair.english.read_text(encoding="utf-8"))
 
 
 def _cells(pair: Pair) -> Iterator[tuple[str, str]]:
     for cell in nbformat.read(pair.english, as_version=4).cells:
-        if cell.cell_type != "code":
+        if cell.cell_type != "code" and GENERATED not in cell.metadata.get("tags", ()):
             yield f"{pair.name}:{cell.id}", cell.source
 
 

@@ -45,7 +45,10 @@ def test_each_problem_has_its_cells_and_no_solution():
     for problem in problems.load("tour"):
         assert f'course.check("{problem.id}", {problem.answer})' in sources
         assert problem.solution.strip() not in sources
-    assert notebook.cells[-1].source == "course.progress()"
+    *_, way_on, progress = notebook.cells
+    assert "(../../notebooks/basic/01_spatial_channel_attention.ipynb)" in way_on.source
+    assert progress.source == 'course.progress("tour")'
+    assert progress.metadata.tags == ["remove-cell"]
 
 
 @pytest.mark.parametrize("problem", problems.load(), ids=lambda p: p.id)
@@ -85,7 +88,7 @@ def test_untouched_notebook_runs_and_earns_nothing(tmp_path, own_home):
     outputs = {c.id: c.outputs for c in notebook.cells if c.cell_type == "code"}
     for id in lesson("attention_families").problems:
         assert "尚未作答" in outputs[f"{id}-check"][-1]["data"]["text/html"]
-    assert "已通过 0/" in outputs["progress"][-1]["data"]["text/html"]
+    assert "已通过 0/3" in outputs["progress"][-1]["data"]["text/html"]
 
 
 def test_start_chooses_language_and_says_one_line(capsys):

@@ -98,16 +98,6 @@ def test_pass_of_an_older_version_does_not_count(own_home):
     assert course.progress().passed == []
 
 
-def test_table_and_bar():
-    answer(RIGHT)
-    shown = course.progress()
-    count = len(problems.names())
-    assert f"1 of {count} exercises passed" in shown.why()
-    assert f'<progress value="1" max="{count}"' in shown._repr_html_()
-    assert "✓ shift_sum" in repr(shown)
-    assert sum(shown.plot().data[0].x) == 2
-
-
 def test_export_and_import_lose_no_pass(own_home, tmp_path, monkeypatch):
     answer(RIGHT)
     course.progress(export=tmp_path / "mine.json")
