@@ -4,9 +4,11 @@ from . import problems as problems
 from .checking import CheckError as CheckError
 from .checking import Outcome as Outcome
 from .checking import check as check
+from .diagnosis import diagnostic as diagnostic
 from .hints import hint as hint
 from .hints import solution as solution
 from .opening import start as start
+from .questions import quiz as quiz
 from .record import progress as progress
 from .viewer import CtViewer as CtViewer
 from .widgets import Explore as Explore

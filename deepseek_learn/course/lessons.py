@@ -16,7 +16,8 @@ class Lesson:
 
     Attributes:
         stage: one of `STAGES`.
-        number: the two-digit number of the lesson within its stage.
+        number: the number of the lesson within its stage: two digits, and a letter
+            for a lesson that was inserted later, such as "00b".
         slug: the identifier of the lesson, such as "tour".
         title: the title, as `{"en": ..., "zh": ...}`.
         problems: the ids of the exercises, in order.
