@@ -50,7 +50,7 @@ def train(model, x, y, steps, lr):
         loss = -log_p[torch.arange(len(y)), y].mean()
         for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters)):
             parameter.data = parameter.data - lr * slope
-        losses.append(float(loss))
+        losses.append(loss.item())
     return tuple(losses)
 
 # %% wrong: the gradients never cleared
