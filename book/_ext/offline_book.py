@@ -5,8 +5,8 @@
 - the address of the repository comes from pyproject.toml;
 - the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether it exists in the other language (for `lang-switch.html`);
-- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->`
-  the tables of papers.
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables, `<!-- find-it -->` the
+  tables of papers, and `<!-- diagnostic -->` the questions that say where to begin.
 """
 
 import fnmatch
@@ -183,7 +183,24 @@ def paper_tables(lang: str) -> str:
     return find_it.to_markdown(ROOT, lang)
 
 
-GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_tables}
+def diagnostic_form(lang: str) -> str:
+    """Return the diagnostic, with links to the lessons of this or the English edition."""
+    from deepseek_learn.course import diagnostic
+    from deepseek_learn.course.diagnostic_form import diagnostic_form as form
+
+    def link(lesson) -> str:
+        english = lang == "zh" and not (ROOT / "zh/notebooks" / lesson.file).exists()
+        page = f"notebooks/{lesson.file}".removesuffix(".ipynb")
+        return f"{'../../' if english else '../'}{page}.html"
+
+    return form(diagnostic(lang), link)
+
+
+GENERATED = {
+    "<!-- claims-ledger -->": claims_tables,
+    "<!-- diagnostic -->": diagnostic_form,
+    "<!-- find-it -->": paper_tables,
+}
 
 
 def read_source(app, docname, source) -> None:

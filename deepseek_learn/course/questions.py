@@ -198,8 +198,8 @@ def _answer(row: Any, where: str) -> Answer:
     _known(row, {"text", "why", "right"}, where)
     right = row.get("right", False)
     require(isinstance(right, bool), where, f"has right = {right!r}, not true or false")
-    texts = (words(row.get(field), where, field) for field in ("text", "why"))
-    return Answer(*texts, right=right)
+    shown, why = (words(row.get(field), where, field) for field in ("text", "why"))
+    return Answer(shown, why, right)
 
 
 def _known(row: Any, fields: set[str], where: str) -> None:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 # Text has the theme's own color, since no color contrasts enough with both white and
 # black; the colors of the borders have a contrast of 3 with both.
 STYLE = """
-.ds-quiz{max-width:44rem;line-height:1.5}
+.ds-quiz{max-width:44rem;line-height:1.5;overflow-wrap:anywhere}
+.ds-quiz code{white-space:normal;overflow-wrap:anywhere}
+.ds-quiz [data-area]{margin:0 0 1.4em}
 .ds-quiz form{margin:0 0 1.6em}
 .ds-quiz fieldset{border:0;margin:0;padding:0;min-width:0}
 .ds-quiz legend{font-size:1em;font-weight:600;padding:0;margin:0 0 .3em;width:100%}
 .ds-quiz label{display:flex;gap:.6em;align-items:baseline;padding:.4em .6em;margin:.25em 0;
-border:1px solid #7d7d7d;border-radius:.4em;cursor:pointer;overflow-wrap:anywhere}
+border:1px solid #7d7d7d;border-radius:.4em;cursor:pointer}
 .ds-quiz label:focus-within{outline:2px solid #3b82c4}
 .ds-quiz button{font:inherit;color:inherit;background:transparent;cursor:pointer;
 border:1px solid currentColor;border-radius:.4em;padding:.25em 1em;margin:.4em 0}

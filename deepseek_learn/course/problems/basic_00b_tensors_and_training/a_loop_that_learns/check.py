@@ -48,7 +48,7 @@ def descend(
 ) -> list[float]:
     """Train `model` with gradients as values, optionally with one of two mistakes."""
     parameters = list(model.parameters())
-    held = [p.grad if left_over else torch.zeros_like(p) for p in parameters]
+    held = [gradient(p) if left_over else torch.zeros_like(p) for p in parameters]
     losses = []
     for _ in range(steps):
         loss = F.cross_entropy(model(x), y)
@@ -61,11 +61,15 @@ def descend(
     return losses
 
 
+def gradient(parameter: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
 def duplicate(model: nn.Module) -> nn.Module:
     """Copy a model with its gradients, which `deepcopy` would leave behind."""
     other = copy.deepcopy(model)
     for own, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        theirs.grad = own.grad.clone()
+        theirs.grad = gradient(own).clone()
     return other
 
 
