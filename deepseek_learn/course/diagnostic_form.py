@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..catalog import choose, language, text
 from .display import inline
 from .lessons import Lesson
-from .quiz_form import answers_list, fieldset, page
+from .quiz_form import answers_list, fieldset, page, submit
 
 if TYPE_CHECKING:
     from .diagnosis import Diagnostic, Reading, Start
@@ -77,7 +77,7 @@ def diagnostic_form(diagnostic: "Diagnostic", link: Link | None = None) -> str:
         f'<strong class="ds-mark"></strong>\n{answers_list(question, lang)}\n</div>'
         for number, question in enumerate(diagnostic.questions, start=1)
     )
-    button = f'<button type="submit" hidden>{text("diagnostic.submit", lang)}</button>'
+    button = submit(text("diagnostic.submit", lang))
     data = {key: text(f"quiz.{key}", lang) for key in ("right", "wrong")}
     data["open"] = text("diagnostic.open", lang)
     count = len(diagnostic.questions)

@@ -37,6 +37,9 @@ border:1px solid currentColor;border-radius:.4em;padding:.25em 1em;margin:.4em 0
 .ds-quiz li{margin:.2em 0}
 .ds-quiz [hidden]{display:none}
 """
+# Otherwise JupyterLab takes the arrow keys and Enter for commands. It looks for this
+# attribute on the element that has the focus before it looks at any ancestor.
+KEYS = 'data-lm-suppress-shortcuts="true"'
 QUIZ_SCRIPT = """
 document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
   quiz.dataset.live = "";
@@ -75,7 +78,7 @@ def quiz_form(quiz: "Quiz") -> str:
     data = {key: text(f"quiz.{key}", lang) for key in ("choose", "right", "wrong")} | {
         "score": text("quiz.score", lang, right="{right}", count=count)
     }
-    button = f'<button type="submit" hidden>{text("quiz.check", lang)}</button>'
+    button = submit(text("quiz.check", lang))
     forms = "\n".join(
         f"<form>\n{fieldset(question, number, lang)}\n{button}\n"
         f'<div role="status" aria-live="polite"></div>\n'
@@ -89,23 +92,26 @@ def quiz_form(quiz: "Quiz") -> str:
 def page(content: str, lang: str, data: dict[str, str], script: str) -> str:
     """Return a block with its style and script.
 
-    JupyterLab would take the arrow keys and Enter for commands; the attribute
-    `data-lm-suppress-shortcuts` leaves them to the form. There is no empty line,
-    because one would end the HTML block of a Markdown page.
+    There is no empty line, because one would end the HTML block of a Markdown page.
     """
     attributes = "".join(f' data-{k}="{escape(v)}"' for k, v in data.items())
     block = (
-        f'<div class="ds-quiz" lang="{"zh-CN" if lang == "zh" else lang}" '
-        f'data-lm-suppress-shortcuts="true"{attributes}>\n<style>{STYLE}</style>\n'
+        f'<div class="ds-quiz" lang="{"zh-CN" if lang == "zh" else lang}"'
+        f"{attributes}>\n<style>{STYLE}</style>\n"
         f"{content}\n<script>{script}</script>\n</div>"
     )
     return "\n".join(line for line in block.splitlines() if line.strip())
 
 
+def submit(words: str) -> str:
+    """Return the button of a form, which the script reveals."""
+    return f'<button type="submit" {KEYS} hidden>{words}</button>'
+
+
 def fieldset(question: "Question", number: int, lang: str) -> str:
     """Return a question and its answers as a group of radio buttons."""
     rows = "\n".join(
-        f'<label><input type="radio" name="{escape(question.slug)}" value="{i}">'
+        f'<label><input type="radio" name="{escape(question.slug)}" value="{i}" {KEYS}>'
         f"<span>{inline(choose(answer.text, lang))}</span></label>"
         for i, answer in enumerate(question.answers)
     )
@@ -115,7 +121,7 @@ def fieldset(question: "Question", number: int, lang: str) -> str:
 
 def answers_list(question: "Question", lang: str) -> str:
     """Return the answers in a folded list, each with its reason."""
-    summary = f"<summary>{text('quiz.answers', lang)}</summary>"
+    summary = f"<summary {KEYS}>{text('quiz.answers', lang)}</summary>"
     return f"<details>{summary}{_reasons(question.answers, lang)}</details>"
 
 
