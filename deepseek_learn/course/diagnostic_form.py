@@ -24,7 +24,7 @@ document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
   const groups = [...form.querySelectorAll("[data-area]")];
   const advice = form.querySelector("[role=status]");
   groups.forEach(group => { group.querySelector("details").hidden = true; });
-  form.querySelector("button").hidden = false;
+  Object.assign(form.querySelector("button"), {type: "submit", hidden: false});
   form.addEventListener("submit", event => {
     event.preventDefault();
     const count = {};  // area: how many right answers

@@ -50,7 +50,7 @@ document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
     const answers = form.querySelector("details");
     const reply = form.querySelector("[role=status]");
     answers.hidden = true;
-    form.querySelector("button").hidden = false;
+    Object.assign(form.querySelector("button"), {type: "submit", hidden: false});
     form.addEventListener("submit", event => {
       event.preventDefault();
       const chosen = form.querySelector("input:checked");
@@ -104,8 +104,12 @@ def page(content: str, lang: str, data: dict[str, str], script: str) -> str:
 
 
 def submit(words: str) -> str:
-    """Return the button of a form, which the script reveals."""
-    return f'<button type="submit" {KEYS} hidden>{words}</button>'
+    """Return the button of a form, which the script reveals and makes its submit button.
+
+    In a notebook that is not trusted, JupyterLab drops the script and `hidden`. A submit
+    button would then leave the page.
+    """
+    return f'<button type="button" {KEYS} hidden>{words}</button>'
 
 
 def fieldset(question: "Question", number: int, lang: str) -> str:

@@ -108,6 +108,7 @@ def test_without_scripts_the_answers_are_in_a_folded_list(browser):
     page.set_content(HEAD + course.quiz("tour")._repr_html_())
     assert page.locator("summary:visible").count() == 5
     assert page.locator("button:visible").count() == 0
+    assert page.locator("button[type=submit]").count() == 0  # would leave the page
     context.close()
 
 
