@@ -6,7 +6,8 @@
 - the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether it exists in the other language (for `lang-switch.html`);
 - `<!-- claims-ledger -->` in a page becomes the ledger's tables, `<!-- find-it -->` the
-  tables of papers, and `<!-- leaderboard TRACK -->` the table of a track.
+  tables of papers, `<!-- leaderboard TRACK -->` the table of a track, and
+  `<!-- diagnostic -->` the questions that say where to begin.
 """
 
 import fnmatch
@@ -190,11 +191,25 @@ def leaderboard_table(track: str, lang: str) -> str:
     return to_markdown(track, lang)
 
 
+def diagnostic_form(lang: str) -> str:
+    """Return the diagnostic, with links to the lessons of this or the English edition."""
+    from deepseek_learn.course import diagnostic
+    from deepseek_learn.course.diagnostic_form import diagnostic_form as form
+
+    def link(lesson) -> str:
+        english = lang == "zh" and not (ROOT / "zh/notebooks" / lesson.file).exists()
+        page = f"notebooks/{lesson.file}".removesuffix(".ipynb")
+        return f"{'../../' if english else '../'}{page}.html"
+
+    return form(diagnostic(lang), link)
+
+
 TRACKS = ("grouping", "attention", "update_rules", "samplers")
 GENERATED = {
     "<!-- claims-ledger -->": claims_tables,
     "<!-- find-it -->": paper_tables,
     **{f"<!-- leaderboard {t} -->": partial(leaderboard_table, t) for t in TRACKS},
+    "<!-- diagnostic -->": diagnostic_form,
 }
 
 

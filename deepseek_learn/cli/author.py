@@ -88,6 +88,16 @@ def sandbox(
 
 
 @author.command()
+def anki(
+    out: Annotated[Path, typer.Option(help="the file to write, *.apkg")],
+) -> None:
+    """Write an Anki deck of the glossary and the quizzes, in both languages."""
+    from ..course.authoring.anki import write
+
+    typer.echo(f"{write(out, _root())} notes in {out}")
+
+
+@author.command()
 def translate() -> None:
     """Copy the code from the English edition to the Chinese edition."""
     from ..course.authoring.translate import sync

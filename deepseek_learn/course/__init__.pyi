@@ -4,10 +4,12 @@ from . import problems as problems
 from .checking import CheckError as CheckError
 from .checking import Outcome as Outcome
 from .checking import check as check
+from .diagnosis import diagnostic as diagnostic
 from .hints import hint as hint
 from .hints import solution as solution
 from .opening import start as start
 from .progress_view import progress as progress
+from .questions import quiz as quiz
 from .start_notebook import start_page as start_page
 from .viewer import CtViewer as CtViewer
 from .widgets import Explore as Explore

@@ -33,6 +33,9 @@ BAD = f"""
 nothing
 --nothing
 author nothing
+author anki
+author anki --out
+author anki --out deck.zip
 zoo nothing
 zoo ../etc
 zoo {HUGE}

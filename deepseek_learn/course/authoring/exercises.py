@@ -9,6 +9,7 @@ from .. import problems
 from ..lessons import Lesson, lessons
 from ..places import exercise_path
 from ..problem import Problem
+from ..questions import quiz
 from . import signposts
 from .cells import code, markdown
 from .links import colab, pip_spec
@@ -47,6 +48,7 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
     cells = [*opening_cells(lesson, lang)]
     for number, problem in enumerate(problems.load(lesson.slug), start=1):
         cells += problem_cells(problem, number, lang)
+    cells += quiz_cells(lesson, lang)
     cells += closing_cells(lesson, lang)
     return assemble(cells, {"kernelspec": KERNEL, "language_info": {"name": "python"}})
 
@@ -116,6 +118,20 @@ def prompt_source(problem: Problem, number: int, lang: str) -> str:
     meta += text("exercises.graded", lang) if problem.kind == "graded" else ""
     title = choose(problem.title, lang)
     return f"## {number}. {title}\n\n*{meta}*\n\n{choose(problem.prompt, lang).strip()}"
+
+
+def quiz_cells(lesson: Lesson, lang: str) -> list:
+    """Return the heading and the code cell of the lesson's quiz.
+
+    The code cell already has its output, so that the book can show the quiz.
+    """
+    from nbformat.v4 import new_output
+
+    shown = quiz(lesson.slug, lang)
+    data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
+    cell = code("quiz", f'course.quiz("{lesson.slug}")')
+    cell.outputs = [new_output("execute_result", data=data)]
+    return [markdown("quiz-heading", text("quiz.heading", lang)), cell]
 
 
 def assemble(cells: list, metadata: dict) -> Any:

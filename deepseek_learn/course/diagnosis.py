@@ -1,0 +1,199 @@
+"""The diagnostic: twelve questions, whose answers say where to begin.
+
+`quizzes/diagnostic.toml` has the questions, each with an area, and the rules:
+
+    [[start]]               # the first rule that applies says where to begin
+    areas = ["python"]      # applies with fewer than `below` right answers in the areas;
+    below = 2               # the last rule has neither and always applies
+    lesson = "tour"
+    text = { en = ..., zh = ... }
+
+    [[read]]                # what to read first, after a mistake in the area
+    area = "python"
+    text = { en = ..., zh = ... }
+    lesson = "tour"         # optional
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ..catalog import choose, text
+from ..errors import UnknownNameError
+from .lessons import Lesson, lesson, lessons
+from .problem import Text
+from .questions import (
+    Question,
+    in_terminal,
+    parse_questions,
+    read_toml,
+    require,
+    rows_of,
+    words,
+)
+
+NAME = "diagnostic.toml"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A place to begin, for those with few right answers in certain areas.
+
+    Attributes:
+        lesson: the lesson to begin with.
+        text: the advice.
+        areas: the areas whose right answers are counted.
+        below: the rule applies to fewer right answers than this; with no areas, it
+            always applies.
+    """
+
+    lesson: Lesson
+    text: Text
+    areas: tuple[str, ...] = ()
+    below: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read after a mistake in an area; `lesson` is None for other sources."""
+
+    area: str
+    text: Text
+    lesson: Lesson | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Where to begin, and what to read first."""
+
+    start: Start
+    reading: tuple[Reading, ...]
+
+    def __repr__(self) -> str:
+        lines = [choose(self.start.text), *(choose(each.text) for each in self.reading)]
+        return "\n- ".join(lines)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """The diagnostic, which a notebook displays as a form.
+
+    Attributes:
+        questions: the questions, each with an area.
+        starts: the rules about where to begin; the first one that applies counts.
+        readings: what to read after mistakes, in order.
+        lang: the language in which it is displayed.
+    """
+
+    questions: tuple[Question, ...]
+    starts: tuple[Start, ...]
+    readings: tuple[Reading, ...]
+    lang: str | None = None
+
+    def advise(self, right: Collection[str]) -> Advice:
+        """Return the advice for the questions that were answered right.
+
+        Args:
+            right: the slugs of these questions.
+
+        Raises:
+            UnknownNameError: if there is no such question.
+        """
+        known = {question.slug: question for question in self.questions}
+        for slug in right:
+            if slug not in known:
+                raise UnknownNameError("question", slug, known)
+        areas = [q.area for q in self.questions if q.slug in right]
+        missed = {q.area for q in self.questions if q.slug not in right}
+        start = next(
+            rule
+            for rule in self.starts
+            if not rule.areas or sum(area in rule.areas for area in areas) < rule.below
+        )
+        reading = tuple(each for each in self.readings if each.area in missed)
+        return Advice(start, reading)
+
+    def __repr__(self) -> str:
+        return in_terminal(self.questions, self.lang)
+
+    def _repr_html_(self) -> str:
+        from .diagnostic_form import diagnostic_form  # only a notebook needs it
+
+        return diagnostic_form(self)
+
+
+def diagnostic(lang: str | None = None) -> Diagnostic:
+    """Return the diagnostic; a notebook displays it as a form.
+
+    Args:
+        lang: the language; by default, the one that `start` has set.
+
+    Raises:
+        ValueError: if `lang` is neither "en" nor "zh".
+        DamagedFileError: if the file of the diagnostic is malformed.
+    """
+    text("diagnostic.submit", lang)  # refuses another language
+    tables = read_toml(files(__package__) / "quizzes" / NAME)
+    return parse_diagnostic(tables, lang)
+
+
+def parse_diagnostic(tables: Mapping[str, Any], lang: str | None = None) -> Diagnostic:
+    """Return the diagnostic in `tables`, the content of its file.
+
+    Raises:
+        DamagedFileError: if a question or a rule is malformed.
+    """
+    questions = parse_questions(tables, NAME)
+    counts = {q.area: 0 for q in questions}
+    for question in questions:
+        counts[question.area] += 1
+    require("" not in counts, NAME, "has a question without an area")
+    starts = tuple(
+        _start(row, counts, f"{NAME}, start {i}") for i, row in _list(tables, "start")
+    )
+    readings = tuple(
+        _reading(row, counts, f"{NAME}, read {i}") for i, row in _list(tables, "read")
+    )
+    only_last = [not rule.areas for rule in starts] == [False] * (len(starts) - 1) + [
+        True
+    ]
+    require(only_last, NAME, "must have one start without areas, the last one")
+    unread = sorted(set(counts) - {reading.area for reading in readings})
+    require(not unread, NAME, f"has no [[read]] for the area {unread[:1]}")
+    return Diagnostic(questions, starts, readings, lang)
+
+
+def _list(tables: Mapping[str, Any], field: str) -> list[tuple[int, Any]]:
+    rows = tables.get(field)
+    valid = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    require(valid and bool(rows), NAME, f"has no [[{field}]]")
+    return rows_of(rows or [])
+
+
+def _start(row: dict[str, Any], counts: Mapping[str, int], where: str) -> Start:
+    areas, below = tuple(row.get("areas", ())), row.get("below", 0)
+    unknown = sorted(set(areas) - set(counts))
+    require(not unknown, where, f"has the area {unknown[:1]}, which no question has")
+    most = sum(counts[area] for area in areas)
+    valid = 1 <= below <= most if areas else below == 0
+    require(valid, where, f"has below = {below!r}; its areas have {most} questions")
+    return Start(
+        _lesson(row.get("lesson"), where),
+        words(row.get("text"), where, "text"),
+        areas,
+        below,
+    )
+
+
+def _reading(row: dict[str, Any], counts: Mapping[str, int], where: str) -> Reading:
+    area = row.get("area", "")
+    require(area in counts, where, f"has the area {area!r}, which no question has")
+    place = _lesson(row["lesson"], where) if "lesson" in row else None
+    return Reading(area, words(row.get("text"), where, "text"), place)
+
+
+def _lesson(slug: Any, where: str) -> Lesson:
+    known = {each.slug for each in lessons()}
+    require(slug in known, where, f"has the lesson {slug!r}, which does not exist")
+    return lesson(slug)

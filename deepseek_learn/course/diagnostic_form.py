@@ -1,0 +1,115 @@
+"""Display the diagnostic as a form whose page says where to begin.
+
+The page applies the same rules as `Diagnostic.advise`. All the advice is in the page
+from the start, hidden, and the script reveals the part that applies.
+"""
+
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING
+
+from ..catalog import choose, language, text
+from .display import inline
+from .lessons import Lesson
+from .quiz_form import answers_list, fieldset, page, submit
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnostic, Reading, Start
+
+Link = Callable[[Lesson], str]
+SCRIPT = """
+document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
+  quiz.dataset.live = "";
+  const form = quiz.querySelector("form");
+  const groups = [...form.querySelectorAll("[data-area]")];
+  const advice = form.querySelector("[role=status]");
+  groups.forEach(group => { group.querySelector("details").hidden = true; });
+  Object.assign(form.querySelector("button"), {type: "submit", hidden: false});
+  form.addEventListener("submit", event => {
+    event.preventDefault();
+    const count = {};  // area: how many right answers
+    const missed = new Set();
+    let total = 0;
+    groups.forEach(group => {
+      const answers = group.querySelector("details");
+      const chosen = group.querySelector("input:checked");
+      const right = chosen !== null &&
+        "right" in answers.querySelectorAll("li")[chosen.value].dataset;
+      const area = group.dataset.area;
+      count[area] = (count[area] || 0) + right;
+      total += right;
+      if (!right) missed.add(area);
+      answers.hidden = false;
+      group.className = right ? "ds-yes" : "ds-no";
+      group.querySelector(".ds-mark").textContent = right ? quiz.dataset.right :
+        chosen === null ? quiz.dataset.open : quiz.dataset.wrong;
+    });
+    const starts = [...advice.querySelectorAll("[data-below]")];
+    const start = starts.find(rule => {
+      const areas = rule.dataset.areas.split(" ").filter(Boolean);
+      const right = areas.reduce((sum, area) => sum + (count[area] || 0), 0);
+      return areas.length === 0 || right < +rule.dataset.below;
+    });
+    starts.forEach(rule => { rule.hidden = rule !== start; });
+    const reading = [...advice.querySelectorAll("[data-read]")];
+    reading.forEach(row => { row.hidden = !missed.has(row.dataset.read); });
+    advice.querySelector(".ds-reading").hidden = missed.size === 0;
+    advice.querySelector(".ds-total").textContent =
+      quiz.dataset.score.replace("{right}", total);
+    advice.classList.add("ds-yes");
+  });
+});
+"""
+
+
+def diagnostic_form(diagnostic: "Diagnostic", link: Link | None = None) -> str:
+    """Return the HTML of the diagnostic.
+
+    Args:
+        diagnostic: the questions and rules.
+        link: a function that returns the address of a lesson, for a page that can link
+            to lessons. By default, the path of the notebook is shown instead.
+    """
+    lang = diagnostic.lang or language()
+    questions = "\n".join(
+        f'<div data-area="{escape(question.area)}">\n'
+        f"{fieldset(question, number, lang)}\n"
+        f'<strong class="ds-mark"></strong>\n{answers_list(question, lang)}\n</div>'
+        for number, question in enumerate(diagnostic.questions, start=1)
+    )
+    button = submit(text("diagnostic.submit", lang))
+    data = {key: text(f"quiz.{key}", lang) for key in ("right", "wrong")}
+    data["open"] = text("diagnostic.open", lang)
+    count = len(diagnostic.questions)
+    data["score"] = text("diagnostic.score", lang, right="{right}", count=count)
+    form = f"<form>\n{questions}\n{button}\n{_advice(diagnostic, lang, link)}\n</form>"
+    return page(form, lang, data, SCRIPT)
+
+
+def _advice(diagnostic: "Diagnostic", lang: str, link: Link | None) -> str:
+    starts = "\n".join(_start(rule, lang, link) for rule in diagnostic.starts)
+    rows = "\n".join(_reading(each, lang, link) for each in diagnostic.readings)
+    reading = f"<p>{text('diagnostic.read', lang)}</p>\n<ul>\n{rows}\n</ul>"
+    return (
+        '<div role="status" aria-live="polite">\n<p class="ds-total"></p>\n'
+        f'{starts}\n<div class="ds-reading" hidden>\n{reading}\n</div>\n</div>'
+    )
+
+
+def _start(rule: "Start", lang: str, link: Link | None) -> str:
+    where = f'data-areas="{escape(" ".join(rule.areas))}" data-below="{rule.below}"'
+    place = _place(rule.lesson, lang, link)
+    return f"<p {where} hidden>{inline(choose(rule.text, lang))} {place}</p>"
+
+
+def _reading(reading: "Reading", lang: str, link: Link | None) -> str:
+    place = f" {_place(reading.lesson, lang, link)}" if reading.lesson else ""
+    words = inline(choose(reading.text, lang))
+    return f'<li data-read="{escape(reading.area)}" hidden>{words}{place}</li>'
+
+
+def _place(lesson: Lesson, lang: str, link: Link | None) -> str:
+    if link:
+        title = escape(choose(lesson.title, lang))
+        return f'<a href="{escape(link(lesson))}">{title}</a>'
+    return f"<code>notebooks/{lesson.file}</code>"
