@@ -90,6 +90,8 @@ deploy gives:linear --target cpp-cpu --out file/new --shape 1,3 --precision fp32
 lab --port x
 lab --port 0
 lab --port {HUGE}
+ledger C99
+ledger C1 C2
 progress two
 progress --import nothing.json
 progress --import folder
