@@ -93,8 +93,8 @@ def _protocols(entries: Sequence["Entry"], lang: str | None) -> list[str]:
 
 
 def _row(entry: "Entry", lang: str | None) -> str:
-    facts = [*remarks(entry, lang), f"{entry.result.name}: {entry.origin}"]
-    small = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    facts = ["; ".join(remarks(entry, lang)), f"{entry.result.name}: {entry.origin}"]
+    small = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
     cells = [
         _cell(f"{escape(what(entry, lang))}<ul>{small}</ul>", entry.row.what),
         _cell(escape(measured(entry.row)), entry.row.measured),
@@ -112,7 +112,8 @@ def _figure(claim: "Claim", lang: str | None) -> list[str]:
     if figure is None:
         return [_cell(DASH, ""), _cell(DASH, "")]
     words = escape(choose(claim.figure_words, lang))
-    value = f"{words}: <b>{escape(measured(figure.row))}</b>"
+    value = f"<b>{escape(measured(figure.row))}</b>"
+    value = text("ledger.figure", lang, words=words, value=value)
     return [_cell(value, words), _cell(escape(target(figure.row)), figure.row.target)]
 
 

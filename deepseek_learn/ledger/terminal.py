@@ -63,8 +63,9 @@ def _claims(claims: Sequence["Claim"]) -> Table:
         figure = claim.figure
         cells = ["", ""]
         if figure:
-            words = choose(claim.figure_words)
-            cells = [f"{words}: {measured(figure.row)}", target(figure.row)]
+            words, value = choose(claim.figure_words), measured(figure.row)
+            said = text("ledger.figure", words=words, value=value)
+            cells = [said, target(figure.row)]
         verdict = _verdict(claim.verdict)
         table.add_row(claim.name, Text(choose(claim.says)), *map(Text, cells), verdict)
     return table
