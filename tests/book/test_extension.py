@@ -94,6 +94,13 @@ def test_columns_of_words_are_marked_and_columns_of_numbers_are_not(extension):
     assert "<td>−1.5e-3</td>" in marked
 
 
+def test_a_header_cell_without_a_text_is_a_plain_one(extension):
+    repaired = extension("accessibility").without_empty_headers
+    assert repaired('<th class="a"><p> </p></th>') == '<td class="a"><p> </p></td>'
+    assert repaired("<thead><tr><th>&nbsp;</th>") == "<thead><tr><td>&nbsp;</td>"
+    assert repaired("<th>loss</th><th><p>a</p></th>") == "<th>loss</th><th><p>a</p></th>"
+
+
 def test_the_install_cell_and_the_marks_are_not_in_the_book(extension):
     cells = [
         {"cell_type": "code", "source": ["%pip x"], "metadata": {"tags": ["setup"]}},

@@ -7,11 +7,13 @@
   only machines need are hidden;
 - `figures`: plotly figures follow the theme, and every figure has a text;
 - `tables`: words to the left, numbers to the right;
+- `accessibility`: what axe finds in the theme's and pandas's HTML is repaired;
 - `search`: British spellings and Chinese words are found;
 - `scripts`: plotly.js and MathJax come from installed packages; thebe, which loads from a
   CDN, is left out.
 """
 
+from .accessibility import repair_body
 from .figures import describe_figures, install_plotly_mime
 from .languages import find_other_edition, set_language_switch
 from .scripts import copy_scripts, set_scripts
@@ -33,6 +35,7 @@ def setup(app) -> dict:
     app.connect("doctree-read", align_tables)
     # Early: the theme drops a template that is empty when its own handler runs.
     app.connect("html-page-context", set_language_switch, priority=100)
+    app.connect("html-page-context", repair_body)
     app.connect("html-page-context", set_scripts, priority=900)
     app.connect("build-finished", copy_scripts)
     if "sphinx.ext.autodoc" in app.config.extensions:
