@@ -15,6 +15,7 @@ from .wording import DASH, RANKS, counts, measured, remarks, target, verdict_tex
 
 if TYPE_CHECKING:
     from .claims import Claim, Entry
+    from .rows import Row
 
 
 def to_markdown(claims: Sequence["Claim"], lang: str | None = None) -> str:
@@ -97,7 +98,7 @@ def _row(entry: "Entry", lang: str | None) -> str:
     small = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
     cells = [
         _cell(f"{escape(what(entry, lang))}<ul>{small}</ul>", entry.row.what),
-        _cell(escape(measured(entry.row)), entry.row.measured),
+        _cell(_unbroken(entry.row), entry.row.measured),
         _cell(escape(target(entry.row)), entry.row.target),
         _verdict(entry.verdict, lang),
     ]
@@ -112,9 +113,14 @@ def _figure(claim: "Claim", lang: str | None) -> list[str]:
     if figure is None:
         return [_cell(DASH, ""), _cell(DASH, "")]
     words = escape(choose(claim.figure_words, lang))
-    value = f"<b>{escape(measured(figure.row))}</b>"
+    value = f"<b>{_unbroken(figure.row)}</b>"
     value = text("ledger.figure", lang, words=words, value=value)
     return [_cell(value, words), _cell(escape(target(figure.row)), figure.row.target)]
+
+
+def _unbroken(row: "Row") -> str:
+    """Return the value and its interval, which no line break divides."""
+    return escape(measured(row)).replace(", ", ",&nbsp;")
 
 
 def _verdict(verdict: str, lang: str | None) -> str:

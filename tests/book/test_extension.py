@@ -98,7 +98,9 @@ def test_a_header_cell_without_a_text_is_a_plain_one(extension):
     repaired = extension("accessibility").without_empty_headers
     assert repaired('<th class="a"><p> </p></th>') == '<td class="a"><p> </p></td>'
     assert repaired("<thead><tr><th>&nbsp;</th>") == "<thead><tr><td>&nbsp;</td>"
-    assert repaired("<th>loss</th><th><p>a</p></th>") == "<th>loss</th><th><p>a</p></th>"
+    assert (
+        repaired("<th>loss</th><th><p>a</p></th>") == "<th>loss</th><th><p>a</p></th>"
+    )
 
 
 def test_the_install_cell_and_the_marks_are_not_in_the_book(extension):

@@ -58,7 +58,7 @@ def test_a_row_shows_all_that_was_promised(tmp_path):
         assert part in what
     assert results.machine()["cpu"] in what
     assert what.endswith(read_result(tmp_path / "cost.json").date)
-    assert (measured, target, verdict) == ("1 [0.9, 1.1]", "≤ 1.2", "met")
+    assert (measured, target, verdict) == ("1 [0.9,\u00a01.1]", "≤ 1.2", "met")
 
 
 def test_the_heading_is_the_claim_in_words_and_has_its_anchor(tmp_path):
