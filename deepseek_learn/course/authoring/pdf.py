@@ -132,10 +132,11 @@ def join(folder: Path, lang: str) -> str:
             f'<article id="{page.name}">{article.decode_contents()}</article>'
         )
     head = "".join(_head(folder, lang, math))
-    listing = f'<nav class="contents"><ul>{"".join(contents)}</ul></nav>'
+    listing = f'<nav class="book-contents"><ul>{"".join(contents)}</ul></nav>'
     return (
         f'<!doctype html><html lang="{lang}" data-theme="light">{head}'
-        f'<body class="bd-content">{listing}{"".join(articles)}</body></html>'
+        f'<body class="bd-content"><p class="book-title">{text("book.title", lang)}</p>'
+        f"{listing}{''.join(articles)}</body></html>"
     )
 
 

@@ -41,7 +41,7 @@ def test_the_pages_stand_in_the_order_of_the_contents(built, joined):
     names = ["book/intro", "notebooks/b", "notebooks/a"]
     assert [page.name for page in pdf.pages(built)] == names
     assert [article["id"] for article in joined.find_all("article")] == names
-    listed = [a["href"] for a in joined.select("nav.contents a")]
+    listed = [a["href"] for a in joined.select("nav.book-contents a")]
     assert listed == [f"#{name}" for name in names]
     assert joined.select_one("h1.part").get_text() == "Lessons"
 
