@@ -94,6 +94,16 @@ def test_columns_of_words_are_marked_and_columns_of_numbers_are_not(extension):
     assert "<td>−1.5e-3</td>" in marked
 
 
+def test_a_styled_table_looks_like_the_others(extension):
+    styled = TABLE.replace(' class="dataframe"', ' id="T_1"')
+    styled = styled.replace("<th>why", '<th class="col_heading">why')
+    marked = extension("tables").mark_words(styled)
+    assert 'class="dataframe"' in marked
+    assert marked.count("words") == 3
+    plain = "<table><tbody><tr><td>a word</td></tr></tbody></table>"
+    assert extension("tables").mark_words(plain) == plain
+
+
 def test_a_header_cell_without_a_text_is_a_plain_one(extension):
     repaired = extension("accessibility").without_empty_headers
     assert repaired('<th class="a"><p> </p></th>') == '<td class="a"><p> </p></td>'

@@ -10,20 +10,25 @@ from docutils import nodes
 
 NUMBER = re.compile(r"[\s\d.,:;%+\-–−×x*/()\[\]<>≤≥±eE]*|NaN|nan|None|inf|<NA>")
 WORDS = "words"
+TABLES = (
+    "table.dataframe, table:has(th.col_heading)"  # the latter are of pandas' Styler
+)
 
 
 def align_tables(app, doctree) -> None:
     """Mark the cells of the columns that hold words in each table of a page."""
     for node in doctree.findall(nodes.raw):
-        if "dataframe" in node.astext() and node.get("format") == "html":
-            html = mark_words(node.astext())
+        html = node.astext()
+        if node.get("format") == "html" and re.search("dataframe|col_heading", html):
+            html = mark_words(html)
             node.rawsource, node.children = html, [nodes.Text(html)]
 
 
 def mark_words(html: str) -> str:
     """Return the HTML with class "words" on each cell of a column that holds words."""
     soup = BeautifulSoup(html, "html.parser")
-    for table in soup.select("table.dataframe"):
+    for table in soup.select(TABLES):
+        table["class"] = list(dict.fromkeys([*table.get("class", []), "dataframe"]))
         rows = [row.find_all("td") for row in table.select("tbody tr")]
         width = max(map(len, rows), default=0)
         for column in range(-width, 0):  # from the right: the index may span rows
