@@ -16,7 +16,7 @@ PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help lab check test notebook book bench bench-speed leaderboard lint dist last-run clean
+.PHONY: help lab check test notebook book pdf bench bench-speed leaderboard lint dist last-run clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -62,6 +62,9 @@ notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_to
 
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
+
+pdf: $(DEV) book  ## build the book, then print it as one PDF per language (needs Chromium)
+	@$(BIN)/deepseek-learn author pdf
 
 bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; ARGS=--quick: a short look
 	@$(BIN)/python benchmarks/harness/all.py $(ARGS)

@@ -133,6 +133,14 @@ def book() -> None:
     typer.echo(build(_root()))
 
 
+@author.command("pdf")
+def print_book() -> None:
+    """Print the book in _build/html as one PDF per language, linked from its front page."""
+    from ..course.authoring.pdf import make
+
+    _list(make(_root()))
+
+
 @author.command()
 def check() -> None:
     """List outdated and malformed files, and exit with code 1 if there are any."""

@@ -187,11 +187,15 @@ def deploy(
 
 
 @app.command()
-def ledger() -> None:
-    """Show each claim in the guide with its measured value and verdict."""
+def ledger(
+    claim: Annotated[str, typer.Argument(help="a claim, such as C6")] = "",
+    missed: Annotated[bool, typer.Option(help="only what missed its target")] = False,
+) -> None:
+    """Show all claims in the guide with their verdicts, or one claim's measurements."""
     from ..course import ledger as read
+    from ..ledger.terminal import show
 
-    typer.echo(read().to_frame().to_string())
+    show(read(), claim, missed)
 
 
 @app.command()

@@ -1,24 +1,23 @@
 """The claims ledger, which lists the guide's claims, measurements and verdicts."""
 
-import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..catalog import choose, text
+from ..catalog import text
 from ..errors import UnknownNameError
 from ..report import Report
-from . import readings as speed
+from . import page
 from .results import Result, read_results
 from .rows import Row, known_claims
+from .wording import BARELY, MET, OUTDATED, VERDICTS, verdict_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MET, BARELY, OUTDATED = "met", "on the mean only", "outdated"
-VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
 COLUMNS = (
     "claim", "source", "what", "unit", "target", "better", "measured", "low", "high",
     "interval", "peer", "peer_measured", "n", "readings", "verdict", "date", "note",
@@ -43,7 +42,8 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
     for name, facts in known_claims().items():
         words = {lang: facts[lang] for lang in ("en", "zh")}
         rows = tuple(entry for entry in entries if entry.row.claim == name)
-        claims.append(Claim(name, words, facts["rows"], rows))
+        figure = facts.get("figure", {})
+        claims.append(Claim(name, words, facts["says"], facts["rows"], rows, figure))
     return Ledger(tuple(claims))
 
 
@@ -95,15 +95,41 @@ class Claim:
     Attributes:
         name: the name of the claim, from "C1" to "C19".
         words: the claim as stated in the guide, as `{"en": ..., "zh": ...}`.
+        says: the claim in short words, in the same form.
         decided_by: the source of the rows that determine the verdict: "guide", "ours"
             or "all".
         rows: the measurements.
+        figure_words: short words for the figure that decides, in the same form, and as
+            `"row"` the `what` of its row; empty if no row has been chosen.
     """
 
     name: str
     words: dict[str, str]
+    says: dict[str, str]
     decided_by: str
     rows: tuple[Entry, ...]
+    figure_words: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def deciding(self) -> tuple[Entry, ...]:
+        """The rows with a target that determine the verdict."""
+        return tuple(
+            entry
+            for entry in self.rows
+            if entry.verdict != "information"
+            and self.decided_by in ("all", entry.row.source)
+        )
+
+    @property
+    def figure(self) -> Entry | None:
+        """The deciding row on which the verdict hangs, or None if there is none yet.
+
+        Where several machines measured it, this is the row that is farthest from its
+        target.
+        """
+        what = self.figure_words.get("row")
+        rows = [entry for entry in self.deciding if entry.row.what == what]
+        return min(rows, key=lambda entry: entry.row.margin, default=None)
 
     @property
     def verdict(self) -> str:
@@ -114,12 +140,7 @@ class Claim:
         intervals do. It is "partly" if only some of the values reach their targets, or
         if all of them do but other rows are outdated and must be measured again.
         """
-        verdicts = {
-            entry.verdict
-            for entry in self.rows
-            if entry.verdict != "information"
-            and self.decided_by in ("all", entry.row.source)
-        }
+        verdicts = {entry.verdict for entry in self.deciding}
         if not verdicts - {OUTDATED}:
             return "not run"
         if len(verdicts) == 1:
@@ -178,7 +199,7 @@ class Ledger(Report):
         """Plot the number of claims per verdict (plotly)."""
         import plotly.graph_objects as go
 
-        names = [_verdict_text(verdict) for verdict in VERDICTS]
+        names = [verdict_text(verdict) for verdict in VERDICTS]
         bars = go.Bar(x=names, y=[self.count(v) for v in VERDICTS])
         return go.Figure(bars)
 
@@ -193,98 +214,9 @@ class Ledger(Report):
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
-        """Return the Markdown content for the book's claims page."""
-        return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
+        """Return the Markdown of the book's sections, one for each claim."""
+        return page.to_markdown(self.claims, lang)
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td>{claim.name}</td><td>{html.escape(choose(claim.words))}</td>"
-            f"<td><b>{_verdict_text(claim.verdict)}</b></td></tr>"
-            for claim in self.claims
-        )
-        return f"<p>{html.escape(self.why())}</p><table>{cells}</table>"
-
-
-def _section(claim: Claim, lang: str | None) -> str:
-    parts = [
-        f"## {claim.name}: {_verdict_text(claim.verdict, lang)}",
-        f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
-    ]
-    groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in claim.rows:
-        groups.setdefault((entry.origin, entry.result.command), []).append(entry)
-    for (origin, command), entries in groups.items():
-        head = text("ledger.columns", lang).split(" | ")
-        lines = [head, ["---"] * len(head)] + [_cells(entry, lang) for entry in entries]
-        parts.append(text("ledger.measured_on", lang, origin=origin))
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        block = f"```bash\n{command}\n```"
-        parts.append(f"{text('ledger.command', lang)}:\n\n{block}")
-        if entries[0].protocol:
-            title, words = text("ledger.protocol", lang), entries[0].protocol
-            parts.append(f"````{{admonition}} {title}\n:class: dropdown\n{words}\n````")
-    return "\n\n".join(parts)
-
-
-def _cells(entry: Entry, lang: str | None) -> list[str]:
-    row = entry.row
-    guide = f" ({text('ledger.guide_row', lang)})" if row.source == "guide" else ""
-    sign = "≤" if row.better == "lower" else "≥"
-    peer = "–" if row.peer is None else f"{row.peer}: {_number(row.peer_measured)}"
-    cells = [
-        row.what + guide,
-        "–" if row.target is None else f"{sign} {row.target:g}",
-        _measured(row),
-        row.unit,
-        f"**{_verdict_text(entry.verdict, lang)}**",
-        peer,
-        _number(row.n),
-        _note(entry, lang),
-    ]
-    # a "|" or a newline inside a cell would break the table
-    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
-
-
-def _note(entry: Entry, lang: str | None) -> str:
-    """Return the note, the readings, and whether the interval contains the target."""
-    row = entry.row
-    notes = [row.note] if row.note else []
-    notes += _readings(row, lang)
-    if _crosses(row) and entry.verdict == "missed":  # the other verdicts imply this
-        notes.append(text("ledger.crosses", lang))
-    return "; ".join(notes)
-
-
-def _crosses(row: Row) -> bool:
-    """Return whether the target lies within the interval."""
-    if row.low is None or row.target is None or row.high is None:
-        return False
-    return row.low < row.target < row.high
-
-
-def _readings(row: Row, lang: str | None) -> list[str]:
-    """List a speed row's readings and their times, and say whether more are needed."""
-    if not row.readings:
-        return []
-    each = [f"{_number(r.measured)} ({r.time[:16]})" for r in row.readings]
-    notes = [text("ledger.readings", lang, readings=", ".join(each))]
-    count = speed.hours(row.readings)
-    if count < speed.HOURS:
-        facts = {"count": count, "needed": speed.HOURS}
-        notes.append(text("ledger.few_readings", lang, **facts))
-    return notes
-
-
-def _measured(row: Row) -> str:
-    if row.low is None or row.high is None:
-        return _number(row.measured)
-    bounds = f"[{_number(row.low)}, {_number(row.high)}]"
-    return f"{_number(row.measured)} {bounds} {row.interval or ''}".rstrip()
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _verdict_text(verdict: str, lang: str | None = None) -> str:
-    return text(f"verdict.{verdict.replace(' ', '_')}", lang)
+        table = page.glance(self.claims, links=False)
+        return f"<p>{escape(self.why())}</p>{table}"

@@ -1,6 +1,7 @@
 """A row in a benchmark result, with the measured value, its target and its verdict."""
 
 import functools
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -113,6 +114,17 @@ class Row:
         assert self.target is not None
         lower = self.better == "lower"
         return value <= self.target if lower else value >= self.target
+
+    @property
+    def margin(self) -> float:
+        """How far the value is beyond its target; negative if it falls short of it.
+
+        A row without a target or a value has a margin of minus infinity.
+        """
+        if self.target is None or self.measured is None:
+            return -math.inf
+        beyond = self.measured - self.target
+        return -beyond if self.better == "lower" else beyond
 
     @property
     def key(self) -> tuple[str, str, str]:

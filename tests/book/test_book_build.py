@@ -1,6 +1,5 @@
 """The book builds, has all its pages, and loads nothing from elsewhere."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import yaml
 from deepseek_learn.course.authoring.book import BookError, build
 from deepseek_learn.course.authoring.links import colab, repository
 from deepseek_learn.errors import MissingPackageError
-from tests.services import need
 
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["'](?:https?:)?//"""
@@ -81,6 +79,8 @@ def test_code_and_data_of_the_site_are_in_the_book(book):
     assert (static / "vendor" / "plotly.min.js").stat().st_size > 1e6
     assert (static / "mathjax" / "tex-chtml.js").is_file()
     assert list(static.glob("mathjax/output/chtml/fonts/woff-v2/*.woff"))
+    for script in ("figures.js", "ledger.js"):
+        assert (static / script).is_file()
     assert not list(book.rglob("*thebe*.html"))
 
 
@@ -120,16 +120,8 @@ def test_buttons_lead_to_the_address_or_are_not_there(book):
             assert f'href="{address}"' in page
 
 
-def load_extension():
-    need("myst_nb")
-    path = Path(__file__).parents[2] / "book" / "_ext" / "offline_book.py"
-    spec = importlib.util.spec_from_file_location("offline_book", path)
-    spec.loader.exec_module(extension := importlib.util.module_from_spec(spec))
-    return extension
-
-
-def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
-    extension = load_extension()
+def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch, extension):
+    extension = extension("settings")
     monkeypatch.setattr(extension, "ROOT", tmp_path)
     (tmp_path / "zh").mkdir()
     for text in ("", '[project.urls]\nRepository = "https://github.com/me/it"\n'):
@@ -146,8 +138,10 @@ def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("language", "word"), [("en", "tested"), ("zh_CN", "测试")])
-def test_the_footer_dates_the_last_monthly_run(language, word, tmp_path, monkeypatch):
-    extension = load_extension()
+def test_the_footer_dates_the_last_monthly_run(
+    language, word, tmp_path, monkeypatch, extension
+):
+    extension = extension("settings")
     monkeypatch.setattr(extension, "ROOT", tmp_path)
     config = SimpleNamespace(html_theme_options={}, language=language)
     extension.set_last_run(None, config)

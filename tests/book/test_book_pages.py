@@ -1,14 +1,39 @@
 """Every page of the book, opened from its file in a real browser, offline."""
 
+from dataclasses import dataclass
+
 import pytest
 
 DRAWN = "() => document.querySelectorAll('.ds-plotly .main-svg').length > 0"
 TYPESET = "() => document.querySelectorAll('mjx-container mjx-math').length > 0"
+PHONE = {"width": 390, "height": 844}
+WIDTH = "() => document.documentElement.scrollWidth"
+TEXTS = """() => [...document.images].map(image => image.alt)
+  .concat([...document.querySelectorAll('.ds-plotly')].map(el => el.ariaLabel || ''))"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser saw on one page."""
+
+    name: str
+    outside: list[str]
+    errors: list[str]
+    texts: list[str]
+    phone_width: int
+    has_figure: bool
+    has_formula: bool
 
 
 @pytest.fixture
 def tab(browser):
     """A tab that records each external request and each page error."""
+    page = recording(browser)
+    yield page
+    page.close()
+
+
+def recording(browser):
     page = browser.new_page()
     page.outside, page.errors = [], []
     local = ("file:", "data:", "blob:")
@@ -17,8 +42,7 @@ def tab(browser):
         lambda r: None if r.url.startswith(local) else page.outside.append(r.url),
     )
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    yield page
-    page.close()
+    return page
 
 
 def opened(tab, path):
@@ -29,21 +53,50 @@ def opened(tab, path):
     return tab
 
 
-def test_every_page_is_quiet_and_drawn(book, tab):
-    figures = formulas = 0
+def visited(tab, path, name) -> Visit:
+    text = path.read_text()
+    figure, formula = 'class="ds-plotly"' in text, 'class="math' in text
+    tab.set_viewport_size({"width": 1280, "height": 800})
+    opened(tab, path)
+    for present, drawn in ((figure, DRAWN), (formula, TYPESET)):
+        if present:
+            tab.wait_for_function(drawn, timeout=20_000)
+    texts = tab.evaluate(TEXTS)
+    tab.set_viewport_size(PHONE)
+    facts = [*tab.outside], [*tab.errors], texts, tab.evaluate(WIDTH), figure, formula
+    return Visit(name, *facts)
+
+
+@pytest.fixture(scope="module")
+def visits(book, browser) -> list[Visit]:
+    """Every page, opened once."""
+    tab, result = recording(browser), []
     for path in sorted(book.rglob("*.html")):
-        text = path.read_text()
-        opened(tab, path)
-        if 'class="ds-plotly"' in text:
-            tab.wait_for_function(DRAWN, timeout=20_000)
-            figures += 1
-        if 'class="math' in text:
-            tab.wait_for_function(TYPESET, timeout=20_000)
-            formulas += 1
-        name = path.relative_to(book).as_posix()
-        assert (tab.outside, tab.errors) == ([], []), name
-    assert figures, "no page has a plotly figure"
-    assert formulas, "no page has a formula"
+        result.append(visited(tab, path, path.relative_to(book).as_posix()))
+        tab.outside.clear()
+        tab.errors.clear()
+    tab.close()
+    return result
+
+
+def test_every_page_is_quiet_and_drawn(visits):
+    assert [v for v in visits if v.outside or v.errors] == []
+    assert any(v.has_figure for v in visits), "no page has a plotly figure"
+    assert any(v.has_formula for v in visits), "no page has a formula"
+
+
+def test_no_page_is_wider_than_a_phone(visits):
+    wide = {v.name: v.phone_width for v in visits if v.phone_width > PHONE["width"]}
+    assert wide == {}
+
+
+def test_every_figure_has_a_text(visits):
+    poor = ("", "image", "figure", "picture")
+    bad = {v.name: t for v in visits for t in v.texts if t.strip().lower() in poor}
+    assert bad == {}
+    files = {v.name: t for v in visits for t in v.texts if t.endswith(".png")}
+    assert files == {}
+    assert sum(len(v.texts) for v in visits) > 100
 
 
 def test_the_language_link_goes_there_and_back(book, tab):
@@ -91,12 +144,62 @@ def test_text_is_legible(book, browser, scheme):
     assert {"article p", "article table td", ".lang-switch"} <= seen
 
 
-def test_figures_keep_a_light_ground_in_the_dark(book, browser):
+GROUND = """() => [...document.querySelectorAll('.ds-plotly')].map(
+  el => getComputedStyle(el.querySelector('.gtitle, .xtick text, text')).fill)"""
+
+
+def test_plots_follow_the_theme_and_follow_it_again(book, browser):
     page = browser.new_page(color_scheme="dark")
-    path = next(p for p in book.rglob("*.html") if 'class="ds-plotly"' in p.read_text())
-    opened(page, path)
-    ground = (
-        "() => getComputedStyle(document.querySelector('.ds-plotly')).backgroundColor"
-    )
-    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    opened(page, book / "notebooks" / "basic" / "00_tour.html")
+    page.wait_for_function(DRAWN)
+    dark = page.evaluate(GROUND)
+    page.evaluate("() => { document.documentElement.dataset.theme = 'light'; }")
+    page.wait_for_function(f"() => ({GROUND})()[0] !== {dark[0]!r}")
+    light = page.evaluate(GROUND)
     page.close()
+    assert set(dark) == {"rgb(223, 229, 236)"}
+    assert set(dark).isdisjoint(light)
+
+
+@pytest.mark.parametrize(
+    ("edition", "words"),
+    [
+        ("", ["quantisation", "quantization", "optimiser", "roofline"]),
+        ("zh/", ["量化", "量化误差", "注意力", "动态参数分组", "quantisation"]),
+    ],
+)
+def test_the_search_finds(book, tab, edition, words):
+    for word in words:
+        tab.goto((book / f"{edition}search.html").as_uri() + f"?q={word}")
+        tab.wait_for_selector("#search-results ul.search li", timeout=20_000)
+    tab.goto((book / f"{edition}search.html").as_uri() + "?q=zyxwvu")
+    tab.wait_for_selector("#search-results p.search-summary")
+    assert tab.locator("#search-results ul.search li").count() == 0
+
+
+def test_the_ledger_is_filtered_and_sorted_with_the_keyboard(book, tab):
+    opened(tab, book / "book" / "claims.html")
+    rows = tab.locator("details.ledger-claim tbody tr")
+    missed = "details.ledger-claim tbody tr[data-verdict=missed]"
+    total, count = rows.count(), tab.locator(missed).count()
+    tab.get_by_label("Verdict").select_option("missed")
+    assert 0 < count < total
+    assert tab.locator("details.ledger-claim tbody tr:visible").count() == count
+    assert tab.locator(".ledger-count").inner_text() == f"{count} measurements match"
+    tab.get_by_label("Verdict").select_option("")
+    assert tab.locator("details.ledger-claim[open]").count() == 0
+    sort = tab.locator(".ledger-glance th button").last
+    sort.focus()
+    tab.keyboard.press("Enter")
+    verdicts = ".ledger-glance td:last-child"
+    order = tab.eval_on_selector_all(verdicts, "a => a.map(d => +d.dataset.value)")
+    assert order == sorted(order)
+    tab.keyboard.press("Enter")
+    again = tab.eval_on_selector_all(verdicts, "a => a.map(d => +d.dataset.value)")
+    assert again == sorted(order, reverse=True) != order
+
+
+def test_a_link_to_a_claim_unfolds_it(book, tab):
+    tab.goto((book / "book" / "claims.html").as_uri() + "#c6")
+    tab.wait_for_selector("details.ledger-claim[open]")
+    assert tab.locator("details.ledger-claim[open]").count() == 1

@@ -106,6 +106,8 @@ lab --port 0
 lab --port {HUGE}
 progress tuor
 progress tour two
+ledger C99
+ledger C1 C2
 progress --import nothing.json
 progress --import folder
 progress --import file

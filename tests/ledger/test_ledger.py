@@ -9,9 +9,9 @@ from deepseek_learn.course import ledger, write_result
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.files import REPOSITORY
 from deepseek_learn.ledger import results
-from deepseek_learn.ledger.claims import VERDICTS
 from deepseek_learn.ledger.results import read_result
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.ledger.wording import BARELY, VERDICTS
 
 ROW = {"claim": "C5", "source": "ours", "what": "exponent", "unit": "1"}
 ROW |= {"better": "lower", "target": 1.2, "measured": 1.0}
@@ -210,6 +210,34 @@ def test_damaged_file_is_one_sentence_and_left_alone(tmp_path, kind):
     assert path.read_text() == before
 
 
+def test_the_figure_that_decides_agrees_with_the_verdict():
+    """A met claim shows a met row; of any other, the row is no better than the claim."""
+    for claim in ledger().claims:
+        assert set(claim.says) == {"en", "zh"}
+        if not claim.deciding:
+            assert claim.figure is None
+            continue
+        assert claim.figure is not None, f"{claim.name} has no row for its figure"
+        assert set(claim.figure_words) == {"row", "en", "zh"}
+        partly = claim.figure.verdict in (BARELY, "missed", "untestable here")
+        same = claim.figure.verdict == claim.verdict
+        assert partly if claim.verdict == "partly" else same, claim.name
+
+
+def test_of_several_machines_the_figure_is_the_farthest_from_its_target(tmp_path):
+    what = ledger(tmp_path).claims[5].figure_words["row"]
+    facts = {"claim": "C6", "source": "guide", "what": what, "better": "higher"}
+    rows = [
+        row(**facts, measured=value, machine=results.machine() | {"cpu": cpu})
+        for cpu, value in (("a", 1.1), ("b", 0.9), ("c", 1.3))
+    ]
+    write_result("cost", rows, "run", directory=tmp_path)
+    figure = ledger(tmp_path).claims[5].figure
+    assert (figure.row.measured, figure.verdict) == (0.9, "missed")
+    assert row(better="lower", target=2.0, measured=3.0).margin == -1.0
+    assert row(target=None).margin == float("-inf")
+
+
 def test_ledger_of_nothing_says_not_run(tmp_path):
     empty = ledger(tmp_path)
     assert [c.name for c in empty.claims] == [f"C{i}" for i in range(1, 20)]
@@ -223,46 +251,11 @@ def test_ledger_of_no_folder_is_refused(tmp_path):
         ledger(tmp_path / "nowhere")
 
 
-def test_page_shows_all_that_was_promised(tmp_path):
-    facts = {"low": 0.9, "high": 1.1, "peer": "timm", "peer_measured": 1.5, "n": 7}
-    write_result(
-        "cost", [row(**facts)], "python benchmarks/cost.py", directory=tmp_path
-    )
-    page, zh = ledger(tmp_path).to_markdown("en"), ledger(tmp_path).to_markdown("zh")
-    date = read_result(tmp_path / "cost.json").date
-    cells = (
-        "| ≤ 1.2 | 1 [0.9, 1.1] | 1 | **met** | timm: 1.5 | 7 |",
-        f"Measured on {results.machine()['cpu']}",
-        f", {date}:\n",
-    )
-    assert all(cell in page for cell in cells)
-    assert "```bash\npython benchmarks/cost.py\n```" in page
-    assert "## C5: met" in page
-    assert "## C5: 达到" in zh
-    assert "突破传统Transformer" in zh
-
-
-def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
-    facts = {"low": 0.9, "high": 1.3, "interval": "quartiles"}
-    rows = [row(**facts), row(**facts | {"measured": 1.25})]
-    write_result("cost", rows, "run", protocol="Each in turn.\n", directory=tmp_path)
-    page = ledger(tmp_path).to_markdown("en")
-    assert "| 1 [0.9, 1.3] quartiles | 1 | **on the mean only** | – | – |  |" in page
-    assert "**missed** | – | – | the interval contains the target |" in page
-    assert ":class: dropdown\nEach in turn.\n````" in page
-
-
-def test_table_is_whole_even_with_a_bar_in_a_cell(tmp_path):
-    write_result("cost", [row(what="|x|\ny")], "run", directory=tmp_path)
-    lines = ledger(tmp_path).to_markdown("en").splitlines()
-    (line,) = (line for line in lines if "x" in line and line.startswith("| \\|"))
-    assert line.replace("\\|", "").count("|") == 9
-
-
 def test_shown_in_a_notebook_and_plotted(tmp_path):
     write_result("cost", [row()], "run", directory=tmp_path)
     shown = ledger(tmp_path)
-    assert "<b>met</b>" in shown._repr_html_()
+    assert ">met</span>" in shown._repr_html_()
+    assert 'href="#c5"' not in shown._repr_html_()  # it leads nowhere in a notebook
     assert list(shown.plot().data[0].y) == [shown.count(v) for v in VERDICTS]
 
 

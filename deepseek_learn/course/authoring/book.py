@@ -35,7 +35,7 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
         BookError: if `root` is not a clone of the repository, or if the build fails.
             Warnings are treated as errors, and the message lists all of them.
     """
-    for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):
+    for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline", "jieba"):
         require(package, extra="course", purpose="Building the book")
     root = Path(root).resolve()
     out = root / out

@@ -114,7 +114,8 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted path and the English text of each `{en, zh}` table."""
     if isinstance(value, dict) and set(LANGUAGES) <= set(value):
         yield key, value["en"]
-    elif isinstance(value, dict | list):
+        value = {k: v for k, v in value.items() if isinstance(v, dict)}  # more such
+    if isinstance(value, dict | list):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for name, part in parts:
             name = part.get("slug", name) if isinstance(part, dict) else name

@@ -80,3 +80,5 @@ def test_every_sentence_of_the_catalog_is_locked():
     keys = lock.english(REPOSITORY)
     assert sum(key.startswith("deepseek_learn/messages.toml:") for key in keys) > 250
     assert sum(key.startswith("problem:") for key in keys) > 400
+    claim = "deepseek_learn/ledger/claims.toml:C2"  # a text, with texts inside
+    assert {claim, f"{claim}.says", f"{claim}.figure"} <= set(keys)

@@ -1,0 +1,96 @@
+"""The words and numbers of one ledger row, as pages, notebooks and terminals show them."""
+
+from typing import TYPE_CHECKING
+
+from ..catalog import text
+from . import readings as speed
+from .rows import Row
+
+if TYPE_CHECKING:
+    from .claims import Claim, Entry
+
+MET, BARELY, OUTDATED = "met", "on the mean only", "outdated"
+VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
+RANKS = (*VERDICTS, OUTDATED, "information")  # the order in which verdicts sort
+PLAIN = ("", "1", "of 1", "ratio")  # units that say nothing beside a number
+DASH = "–"
+
+
+def number(value: float | None) -> str:
+    """Return a value with four significant digits, or a dash for None."""
+    return DASH if value is None else f"{value:.4g}"
+
+
+def target(row: Row) -> str:
+    """Return the target with its direction, such as "≤ 35"."""
+    sign = "≤" if row.better == "lower" else "≥"
+    return DASH if row.target is None else f"{sign} {row.target:g}"
+
+
+def measured(row: Row) -> str:
+    """Return the value, its unit and its interval, such as "1.45 x [1.14, 1.51]"."""
+    unit = "" if row.unit in PLAIN or row.measured is None else f" {row.unit}"
+    value = f"{number(row.measured)}{unit}"
+    if row.low is None or row.high is None:
+        return value
+    return f"{value} [{number(row.low)}, {number(row.high)}]"
+
+
+def verdict_text(verdict: str, lang: str | None = None) -> str:
+    """Return the words for a verdict."""
+    return text(f"verdict.{verdict.replace(' ', '_')}", lang)
+
+
+def what(entry: "Entry", lang: str | None = None) -> str:
+    """Return what was measured, and whether the target is the guide's number."""
+    guide = entry.row.source == "guide"
+    mark = f" ({text('ledger.guide_row', lang)})" if guide else ""
+    return f"{entry.row.what}{mark}"
+
+
+def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
+    """Return what else is known of a row: interval, peer, count, note and readings."""
+    row, facts = entry.row, []
+    if row.interval:
+        facts.append(text("ledger.interval", lang, kind=row.interval))
+    if row.peer is not None:
+        peer = f"{row.peer}: {number(row.peer_measured)}"
+        facts.append(text("ledger.peer", lang, peer=peer))
+    if row.n is not None:
+        facts.append(f"n = {number(row.n)}")
+    facts += [row.note] if row.note else []
+    facts += _readings(row, lang)
+    if _crosses(row) and entry.verdict == "missed":  # the other verdicts imply this
+        facts.append(text("ledger.crosses", lang))
+    return facts
+
+
+def counts(claim: "Claim", lang: str | None = None) -> str:
+    """Return how many of a claim's rows decide it, and how they ended."""
+    verdicts = [entry.verdict for entry in claim.deciding]
+    each = ", ".join(
+        f"{verdicts.count(verdict)} {verdict_text(verdict, lang)}"
+        for verdict in dict.fromkeys(verdicts)
+    )
+    facts = {"rows": len(claim.rows), "deciding": len(verdicts), "each": each}
+    return text("ledger.counts" if verdicts else "ledger.no_rows", lang, **facts)
+
+
+def _crosses(row: Row) -> bool:
+    """Return whether the target lies within the interval."""
+    if row.low is None or row.target is None or row.high is None:
+        return False
+    return row.low < row.target < row.high
+
+
+def _readings(row: Row, lang: str | None) -> list[str]:
+    """List a speed row's readings and their times, and say whether more are needed."""
+    if not row.readings:
+        return []
+    each = [f"{number(r.measured)} ({r.time[:16]})" for r in row.readings]
+    notes = [text("ledger.readings", lang, readings=", ".join(each))]
+    count = speed.hours(row.readings)
+    if count < speed.HOURS:
+        facts = {"count": count, "needed": speed.HOURS}
+        notes.append(text("ledger.few_readings", lang, **facts))
+    return notes

@@ -1,0 +1,58 @@
+"""axe finds nothing to complain of on pages of every kind, light and dark.
+
+A page is opened from its file and left to draw its figures and formulas. Every rule of axe
+counts, those of good practice too.
+"""
+
+import pytest
+
+from tests.services import need
+
+PAGES = (
+    "book/intro",
+    "book/how_to_use",
+    "book/claims",
+    "book/glossary",
+    "book/api",
+    "book/industries",
+    "book/factory",
+    "notebooks/basic/00_tour",  # widgets
+    "notebooks/basic/05_profiler",  # plots, formulas
+    "exercises/basic/03_quantization",
+    "search",
+    "zh/book/intro",
+    "zh/book/claims",
+    "zh/notebooks/basic/00_tour",
+)
+DRAWN = """() => [...document.querySelectorAll('.ds-plotly')]
+  .every(el => el.querySelector('.main-svg'))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_reports_no_violation(book, browser, name, scheme):
+    axe = need("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((book / f"{name}.html").as_uri(), wait_until="load")
+    page.wait_for_function(DRAWN)
+    theme = page.evaluate("() => document.documentElement.dataset.theme")
+    results = axe.run(page)
+    page.close()
+    assert theme == scheme
+    assert results.response["passes"], "axe looked at nothing"
+    assert [brief(violation) for violation in results.response["violations"]] == []
+
+
+def test_axe_sees_what_is_wrong(browser):
+    axe = need("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page()
+    page.set_content("<img src='data:,'><p style='color:#ccc;background:#fff'>pale</p>")
+    names = {violation["id"] for violation in axe.run(page).response["violations"]}
+    page.close()
+    assert {"image-alt", "color-contrast"} <= names
+
+
+def brief(violation: dict) -> str:
+    places = [str(node["target"]) for node in violation["nodes"]]
+    first = violation["nodes"][0]["html"][:160]
+    return f"{violation['id']}: {len(places)} x {places[:4]}: {first}"
