@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deepseek_learn.catalog import messages
 from deepseek_learn.cli.commands import app
 from deepseek_learn.course.certificate import (
     Refused,
@@ -304,3 +306,13 @@ def archive(**arrays):
     content = io.BytesIO()
     np.savez(content, **arrays)
     return content.getvalue()
+
+
+def test_every_reason_and_word_is_in_the_catalog_and_used():
+    """`tests/test_catalog.py` cannot see these keys, since they are composed."""
+    folder = Path(pictures.__file__).parent
+    source = "".join(path.read_text() for path in folder.rglob("*.py"))
+    calls = re.findall(r'(?:Refused|_say)\(\s*"(\w+)"', source)
+    calls += [*re.findall(r'text\(\s*"certificate\.(\w+)"', source), "above", "within"]
+    known = {key.split(".")[1] for key in messages() if key.startswith("certificate.")}
+    assert set(calls) == known
