@@ -401,3 +401,6 @@ def test_every_plain_value_survives():
     ]
     assert decode(encode(value)) == value
     assert np.isnan(decode(encode(float("nan"))))
+    texts = np.array([["a", "文"]])
+    assert (decode(encode(texts)) == texts).all()
+    assert decode(encode([b"\x00\xff", np.array([], str)]))[0] == b"\x00\xff"
