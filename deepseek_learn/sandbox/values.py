@@ -1,9 +1,9 @@
 """Values that travel into a sandbox and out of it, as bytes that cannot run anything.
 
-A tree of lists, tuples, dictionaries, numbers and strings travels as JSON, its tensors
-and arrays as safetensors. Both only describe data, so that a stranger's reply can be
-read without running any of it; that is what pickle, torch.save and NumPy's object
-arrays would do.
+A tree of lists, tuples, dictionaries, numbers, strings and bytes travels as JSON, its
+tensors and arrays as safetensors. Both only describe data, so that a stranger's reply
+can be read without running any of it; that is what pickle, torch.save and NumPy's
+object arrays would do.
 """
 
 import json
@@ -31,8 +31,8 @@ def encode(value: Any) -> bytes:
 
     Raises:
         ValueRefused: if it holds anything other than tensors, arrays, numbers, strings,
-            booleans, None, lists, tuples and dictionaries with keys of str or int, or
-            is too large.
+            bytes, booleans, None, lists, tuples and dictionaries with keys of str or
+            int, or is too large.
     """
     tensors: dict[str, Tensor] = {}
     arrays: dict[str, np.ndarray] = {}
@@ -96,6 +96,10 @@ def _tree(value: Any, tensors: dict, arrays: dict, depth: int) -> list:
         raise ValueRefused(f"the value is nested more than {DEEPEST} levels deep.")
     if value is None or type(value) in (bool, int, float, str):
         return ["plain", value]
+    if type(value) is bytes:
+        return ["bytes", value.hex()]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return ["texts", [list(value.shape), value.reshape(-1).tolist()]]
     if type(value) in (list, tuple):
         parts = [_tree(each, tensors, arrays, depth + 1) for each in value]
         return ["list" if type(value) is list else "tuple", parts]
@@ -127,6 +131,10 @@ def _value(tree: Any, tensors: dict, arrays: dict, depth: int) -> Any:
         return parts if kind == "list" else tuple(parts)
     if kind == "dict" and all(isinstance(key, str | int) for key, _ in content):
         return {k: _value(v, tensors, arrays, depth + 1) for k, v in content}
+    if kind == "bytes":
+        return bytes.fromhex(content)
+    if kind == "texts" and all(isinstance(each, str) for each in content[1]):
+        return np.array(content[1], dtype=np.str_).reshape(content[0])
     if kind == "tensor":
         return tensors[content]
     if kind == "array":

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import cli
 from deepseek_learn.cli.author import author
+from deepseek_learn.cli.certificate import certificate
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.errors import DeepSeekLearnError
 
@@ -125,8 +126,25 @@ author assignment
 author assignment file
 author assignment new --lesson nothing
 author assignment new --lang fr
+author grade nothing --out new
+author grade file --out new
+author grade . --out new --lesson nothing
+author sandbox nothing true
+author sandbox folder nonesuch
 author accept
 author accept nothing
+certificate start folder
+certificate start new --name A --projects mail
+certificate start new --name A --projects mail,wind,nothing
+certificate start new --name A --projects mail,wind,own --lang fr
+certificate make nothing
+certificate make folder
+certificate verify nothing
+certificate verify folder
+certificate verify folder --teacher file
+certificate show folder
+certificate sign folder --key nothing --name A
+certificate key file
 author accept README.md --cell nothing
 author accept notebooks/basic/00_tour.ipynb --cell nothing
 """.strip().splitlines()
@@ -166,7 +184,7 @@ def answer(here, monkeypatch, capsys):
 
 def commands() -> dict[str, typer.models.CommandInfo]:
     """Every command, by its words on the command line."""
-    groups = {"": cli.app, "author ": author}
+    groups = {"": cli.app, "author ": author, "certificate ": certificate}
     return {
         prefix + (info.name or info.callback.__name__): info
         for prefix, group in groups.items()

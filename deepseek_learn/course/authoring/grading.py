@@ -35,7 +35,6 @@ from . import grading_report, submissions
 from .grading_report import Grade
 from .submissions import Submission
 
-INSIDE = Path(__file__).with_name("inside_grading.py")
 SECONDS, START = 60, 20  # of a check; for the imports before it
 STATUSES = ("passed", "failed", "raised", "not attempted")
 
@@ -161,7 +160,7 @@ def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str
     files = {"cells.json": json.dumps(cells).encode()}
     seconds = rules.seconds_of(problem)
     with (
-        room(files, INSIDE, seconds, hidden()) as (sandbox, entry),
+        room(files, seconds, hidden()) as (sandbox, entry),
         Session.open(entry, sandbox) as session,
     ):
         rng = np.random.default_rng(rules.seed_of(problem))
@@ -183,7 +182,7 @@ def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str
 def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
     """Check an answer in its own sandbox: return the status that it says, and why."""
     files = {"cells.json": json.dumps(cells).encode()}
-    with room(files, INSIDE, rules.seconds_of(problem), [home()]) as (sandbox, entry):
+    with room(files, rules.seconds_of(problem), [home()]) as (sandbox, entry):
         outcome = inside(sandbox, entry, problem, rules)
     match outcome:
         case [str(status), str(message)] if status in STATUSES:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ...catalog import text
+from ...catalog import language, text
 from ...files import atomic_write
 from .submissions import Submission
 
@@ -84,7 +84,8 @@ def page(
     files = f"<h2>{text('grading.unreadable')}</h2><ul>{items}</ul>" if unread else ""
     title = text("grading.title")
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html><html lang="{language()}"><meta charset="utf-8">'
+        f"<title>{title}</title>"
         '<meta name="viewport" content="width=device-width">'
         f"<style>{STYLE}</style><h1>{title}</h1><p>{html.escape(head)}</p>"
         f"<h2>{text('grading.who')}</h2><div>{_students(grades)}</div>"
@@ -107,8 +108,7 @@ def _students(grades: Sequence[Grade]) -> str:
             f"<tr><th scope=row>{escaped(student)}</th><td class=n>{points} / {possible}"
             f"</td><td class=n>{seconds:.0f} s</td>{cells}</tr>"
         )
-    keys = ("grading.student", "grading.points", "grading.time")
-    words = [*map(text, keys), *names]
+    words = [text(f"grading.{key}") for key in ("student", "points", "time")] + names
     heads = "".join(f"<th scope=col>{html.escape(word)}</th>" for word in words)
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
 
@@ -132,12 +132,12 @@ def _problems(grades: Sequence[Grade]) -> str:
         rows.append((passed, group[0], common))
     cells = "".join(
         f"<tr><td>{escaped(grade.title)} <code>{grade.problem}</code></td>"
-        f"<td class=n>{passed:.0%}</td><td>{escaped(words)}"
+        f"<td class=n>{passed:.0%}</td><td>{escaped(why)}"
         f"{f' ({count})' if count else ''}</td></tr>"
-        for passed, grade, (words, count) in sorted(rows, key=lambda row: row[0])
+        for passed, grade, (why, count) in sorted(rows, key=lambda row: row[0])
     )
-    keys = ("grading.problem", "grading.passed", "grading.mistake")
-    heads = "".join(f"<th scope=col>{html.escape(text(key))}</th>" for key in keys)
+    words = [text(f"grading.{key}") for key in ("problem", "passed", "mistake")]
+    heads = "".join(f"<th scope=col>{html.escape(word)}</th>" for word in words)
     return f"<table><tr>{heads}</tr>{cells}</table>"
 
 

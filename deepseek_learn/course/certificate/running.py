@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from .refusal import Refused
 from .tasks import Draw
 
 SECONDS = 300  # of one run of a project
-INSIDE = Path(__file__).with_name("inside.py")
 
 
 def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
@@ -30,7 +28,7 @@ def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
             for each test.
     """
     code = {name: files[name] for name in files if name != "data.npz"}
-    with room(code, INSIDE, SECONDS, hidden()) as (sandbox, entry):
+    with room(code, SECONDS, hidden()) as (sandbox, entry):
         try:
             found = call(
                 entry, "predict", draw.x, draw.y, draw.test_x, seed, sandbox=sandbox
@@ -54,9 +52,9 @@ def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:
         An empty string if the answer is right, otherwise why it is not.
     """
     problem = problems.get(id)
-    code = {"graded_answer.py": source}
+    code = {"cells.json": json.dumps([source.decode("utf-8", "replace")]).encode()}
     with (
-        room(code, INSIDE, problem.seconds or seconds, hidden()) as (sandbox, entry),
+        room(code, problem.seconds or seconds, hidden()) as (sandbox, entry),
         Session.open(entry, sandbox) as session,
     ):
         try:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deepseek_learn.catalog import messages
 from deepseek_learn.cli.commands import app
 from deepseek_learn.course.certificate import (
     Refused,
@@ -28,9 +30,10 @@ from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import difference
 from deepseek_learn.course.certificate.learner import RUNS, Learner
 from deepseek_learn.course.certificate.refusal import printable
-from deepseek_learn.course.certificate.running import run_project
+from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
 from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
+from deepseek_learn.course.problems import get
 from deepseek_learn.errors import UnknownNameError
 
 from .conftest import TASKS
@@ -103,7 +106,7 @@ def test_the_pdf_is_the_same_in_another_process(portfolio):
         from tests.course.certificate.conftest import TASKS, rings, tasks, results
         for name in TASKS:
             tasks.register(name, title={{"en": f"Task {{name}}", "zh": ""}})(rings)
-        results.STAGES = ("basic", "practical")
+        results.STAGES = ("practical",)
         from deepseek_learn.course.certificate.contents import read
         check_without_running(read({str(portfolio)!r}), say=lambda s: None)"""
     environment = os.environ | {"PYTHONHASHSEED": "1"}
@@ -271,6 +274,15 @@ def test_an_honest_project_beats_the_baseline(task, example):
     assert scoring.score(predictions, drawn.test_y) > scoring.baseline(drawn) + 0.03
 
 
+@pytest.mark.slow
+def test_graded_answers_are_checked_from_outside():
+    """Also one that gets a layer of a network, and one that changes its argument."""
+    for id in ("truncate_a_code", "beat_frequency"):
+        assert run_graded(id, get(id).reference().encode(), 1) == ""
+    changes = get("truncate_a_code").wrong["shifted in place"].encode()
+    assert run_graded("truncate_a_code", changes, 1) == "Failed: expect.in_place"
+
+
 def test_all_six_domains_are_tasks():
     domains = {"factory", "mail", "movement", "nodules", "reviews", "wind"}
     assert domains | {"own"} <= set(tasks)
@@ -294,3 +306,13 @@ def archive(**arrays):
     content = io.BytesIO()
     np.savez(content, **arrays)
     return content.getvalue()
+
+
+def test_every_reason_and_word_is_in_the_catalog_and_used():
+    """`tests/test_catalog.py` cannot see these keys, since they are composed."""
+    folder = Path(pictures.__file__).parent
+    source = "".join(path.read_text() for path in folder.rglob("*.py"))
+    calls = re.findall(r'(?:Refused|_say)\(\s*"(\w+)"', source)
+    calls += [*re.findall(r'text\(\s*"certificate\.(\w+)"', source), "above", "within"]
+    known = {key.split(".")[1] for key in messages() if key.startswith("certificate.")}
+    assert set(calls) == known

@@ -25,7 +25,7 @@ from deepseek_learn.course.certificate.results import Results, Run
 from deepseek_learn.course.certificate.running import run_project
 from deepseek_learn.course.certificate.tasks import draw
 
-from .conftest import CONFIG, PROJECT, TASKS, rings
+from .conftest import CONFIG, GRADED, PROJECT, TASKS, rings
 
 
 def silent(sentence):
@@ -332,25 +332,33 @@ def test_a_key_in_the_portfolio_or_open_to_others(portfolio, tmp_path):
 
 ANSWERS = {
     "patched": "import numpy\nnumpy.allclose = lambda *a, **k: True\n"
-    "from deepseek_learn.course import expect\nexpect.close = lambda *a, **k: None\n"
-    "def read_high(codes, scale): return codes.float()",
-    "exit": "import sys\ndef read_high(codes, scale): sys.exit(0)",
+    "from deepseek_learn.course import expect\nexpect.shape = lambda *a, **k: 0\n"
+    "def linear_int8(q, *rest): return q.astype(float)",
+    "exit": "import sys\ndef linear_int8(*arguments): sys.exit(0)",
     "exit at once": "import os\nos._exit(0)",
-    "printed": "def read_high(codes, scale):\n    print('passed')\n    return 'passed'",
+    "printed": "def linear_int8(*a):\n    print('passed')\n    return 'passed'",
     "equal to all": "class Equal(float):\n    __eq__ = lambda s, o: True\n"
-    "def read_high(codes, scale): return Equal()",
+    "def linear_int8(*arguments): return Equal()",
     "solution": "from deepseek_learn.course import problems\n"
-    "exec(problems.get('truncate_a_code').reference())",
-    "loop": "def read_high(codes, scale):\n    while True: pass",
+    "exec(problems.get('multiply_in_integers').reference())",
+    "check's own inputs": "def linear_int8(q, s_x, z, w, s_w):\n"
+    "    q[:], w[:] = 0, 0\n    return (q @ w.T).astype(float)",
+    "loop": "def linear_int8(*arguments):\n    while True: pass",
 }
 
 
 @pytest.mark.parametrize("attack", ANSWERS)
 def test_answers_that_answer_for_the_check(portfolio, attack, monkeypatch):
     monkeypatch.setattr(making.run_graded, "__defaults__", (2.0,))  # seconds
-    (portfolio / "graded" / "truncate_a_code.py").write_text(ANSWERS[attack])
+    (portfolio / "graded" / f"{GRADED}.py").write_text(ANSWERS[attack])
     seal_again(portfolio)
     assert refused(portfolio) == "graded_wrong"
+
+
+def test_a_stage_without_a_graded_answer(portfolio):
+    (portfolio / "graded" / f"{GRADED}.py").unlink()
+    hash_again(portfolio)
+    assert refused(portfolio) == "stage"
 
 
 def test_a_lookup_of_the_classes_is_not_possible_inside():
