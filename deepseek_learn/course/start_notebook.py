@@ -130,10 +130,17 @@ def _blank(lang: str) -> "NotebookNode":
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     argument = "" if lang == "en" else f'lang="{lang}"'
-    call = f"from deepseek_learn import course\n\ncourse.start_page({argument})"
+    start, questions = (
+        f"from deepseek_learn import course\n\ncourse.{name}({argument})"
+        for name in ("start_page", "diagnostic")
+    )
     cells = [
         new_markdown_cell(text("page.heading", lang), id=HEADING),
-        new_code_cell(call, id=CELL),
+        new_code_cell(start, id=CELL),
+        new_markdown_cell(
+            text("page.diagnostic", lang).strip(), id="diagnostic-heading"
+        ),
+        new_code_cell(questions, id="diagnostic"),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
