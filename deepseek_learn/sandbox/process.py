@@ -111,6 +111,8 @@ class Sandbox:
         self, command: Sequence[str], stdin: Any, pass_fds: Sequence[int] = ()
     ) -> Iterator["Running"]:
         """Yield the running command; when the block ends, all its processes do."""
+        if os.name != "posix":
+            raise SandboxError("a sandbox needs Linux or macOS; on Windows, use WSL.")
         user = stranger() if self._closed else None
         with (
             tempfile.TemporaryFile() as stdout,
