@@ -35,7 +35,7 @@ ADAMW = {
     "decay": (0.0, 0.03, 0.1, 0.3),
 }
 START = {"lr": 8e-3, "beta1": 0.9, "beta2": 0.95, "decay": 0.1}
-RATES = {"lr": tuple(5e-4 * 2**i for i in range(10))}
+RATES = {"lr": tuple(5e-4 * 2**i for i in range(13))}
 RATES_START = {"lr": 8e-3}
 
 
