@@ -7,7 +7,8 @@ mean loss of the validation part over three fixed seeds. AdamW trains for T step
 four axes; any other entry trains for T / 2 and has its learning rate. What the search
 finds is written to one place, the table `settings` of the entry's metadata
 (`leaderboard/update_rules/NAME.toml`), which makes all records of that track pending if
-the entry is the reference.
+the entry is the reference. A search begins at the settings that are there, so that one
+which the budget ended goes on.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 
 from deepseek_learn.files import atomic_write
 from deepseek_learn.leaderboard import EntryError
+from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.update_rules import TASKS, Task, Updating, train
 from deepseek_learn.optim import TuningResult, tune
 
@@ -28,12 +30,12 @@ FOLDER = Path(__file__).parent / "update_rules"
 SEEDS = (1, 2, 3)  # those of a race have 48 random bits
 ADAMW = {
     "lr": tuple(1e-3 * 2**i for i in range(7)),
-    "beta1": (0.8, 0.9, 0.95),
-    "beta2": (0.9, 0.95, 0.98, 0.99),
+    "beta1": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    "beta2": (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995),
     "decay": (0.0, 0.03, 0.1, 0.3),
 }
 START = {"lr": 8e-3, "beta1": 0.9, "beta2": 0.95, "decay": 0.1}
-RATES = {"lr": tuple(5e-4 * 2**i for i in range(10))}
+RATES = {"lr": tuple(5e-4 * 2**i for i in range(13))}
 RATES_START = {"lr": 8e-3}
 
 
@@ -53,7 +55,8 @@ class InThisProcess:
 
 def search(name: str, task: Task, budget: int) -> TuningResult:
     """Tune an entry on a task."""
-    process = InThisProcess(FOLDER / f"{name}.py")
+    path = FOLDER / f"{name}.py"
+    process, before = InThisProcess(path), read(path).settings.get(task.name, {})
     steps = task.steps if name == "adamw" else task.steps // 2
 
     def loss(settings: dict[str, Any]) -> float:
@@ -68,8 +71,8 @@ def search(name: str, task: Task, budget: int) -> TuningResult:
         return fmean(losses)
 
     if name == "adamw":
-        return tune(ADAMW, START, loss, budget)
-    return tune(RATES, RATES_START, loss, budget)
+        return tune(ADAMW, START | before, loss, budget)
+    return tune(RATES, RATES_START | before, loss, budget)
 
 
 def write(name: str, results: dict[str, TuningResult]) -> None:

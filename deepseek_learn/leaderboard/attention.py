@@ -1,25 +1,30 @@
 """The track of attention modules: accuracy of a small network after equal time.
 
 The plain network trains for a fixed number of steps. The network with the entry's
-module trains on the same pictures for as long as that took, in processor time that the
-scorer reads from the kernel. It sends the pictures one batch at a time, the test
-pictures without labels after the training, and the learning rate follows a cosine of
-the time that is used up.
+module trains on the same pictures for as long as that takes, in processor time that the
+scorer reads from the kernel. Since a busy machine is slower a minute later, the scorer
+trains a plain network of its own alongside, as a pacemaker: times are compared with
+its steps in between. It sends the pictures one batch at a time, and the test pictures
+without labels after the training.
 
 Lesson: `notebooks/basic/02_attention_families.ipynb`.
 """
 
 import math
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attention.families import attention
 from .entry import EntryError
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 CANVAS, PICTURE, FRAGMENT, FRAGMENTS = 40, 28, 12, 4
 WIDTHS, CLASSES = (8, 16, 32), 10
+WARM, EVERY = 3, 4  # steps that are not timed; steps between two of the pacemaker
 RATE, WARM_UP, BATCH, DECAY = 4e-3, 0.05, 32, 0.05
 # A forward pass takes about a third of a training step. Whoever needs more than this
 # part of a step for as many test pictures may be training on.
@@ -86,11 +92,11 @@ class Attention(Track):
         settings: Mapping[str, Any],
         reference: Outcome | None,
     ) -> Outcome:
-        budget = None if reference is None else reference.facts["cpu_seconds"]
-        with start() as process:
+        pace = None if reference is None else reference.facts["pace"]
+        with one_core(), start() as process:
             process.ask("build", derived_seed(problem.seed, "trunk"))
-            spent, steps = self._train(problem, process, budget)
-            a_picture = spent / (steps * BATCH)
+            facts = self._train(problem, process, pace)
+            a_picture = facts["step_seconds"] / BATCH
             before = process.cpu_seconds()
             logits = process.ask("predict", problem.test)
             most = MOST_PREDICTING * a_picture * self.tests + SLACK_SECONDS
@@ -100,23 +106,79 @@ class Attention(Track):
                     f"is longer than a forward pass of what was trained may take."
                 )
         right = _checked(logits, self.tests).argmax(1) == problem.test_labels
-        facts = {"cpu_seconds": spent, "steps": steps}
         return Outcome(right.double().mean().item(), facts)
 
     def _train(
-        self, problem: Problem, process: "Process", budget: float | None
-    ) -> tuple[float, int]:
-        """Train for the budget, or for `steps`; return the seconds and the steps."""
-        batches = _batches(problem)
-        begin, spent, steps = process.cpu_seconds(), 0.0, 0
-        while (steps < self.steps) if budget is None else (spent < budget):
-            used = steps / self.steps if budget is None else spent / budget
-            process.ask("train", *next(batches), RATE * share(used))
-            spent, steps = process.cpu_seconds() - begin, steps + 1
-        return spent, steps
+        self, problem: Problem, process: "Process", base: float | None
+    ) -> dict[str, float]:
+        """Train for the steps that fit into the plain network's time.
+
+        Args:
+            base: the plain network's pace, a step's time in steps of the pacemaker;
+                None for the plain network itself.
+
+        Returns:
+            `steps`, `pace` and `step_seconds`.
+        """
+        batches, pacemaker = _batches(problem), Pacemaker(problem)
+        steps, permitted, seconds, begin = 0, float(self.steps), 0.0, 0.0
+        pace = base or 1.0
+        while steps < permitted:
+            rate = RATE * share(steps / permitted)
+            process.ask("train", *next(batches), rate)
+            steps += 1
+            if steps == WARM:  # the first steps also allocate
+                begin = process.cpu_seconds()
+            if steps > WARM:
+                if steps % EVERY == 1:
+                    pacemaker.step()
+                seconds = (process.cpu_seconds() - begin) / (steps - WARM)
+            if steps > 2 * EVERY:
+                pace = seconds / pacemaker.seconds
+                permitted = self.steps * (1 if base is None else base / pace)
+        return {"steps": steps, "pace": pace, "step_seconds": seconds}
 
     def serving(self) -> Serving:
         return Learner()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, on one core inside the block.
+
+    Another core may be slower at the same moment, if other programs run there.
+    """
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
+class Pacemaker:
+    """A plain network that the scorer trains for the time that its steps take."""
+
+    def __init__(self, problem: Problem):
+        self.learner = Learner()
+        self.learner.model = _trunk()
+        self.learner.prepare()
+        self.batch = problem.train[:BATCH], problem.train_labels[:BATCH]
+        self.times: list[float] = []
+        for _ in range(WARM):
+            self.learner.train(*self.batch, 0.0)
+
+    def step(self) -> None:
+        begin = time.thread_time()
+        self.learner.train(*self.batch, 0.0)
+        self.times.append(time.thread_time() - begin)
+
+    @property
+    def seconds(self) -> float:
+        """The mean time of a step."""
+        return fmean(self.times)
 
 
 class Learner(Serving):
@@ -131,12 +193,14 @@ class Learner(Serving):
     def build(self, seed: int) -> None:
         """Build the network; the trunk has the same weights for all entries."""
         from ..attention import attach
-        from ..zoo.nets.fashion_net import SmallResNet
 
         torch.manual_seed(seed)
-        trunk = SmallResNet(CLASSES, widths=WIDTHS, pool=2)
-        self.model = attach(trunk, self.module, where="residual").train()
-        parameters = self.model.parameters()
+        self.model = attach(_trunk(), self.module, where="residual")
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the optimizer."""
+        parameters = self.model.train().parameters()
         self.optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY)
 
     def train(self, images: Tensor, labels: Tensor, rate: float) -> None:
@@ -155,6 +219,12 @@ class Learner(Serving):
         """Return the logits, of shape `[N, classes]`."""
         self.model.eval()
         return torch.cat([self.model(x / 255) for x in images.split(100)])
+
+
+def _trunk() -> nn.Module:
+    from ..zoo.nets.fashion_net import SmallResNet
+
+    return SmallResNet(CLASSES, widths=WIDTHS, pool=2)
 
 
 def share(used: float) -> float:

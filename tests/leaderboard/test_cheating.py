@@ -26,7 +26,7 @@ class Nothing(nn.Identity):
     def __init__(self, channels):
         super().__init__()
 """
-RECKONED = Outcome(1.0, {"cpu_seconds": 0.5})
+RECKONED = Outcome(1.0, {"pace": 1.2})
 
 closed = pytest.mark.skipif(
     isolation() != "namespaces", reason="this system has no namespaces to hide files in"
@@ -190,7 +190,7 @@ class Mine(nn.Module):
                 torch.randn(64, 64, 64).sin_()
         return x
 """
-    runner = Attention(steps=4, images=64, tests=32)
+    runner = Attention(steps=6, images=64, tests=32)
     mine = entry("attention", source)
     with pytest.raises(EntryError, match="predicting took more than"):
         run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
@@ -202,12 +202,12 @@ def test_the_time_is_the_kernels():
 import time
 time.process_time = time.thread_time = time.perf_counter = lambda: 0.0
 """
-    runner = Attention(steps=4, images=64, tests=32)
+    runner = Attention(steps=20, images=64, tests=32)
     problem = runner.problem(SEED)
     steps = []
     for source in ("", stopped):
         mine = entry("attention", f'{source}\nENTRY = "nothing"\n{PLAIN}')
         facts = run_once(runner, mine, problem, SEED, RECKONED).facts
-        assert 0.5 <= facts["cpu_seconds"] < 1.0
+        assert facts["pace"] > 0.3
         steps.append(facts["steps"])
-    assert steps[0] / 2 < steps[1] < steps[0] * 2
+    assert steps[0] / 3 < steps[1] < steps[0] * 3

@@ -1,6 +1,7 @@
 """The tracks' problems and scores, against their definitions; tiny versions of each."""
 
 import math
+import os
 from contextlib import nullcontext
 
 import numpy as np
@@ -11,7 +12,7 @@ from deepseek_learn.files import REPOSITORY
 from deepseek_learn.leaderboard import attention, grouping, samplers, update_rules
 from deepseek_learn.leaderboard.entry import EntryError
 from deepseek_learn.leaderboard.racing import entries
-from deepseek_learn.leaderboard.track import NAMES, derived_seed, load_track
+from deepseek_learn.leaderboard.track import NAMES, Outcome, derived_seed, load_track
 from deepseek_learn.leaderboard.worker import load
 from deepseek_learn.optim import steps_to
 
@@ -125,16 +126,26 @@ def test_the_reference_has_equal_bits_and_zero_kl_means_no_change():
     assert grouping._kl(problem.log_p, problem.log_p) == pytest.approx(0, abs=1e-12)
 
 
-def test_the_plain_network_trains_its_steps_and_the_entry_its_time():
-    runner = attention.Attention(steps=5, images=64, tests=50)
+def test_a_module_at_the_same_pace_gets_the_same_steps(monkeypatch):
+    """And one whose steps take twice as long gets half of them."""
+    monkeypatch.setattr(attention.Pacemaker, "seconds", 0.1)  # the ticks of `Here`
+    runner = attention.Attention(steps=40, images=64, tests=20)
     problem = runner.problem(SEED)
     base = measured(runner, problem, "none")
-    assert base.facts["steps"] == 5
-    seconds = base.facts["cpu_seconds"]
-    assert seconds == pytest.approx(0.5)  # five ticks
+    assert base.facts["steps"] == 40
+    assert 0 <= base.score <= 1
     entry = measured(runner, problem, "sc", base)
-    assert entry.facts["steps"] == 5
-    assert 0 <= entry.score <= 1
+    assert entry.facts["steps"] == 40
+    slow = Outcome(0.5, {"pace": base.facts["pace"] / 2})
+    steps = measured(runner, problem, "sc", slow).facts["steps"]
+    assert steps == pytest.approx(20, abs=1)
+
+
+def test_the_cores_are_given_back():
+    before = os.sched_getaffinity(0)
+    with attention.one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
 
 
 def test_pictures_differ_between_seeds_and_classes_are_renumbered():
