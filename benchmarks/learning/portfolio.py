@@ -22,7 +22,7 @@ from deepseek_learn.course.certificate.credential import Certificate, Issuer
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tests" / "course" / "certificate" / "examples"
-TEXTS = {"buckets": 8192, "lr": 3e-3, "decay": 0.01, "epochs": 4}
+TEXTS = {"buckets": 32768, "lr": 1e-3, "decay": 0.1, "epochs": 4}
 ARRAYS = {"width": 16, "lr": 3e-3, "epochs": 4}
 PROJECTS = {"mail": ("text", TEXTS), "reviews": ("text", TEXTS)}
 PROJECTS |= {"movement": ("arrays", ARRAYS)}
