@@ -1,18 +1,33 @@
-"""PyTorch's Muon on the matrices that DeepOpt would orthogonalize, AdamW on the rest."""
+"""PyTorch's Muon on the matrices that DeepOpt orthogonalizes, AdamW on the rest."""
 
 import torch
 
 from deepseek_learn.optim import DeepOpt
 
 
-class Both(torch.optim.Optimizer):
-    """Two optimizers that step together; the groups are theirs."""
+class FlatMuon(torch.optim.Muon):
+    """Muon, which takes matrices only, on views of the kernels as matrices."""
 
-    def __init__(self, parts):
+    def __init__(self, group, **options):
+        pairs = zip(group["params"], group["shapes"], strict=True)
+        # p → views of its matrices [m, n], on the same storage
+        self.views = [(p, list(p.detach().view(shape))) for p, shape in pairs]
+        super().__init__([m for _, views in self.views for m in views], **options)
+
+    def step(self, closure=None):
+        for p, views in self.views:
+            shape = len(views), *views[0].shape
+            for view, gradient in zip(views, p.grad.view(shape), strict=True):
+                view.grad = gradient
+        return super().step()
+
+
+class Both(torch.optim.Optimizer):
+    """Optimizers that step together; the groups are theirs."""
+
+    def __init__(self, parts, parameters):
         self.parts = parts
-        super().__init__(
-            [p for part in parts for p in part.param_groups[0]["params"]], {}
-        )
+        super().__init__(parameters, {})
         self.param_groups = [group for part in parts for group in part.param_groups]
 
     def step(self, closure=None):
@@ -21,8 +36,7 @@ class Both(torch.optim.Optimizer):
 
 
 def optimizer(model, steps, lr=16e-3):
-    groups = {group["role"]: group["params"] for group in DeepOpt(model).param_groups}
-    matrices = [p for p in groups["matrix"] if p.dim() == 2]
-    rest = [p for p in model.parameters() if not any(p is m for m in matrices)]
-    muon = torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw")
-    return Both([muon, torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.95))])
+    groups = {group["role"]: group for group in DeepOpt(model).param_groups}
+    muon = FlatMuon(groups["matrix"], lr=lr, adjust_lr_fn="match_rms_adamw")
+    rest = torch.optim.AdamW(groups["adamw"]["params"], lr=lr, betas=(0.9, 0.95))
+    return Both([muon, rest], model.parameters())
