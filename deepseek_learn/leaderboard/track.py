@@ -63,8 +63,8 @@ class Track:
         better: `"lower"` or `"higher"`.
         is_share: whether scores are fractions of 1, so that gains are differences.
         slack: the difference of mean gains that a re-run may have in any case.
-        seconds, memory_mib: limits of each of the entry's processes. Importing torch
-            takes about 3000 MiB of address space.
+        seconds, memory_mib: limits of each of the entry's processes; the memory is its
+            address space, of which torch takes a part (see `sandbox.Sandbox`).
     """
 
     name: ClassVar[str]
@@ -74,7 +74,7 @@ class Track:
     is_share: ClassVar[bool] = False
     slack: ClassVar[float] = 0.01
     seconds: float = 60
-    memory_mib: int = 6000
+    memory_mib: int = 4000
 
     def problem(self, seed: int) -> Any:
         """Draw a problem; all entries of a race get the same ones."""
