@@ -138,6 +138,7 @@ def test_environment_yml_has_the_extras():
         "medical",
         "movement",
         "federated",
+        "certificate",
     )
     expected |= {package for extra in chosen for package in extras[extra]}
     assert set(pip) == expected

@@ -46,7 +46,7 @@ def test_each_problem_has_its_cells_and_no_solution():
         assert f'course.check("{problem.id}", {problem.answer})' in sources
         assert problem.solution.strip() not in sources
     *_, way_on, progress = notebook.cells
-    assert "(../../notebooks/basic/01_spatial_channel_attention.ipynb)" in way_on.source
+    assert "(../../notebooks/basic/00b_tensors_and_training.ipynb)" in way_on.source
     assert progress.source == 'course.progress("tour")'
     assert progress.metadata.tags == ["remove-cell"]
 
