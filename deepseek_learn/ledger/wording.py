@@ -72,8 +72,11 @@ def counts(claim: "Claim", lang: str | None = None) -> str:
         f"{verdicts.count(verdict)} {verdict_text(verdict, lang)}"
         for verdict in dict.fromkeys(verdicts)
     )
-    facts = {"rows": len(claim.rows), "deciding": len(verdicts), "each": each}
-    return text("ledger.counts" if verdicts else "ledger.no_rows", lang, **facts)
+    if not verdicts:
+        return text("ledger.no_rows", lang)
+    return text(
+        "ledger.counts", lang, rows=len(claim.rows), deciding=len(verdicts), each=each
+    )
 
 
 def _crosses(row: Row) -> bool:
