@@ -131,7 +131,7 @@ def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
 
 
 def _score(score: float, runner: Track) -> str:
-    return f"{100 * score:.1f} %" if runner.is_share else f"{score:.3g}"
+    return f"{100 * score:.1f}%" if runner.is_share else f"{score:.3g}"
 
 
 def _effect(gain: float, runner: Track, lang: str | None) -> str:
