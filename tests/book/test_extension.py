@@ -171,3 +171,13 @@ def test_a_query_is_cut_into_words_of_the_index(extension, query, words):
         [node, "-e", code], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == words
+
+
+def test_a_toggle_of_the_contents_has_a_name():
+    contents = (
+        '<li><a class="x" href="tour.html">A <b>&lt;tour&gt;</b></a><details><summary>'
+        '<span></span></summary><ul></ul></details></li><li><a href="#">Plain</a></li>'
+    )
+    named = extension("accessibility").with_named_toggles(contents, "en")
+    label = 'aria-label="Show or hide the pages below “A &lt;tour&gt;”"'
+    assert named == contents.replace("<summary>", f"<summary {label}>")

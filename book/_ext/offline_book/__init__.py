@@ -13,7 +13,7 @@
   CDN, is left out.
 """
 
-from .accessibility import repair_body
+from .accessibility import repair_body, repair_contents
 from .figures import describe_figures, install_plotly_mime
 from .languages import find_other_edition, set_language_switch
 from .scripts import copy_scripts, set_scripts
@@ -36,6 +36,8 @@ def setup(app) -> dict:
     # Early: the theme drops a template that is empty when its own handler runs.
     app.connect("html-page-context", set_language_switch, priority=100)
     app.connect("html-page-context", repair_body)
+    # late: the theme puts the function for the contents there itself
+    app.connect("html-page-context", repair_contents, priority=900)
     app.connect("html-page-context", set_scripts, priority=900)
     app.connect("build-finished", copy_scripts)
     if "sphinx.ext.autodoc" in app.config.extensions:
