@@ -175,6 +175,7 @@ def test_a_query_is_cut_into_words_of_the_index(extension, query, words):
 
 def test_a_toggle_of_the_contents_has_a_name(extension):
     contents = (
+        '<li><a href="first.html">First</a></li>\n'
         '<li><a class="x" href="tour.html">A <b>&lt;tour&gt;</b></a><details><summary>'
         '<span></span></summary><ul></ul></details></li><li><a href="#">Plain</a></li>'
     )

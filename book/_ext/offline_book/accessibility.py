@@ -12,7 +12,9 @@ from .settings import language_of
 EMPTY_HEADER = re.compile(r"<th\b([^>]*)>((?:\s|&nbsp;|<p>\s*</p>)*)</th>")
 
 # The arrow beside a page of the contents, which unfolds the pages below it.
-TOGGLE = re.compile(r"(<a\b[^>]*>)(.*?)(</a>\s*<details\b[^>]*>)<summary>", re.DOTALL)
+TOGGLE = re.compile(
+    r"(<a\b[^>]*>)((?:(?!</a>).)*)(</a>\s*<details\b[^>]*>)<summary>", re.DOTALL
+)
 TAG = re.compile(r"<[^>]+>")
 
 
@@ -34,10 +36,11 @@ def repair_contents(app, pagename, templatename, context, doctree) -> None:
         return
 
     @wraps(generate)
-    def generate_named(*args, **kwargs):
-        contents = generate(*args, **kwargs)
-        named = isinstance(contents, str)
-        return with_named_toggles(contents, lang) if named else contents
+    def generate_named(kind, **kwargs):
+        contents = generate(kind, **kwargs)
+        if kind != "sidebar":
+            return contents
+        return with_named_toggles(str(contents), lang)  # the theme returns a soup
 
     context["generate_toctree_html"] = generate_named
 
