@@ -2,7 +2,7 @@
 
 An entry is *better* only if an exact sign test over eight fresh seeds says so, which
 takes eight wins. A record that a re-run does not confirm is *skeptical*, and is listed
-with the reason. Nothing that was run is left out.
+with the reason. No finished race is left out.
 """
 
 import re

@@ -187,15 +187,15 @@ class Runs:
             (self.find(entry, s), self.find(self.reference, s)) for s in self.seeds
         ]
         complete = all(ours is not None for ours, _ in pairs)
-        kept = pairs if complete else []
+        scored = pairs if complete else []
         return Record(
             entry.name,
             entry.sha256,
             self.reference.sha256,
             self.version,
             tuple(self.seeds),
-            tuple(ours.score for ours, _ in kept if ours),
-            tuple(base.score for _, base in kept if base),
+            tuple(ours.score for ours, _ in scored if ours),
+            tuple(base.score for _, base in scored if base),
             self.fault(entry),
             self.rerun,
             _facts(sum(line["seconds"] for line in self._of(entry))),
@@ -249,8 +249,8 @@ def run_again(
     for entry in known.values():
         ours = valid(records, entry, reference, runner)
         unconfirmed = len(ours) == 1 and ours[0].is_better(runner)
-        wanted = entry.name in names if names else unconfirmed
-        if ours and wanted and entry.name not in but:
+        is_candidate = entry.name in names if names else unconfirmed
+        if ours and is_candidate and entry.name not in but:
             candidates.append(entry)
     if not candidates:
         return []

@@ -43,7 +43,7 @@ class Search:
     scales: list[float]
     order: list[int]
 
-    def seen(self, values: list[float]) -> list[float]:
+    def observation(self, values: list[float]) -> list[float]:
         """Return the objectives as the entry sees them."""
         return [values[i] * self.scales[i] for i in self.order]
 
@@ -81,11 +81,11 @@ class Samplers(Track):
             for search in problem:
                 process.ask("open", search.space, len(search.corner))
                 points: list[list[float]] = []
-                seen: list[float] | None = None
+                observed: list[float] | None = None
                 for _ in range(self.trials):
-                    config = _checked(process.ask("next", seen), search.space)
+                    config = _checked(process.ask("next", observed), search.space)
                     points.append(search.objectives(config))
-                    seen = search.seen(points[-1])
+                    observed = search.observation(points[-1])
                 shares.append(hypervolume(points, search.corner) / search.ideal)
         return Outcome(float(np.mean(shares)), {"shares": shares})
 

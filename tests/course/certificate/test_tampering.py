@@ -71,7 +71,9 @@ def test_an_untouched_portfolio_is_verified(portfolio):
 
 def test_it_is_verified_without_the_learners_key(portfolio, tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "somebody else"))
-    verify(portfolio, everything=True, say=silent)
+    assert not keys.learners_key().exists()
+    certificate = verify(portfolio, everything=True, say=silent)
+    assert certificate.learner.name == "Ada Lovelace"
 
 
 def test_edited_code(portfolio):
