@@ -123,14 +123,15 @@ def prompt_source(problem: Problem, number: int, lang: str) -> str:
 def quiz_cells(lesson: Lesson, lang: str) -> list:
     """Return the heading and the code cell of the lesson's quiz.
 
-    The code cell already has its output, so that the book can show the quiz.
+    The code cell counts as run and has its output, so that the book can show the quiz.
     """
     from nbformat.v4 import new_output
 
     shown = quiz(lesson.slug, lang)
     data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
     cell = code("quiz", f'course.quiz("{lesson.slug}")')
-    cell.outputs = [new_output("execute_result", data=data)]
+    cell.execution_count = 1
+    cell.outputs = [new_output("execute_result", data=data, execution_count=1)]
     return [markdown("quiz-heading", text("quiz.heading", lang)), cell]
 
 
