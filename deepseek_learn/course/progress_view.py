@@ -168,8 +168,8 @@ class Progress(Report):
             exercises if each.results else "",
             share if each.results else "",
         )
-        left = '<td style="text-align:left">'
-        return "<tr>" + "".join(f"{left}{cell}</td>" for cell in cells) + "</tr>"
+        cell_tag = '<td style="text-align:left">'
+        return "<tr>" + "".join(f"{cell_tag}{cell}</td>" for cell in cells) + "</tr>"
 
     def _next(self, link_to: Any) -> str:
         """Return what comes next; `link_to(words, path)` formats a link."""

@@ -64,8 +64,8 @@ def _claims(claims: Sequence["Claim"]) -> Table:
         cells = ["", ""]
         if figure:
             words, value = choose(claim.figure_words), measured(figure.row)
-            said = text("ledger.figure", words=words, value=value)
-            cells = [said, target(figure.row)]
+            sentence = text("ledger.figure", words=words, value=value)
+            cells = [sentence, target(figure.row)]
         verdict = _verdict(claim.verdict)
         table.add_row(claim.name, Text(choose(claim.says)), *map(Text, cells), verdict)
     return table

@@ -55,13 +55,13 @@ class Session:
         Raises:
             SandboxError: if the sandbox cannot be closed.
         """
-        theirs, requests = os.pipe()
+        inbox, requests = os.pipe()
         replies, answers = os.pipe()
         try:
             command = ["python", "-m", SERVER, str(answers), str(Path(file).resolve())]
             deadline = time.monotonic() + sandbox.seconds
-            with sandbox.started(command, theirs, [answers]) as running:
-                for descriptor in (theirs, answers):
+            with sandbox.started(command, inbox, [answers]) as running:
+                for descriptor in (inbox, answers):
                     os.close(descriptor)
                 os.set_blocking(requests, False)
                 yield cls(sandbox, running, requests, replies, deadline)

@@ -68,10 +68,10 @@ def assignment(
     available = [each for each in lessons() if each.stage == stage and each.problems]
     selection = [each for each in available if lesson in (None, each.slug)]
     if not selection:
-        known = ", ".join(each.slug for each in available)
+        slugs = ", ".join(each.slug for each in available)
         raise DeepSeekLearnError(
             f"the {stage} stage has no lesson {lesson!r} with exercises; its lessons "
-            f"are {known}."
+            f"are {slugs}."
         )
     source, files = Path(out_dir) / "source", {}
     for each in selection:

@@ -111,12 +111,12 @@ class Certificate:
         errors = _library("openbadgeslib.errors").LibOpenBadgesException
         try:
             key = self.issuer.key
-            found = library.OB3Verifier(key.pem, issuer_did=key.did).verify(token).raw
+            actual = library.OB3Verifier(key.pem, issuer_did=key.did).verify(token).raw
         except errors as error:
             raise Refused("signature", signer=self.issuer.key.did, why=error) from error
         expected = self.payload()
-        if found != expected:
-            path, here, there = difference(expected, found)
+        if actual != expected:
+            path, here, there = difference(expected, actual)
             raise Refused("credential", path=path, there=there, here=here)
 
     def _credential(self) -> "OpenBadgeCredential":
@@ -175,17 +175,17 @@ def issuer_of(token: str) -> tuple[str, str]:
         raise Refused("malformed", file="credential.jwt") from error
 
 
-def difference(expected: Any, found: Any, path: str = "") -> tuple[str, Any, Any]:
+def difference(expected: Any, actual: Any, path: str = "") -> tuple[str, Any, Any]:
     """Return where two trees of JSON first differ, and what stands there in each."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key in sorted(expected.keys() | found.keys()):
-            if expected.get(key) != found.get(key):
-                return difference(expected.get(key), found.get(key), f"{path}.{key}")
-    if isinstance(expected, list) and isinstance(found, list):
-        for place, (a, b) in enumerate(zip(expected, found, strict=False)):
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key in sorted(expected.keys() | actual.keys()):
+            if expected.get(key) != actual.get(key):
+                return difference(expected.get(key), actual.get(key), f"{path}.{key}")
+    if isinstance(expected, list) and isinstance(actual, list):
+        for place, (a, b) in enumerate(zip(expected, actual, strict=False)):
             if a != b:
                 return difference(a, b, f"{path}[{place}]")
-    return path.removeprefix("."), expected, found
+    return path.removeprefix("."), expected, actual
 
 
 def _library(module: str) -> Any:

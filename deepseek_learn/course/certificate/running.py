@@ -30,16 +30,16 @@ def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
     code = {name: files[name] for name in files if name != "data.npz"}
     with room(code, SECONDS, hidden()) as (sandbox, entry):
         try:
-            found = call(
+            labels = call(
                 entry, "predict", draw.x, draw.y, draw.test_x, seed, sandbox=sandbox
             )
         except DeepSeekLearnError as error:
             raise Refused("project_failed", error=error) from error
     classes = set(map(int, np.unique(draw.y)))
-    whole = isinstance(found, list) and all(type(label) is int for label in found)
-    if not whole or len(found) != len(draw.test_y) or not set(found) <= classes:
+    whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+    if not whole or len(labels) != len(draw.test_y) or not set(labels) <= classes:
         raise Refused("predictions", count=len(draw.test_y), classes=sorted(classes))
-    return found
+    return labels
 
 
 def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:

@@ -40,10 +40,10 @@ def cubes(
     x, y = [], []
     for _ in range(scans):
         chosen = [int(shape) for shape in rng.choice(shapes, PER_SCAN, replace=False)]
-        made = scan(int(rng.integers(2**31)), chosen)
-        values = gray(made.hu)
-        scale = np.array(made.spacing_mm)
-        centers = [np.array(nodule.center_mm) / scale for nodule in made.nodules]
+        ct = scan(int(rng.integers(2**31)), chosen)
+        values = gray(ct.hu)
+        scale = np.array(ct.spacing_mm)
+        centers = [np.array(nodule.center_mm) / scale for nodule in ct.nodules]
         places = centers + elsewhere(rng, values, centers, OTHERS * len(centers))
         labels = [1] * len(centers) + [0] * (len(places) - len(centers))
         for place, label in zip(places, labels, strict=True):

@@ -21,10 +21,10 @@ def check(answer, rng) -> None:
         start = duplicate(model)
         want = descend(start, x, y, steps, lr)
         trained = duplicate(model)
-        given = expect.may_change(trained)
-        got = expect.call(answer, given, x, y, steps, lr)
-        name_mistake(got, trained, model, (x, y, steps, lr))
-        losses = expect.parts(got, steps, "train(...)")
+        argument = expect.may_change(trained)
+        result = expect.call(answer, argument, x, y, steps, lr)
+        name_mistake(result, trained, model, (x, y, steps, lr))
+        losses = expect.parts(result, steps, "train(...)")
         for i, (own, loss) in enumerate(zip(losses, want, strict=True)):
             value = expect.shape(own, (), f"train(...)[{i}]")
             expect.close(float(value), loss, f"train(...)[{i}]", 1e-4)
@@ -48,15 +48,15 @@ def descend(
 ) -> list[float]:
     """Train `model` with gradients as values, optionally with one of two mistakes."""
     parameters = list(model.parameters())
-    held = [gradient(p) if left_over else torch.zeros_like(p) for p in parameters]
+    carry = [gradient(p) if left_over else torch.zeros_like(p) for p in parameters]
     losses = []
     for _ in range(steps):
         loss = F.cross_entropy(model(x), y)
         slopes = torch.autograd.grad(loss, parameters)
-        total = [h + s for h, s in zip(held, slopes, strict=True)]
+        total = [c + s for c, s in zip(carry, slopes, strict=True)]
         for parameter, step in zip(parameters, total, strict=True):
             parameter.data = parameter.data - lr * step
-        held = total if adds else [torch.zeros_like(p) for p in parameters]
+        carry = total if adds else [torch.zeros_like(p) for p in parameters]
         losses.append(loss.item())
     return losses
 
@@ -79,7 +79,7 @@ def flat(model: nn.Module) -> np.ndarray:
     )
 
 
-def name_mistake(got, trained, model, task) -> None:
+def name_mistake(result, trained, model, task) -> None:
     """Raise `Failed` if the answer is a known mistake."""
     x, y, steps, lr = task
 
@@ -99,10 +99,10 @@ def name_mistake(got, trained, model, task) -> None:
         raise Failed("left_over")
     if steps > 1 and same(twin(adds=True)[0]):
         raise Failed("accumulated")
-    if not isinstance(got, list | tuple) or len(got) != steps or not same(twin()[0]):
+    if not isinstance(result, list | tuple) or len(result) != steps or not same(twin()[0]):
         return  # the comparisons in `check` report it
     after = twin(count=steps + 1)[1][1:]
-    if all(isinstance(part, float) for part in got) and np.allclose(
-        got, after, rtol=1e-5, atol=1e-6
+    if all(isinstance(part, float) for part in result) and np.allclose(
+        result, after, rtol=1e-5, atol=1e-6
     ):
         raise Failed("after")
