@@ -17,11 +17,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from ..catalog import choose, text
+from ..catalog import choose, language, text
 from ..errors import UnknownNameError
 from .lessons import Lesson, lesson, lessons
+from .places import address, course_folder, lesson_path
 from .problem import Text
 from .questions import (
     Question,
@@ -120,7 +122,12 @@ class Diagnostic:
     def _repr_html_(self) -> str:
         from .diagnostic_form import diagnostic_form  # only a notebook needs it
 
-        return diagnostic_form(self)
+        return diagnostic_form(self, self._address)
+
+    def _address(self, place: Lesson) -> str | None:
+        folder = Path.cwd()
+        root = course_folder(folder) or folder
+        return address(lesson_path(place, self.lang or language(), root), folder)
 
 
 def diagnostic(lang: str | None = None) -> Diagnostic:

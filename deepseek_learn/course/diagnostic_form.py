@@ -16,7 +16,7 @@ from .quiz_form import answers_list, fieldset, page, submit
 if TYPE_CHECKING:
     from .diagnosis import Diagnostic, Reading, Start
 
-Link = Callable[[Lesson], str]
+Link = Callable[[Lesson], str | None]
 SCRIPT = """
 document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
   quiz.dataset.live = "";
@@ -67,8 +67,8 @@ def diagnostic_form(diagnostic: "Diagnostic", link: Link | None = None) -> str:
 
     Args:
         diagnostic: the questions and rules.
-        link: a function that returns the address of a lesson, for a page that can link
-            to lessons. By default, the path of the notebook is shown instead.
+        link: a function that returns the address of a lesson. Without one, or without
+            an address, the path of the notebook is shown instead.
     """
     lang = diagnostic.lang or language()
     questions = "\n".join(
@@ -109,7 +109,8 @@ def _reading(reading: "Reading", lang: str, link: Link | None) -> str:
 
 
 def _place(lesson: Lesson, lang: str, link: Link | None) -> str:
-    if link:
+    href = link(lesson) if link else None
+    if href:
         title = escape(choose(lesson.title, lang))
-        return f'<a href="{escape(link(lesson))}">{title}</a>'
+        return f'<a href="{escape(href)}">{title}</a>'
     return f"<code>notebooks/{lesson.file}</code>"

@@ -35,6 +35,17 @@ def link(target: str, source: str) -> str:
     return Path(os.path.relpath(target, os.path.dirname(source) or ".")).as_posix()
 
 
+def address(path: str, folder: Path) -> str | None:
+    """Return the relative link from `folder` to the course's file `path`.
+
+    It is None if `folder` is not in the course or the course has no such file.
+    """
+    root = course_folder(folder)
+    if root is None or not (root / path).exists():
+        return None
+    return link(str(root / path), str(folder.resolve() / "notebook"))
+
+
 def course_folder(start: Path | None = None) -> Path | None:
     """Return the nearest folder at or above `start` that contains the course.
 

@@ -17,7 +17,7 @@ from ..report import Report
 from . import record
 from .display import duration, enumeration, html_bar
 from .lessons import Lesson, lesson, lesson_after
-from .places import course_folder, exercise_path, lesson_path, link
+from .places import address, course_folder, exercise_path, lesson_path
 from .standing import Standing, by_stage, counts, next_standing, standings
 
 if TYPE_CHECKING:
@@ -196,10 +196,9 @@ class Progress(Report):
 
     def _anchor(self, words: str, path: str) -> str:
         """Return a link in HTML, or the path as text if there is no such notebook."""
-        root = course_folder(self.folder)
-        if root is None or not (root / path).exists():
+        href = address(path, self.folder)
+        if href is None:
             return f"{html.escape(words)} (<code>{path}</code>)"
-        href = link(str(root / path), str(self.folder.resolve() / "notebook"))
         return f'<a href="{href}">{html.escape(words)}</a>'
 
     def _lesson_path(self, current: Lesson) -> str:

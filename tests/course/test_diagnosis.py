@@ -82,6 +82,20 @@ def test_form_is_well_formed(lang):
     assert below == [str(rule.below) for rule in DIAGNOSTIC.starts]
 
 
+def test_form_links_to_the_lessons_of_the_course(tmp_path, monkeypatch):
+    for folder in ("exercises", "zh/exercises", "notebooks/basic", "deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "notebooks/basic/00_tour.ipynb").touch()
+    monkeypatch.chdir(tmp_path / "deeper")
+    page = course.diagnostic("en")._repr_html_()
+    assert 'href="../notebooks/basic/00_tour.ipynb"' in page
+    # a notebook that the folder does not have, and a folder without the course
+    assert "<code>notebooks/basic/00b_tensors_and_training.ipynb</code>" in page
+    monkeypatch.chdir(tmp_path / "notebooks")
+    (tmp_path / "exercises").rmdir()
+    assert "href" not in course.diagnostic("en")._repr_html_()
+
+
 def test_unknown_language_is_refused():
     with pytest.raises(ValueError, match="lang must be"):
         course.diagnostic("fr")

@@ -20,8 +20,9 @@ PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture
-def show(browser, tmp_path):
+def show(browser, tmp_path, monkeypatch):
     """Show a form in a tab as wide as a phone; nothing may be loaded or fail."""
+    monkeypatch.chdir(tmp_path)  # outside the course, so that paths are shown
     page = browser.new_page(viewport=PHONE)
     requests, errors = [], []
     page.on("request", lambda request: requests.append(request.url))

@@ -99,7 +99,11 @@ def name_mistake(result, trained, model, task) -> None:
         raise Failed("left_over")
     if steps > 1 and same(twin(adds=True)[0]):
         raise Failed("accumulated")
-    if not isinstance(result, list | tuple) or len(result) != steps or not same(twin()[0]):
+    if (
+        not isinstance(result, list | tuple)
+        or len(result) != steps
+        or not same(twin()[0])
+    ):
         return  # the comparisons in `check` report it
     after = twin(count=steps + 1)[1][1:]
     if all(isinstance(part, float) for part in result) and np.allclose(
