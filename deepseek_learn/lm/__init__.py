@@ -10,6 +10,7 @@ from .. import lazy
 _LAZY = {
     "Cache": "cache",
     "Config": "config",
+    "Decoding": "decoding",
     "HybridAttention": "hybrid",
     "LanguageModel": "model",
     "attentions": "hybrid",

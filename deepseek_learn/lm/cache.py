@@ -97,6 +97,10 @@ class Cache:
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
 
+    def kept(self, layer: int, name: str) -> Tensor:
+        """Return the vectors of all tokens so far, of shape `[B, S, D]`."""
+        return self._buffers[layer, name].values[:, : self.end]
+
     def advance(self, tokens: Tensor) -> None:
         """Add the number of new tokens in each row, of shape `[B]`, to the lengths."""
         self.lengths = self.lengths + tokens

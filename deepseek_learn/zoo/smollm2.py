@@ -32,10 +32,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MissingPackageError, require
+from ..dpg.kernels.program import Program
+from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel, attentions
-from ..lm.cache import Step
+from ..lm.cache import Cache, Step
+from ..lm.decoding import Room, binds
 from ..lm.latent import linear
 from ..lm.rotary import angles, rotate
 from .storage import check_weights
@@ -97,6 +99,38 @@ class GroupedQueryAttention(nn.Module):
             q, key, value, mask, is_causal=no_past, enable_gqa=True
         )  # [B, num_heads, T, head_dim]
         return self.o_proj(output.transpose(1, 2).flatten(2))
+
+
+@binds(GroupedQueryAttention)
+def _bind(module: GroupedQueryAttention, program: Program, room: Room) -> None:
+    c, dim = module.config, module.config.head_dim
+    if not isinstance(module.up, nn.Identity):
+        raise DeepSeekLearnError(
+            "a model with a latent cache cannot be decoded this way, because its keys "
+            "cannot be stored after the rotation."
+        )
+    turns, queries = room.turns(dim, c.rope("main")), module.q_proj.out_features
+    both = room.scratch("qkv", queries + module.kv_proj.out_features)
+    program.linear([module.q_proj, module.kv_proj], room.normed, both)
+    q, (key, value) = both[:queries].view(-1, dim), both[queries:].view(2, -1, dim)
+    program.rotate(q, turns, q)
+    program.rotate(key, turns, key)
+    keys, values = (room.cache(KEY_VALUE_HEADS, dim) for _ in range(2))
+    program.store(key, keys)
+    program.store(value, values)
+    output = room.scratch("heads", *q.shape)
+    program.attend(q, keys, values, output, dim**-0.5)
+    program.linear([module.o_proj], output.flatten(), room.x, add=True)
+
+    def take(cache: Cache, length: int) -> None:
+        pair = cache.kept(module.layer, "latent")[0].unflatten(1, (2, -1, dim))
+        key, value = pair.unbind(1)  # [S, 3, dim]
+        positions = torch.arange(length)[None]
+        turned = rotate(key[None], angles(positions, dim, c.rope("main")))[0]
+        keys[:, :length] = turned.transpose(0, 1)
+        values[:, :length] = value.transpose(0, 1)
+
+    room.takes.append(take)
 
 
 def load() -> tuple[LanguageModel, Any]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from deepseek_learn.dpg import PackedMatrix, pack_matrix, quantize
 from deepseek_learn.dpg.codes import BITS
+from deepseek_learn.dpg.matrix import pad_columns
 
 FLOAT32, FLOAT16, BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8  # unit roundoff
 
@@ -47,9 +48,10 @@ def bound(name: str, matrix: PackedMatrix, x: Tensor, bias=None) -> Tensor:
     if name == "int4":
         # x, the table's scale and offset, the unpacked weight, the result: bfloat16
         error = error + 4 * BFLOAT16 * size
-    if name == "cpp":  # activations in steps of max |x| / 127
-        step = x.amax(1, keepdim=True) / 127
-        error = error + step / 2 * matrix.dequantize().double().abs().sum(1)
+    if name == "cpp":  # activations in steps of max |x| / 127 in each group
+        groups = [pad_columns(t, matrix.group_size) for t in (x, matrix.dequantize())]
+        x, w = (t.double().abs().unflatten(1, (-1, matrix.group_size)) for t in groups)
+        error = error + x.amax(2) / 127 / 2 @ w.sum(2).T
     return error
 
 

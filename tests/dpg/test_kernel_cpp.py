@@ -1,11 +1,11 @@
 """The C++ kernel: float64 reference, bitwise guarantees, building and caching.
 
-Two bounds. With x8 = round(x / sx), s = sx step and d_g the integer parts of group g (exact
-in float32), the kernel adds `scale_g d_g` in float32 (u = 2^-24): one rounding for each
-product and each sum, one for the factor s and one for the bias or y:
+Two bounds. With x8 = round(x / sx_g) in group g, and d_g the integer parts of the group (exact
+in float32), the kernel adds `scale_g sx_g d_g` in float32 (u = 2^-24): two roundings for each
+product, one for each sum and one for the bias or y; the factor `step` is a power of 2:
 
-    |y - y8| <= (groups + 3) u s sum_g |scale_g d_g| + 2 u |y8|            (arithmetic)
-    |y8 - W x| <= (1/2 + 127 u) sx sum_k |w_k|                              (rounding x)
+    |y - y8| <= (groups + 3) u step sum_g |scale_g sx_g d_g| + 2 u |y8|    (arithmetic)
+    |y8 - W x| <= (1/2 + 127 u) sum_g sx_g sum_{k in g} |w_k|               (rounding x)
 """
 
 import ctypes
@@ -118,21 +118,25 @@ def run(parts, x, columns, *, level, bias=None, y=None, threads=1, guard=64):
 
 
 def step_of(x: np.ndarray) -> np.ndarray:
-    """sx [M, 1], in float32 as the kernel computes it."""
+    """sx of the columns of one group, [M, 1], in float32 as the kernel computes it."""
     tiny = np.finfo(np.float32).tiny
     return np.maximum(np.abs(x).max(1, keepdims=True) / np.float32(127), tiny)
 
 
 def expected(part: Rows, x: np.ndarray, bias=0.0):
     """float64 y8 and W x + bias, [M, rows], and the bounds of both."""
-    sx = step_of(x)
-    x8 = np.rint(x / sx).astype(np.float64)
     w = part.weight()[:, : x.shape[1]]
-    groups = [slice(k, k + part.group) for k in range(0, x.shape[1], part.group)]
-    parts = [np.abs(x8[:, g] @ w[:, g].T) for g in groups]  # step |scale_g d_g|
-    y8 = sx * (x8 @ w.T) + bias
-    arithmetic = (len(parts) + 3) * U * sx * sum(parts) + 2 * U * np.abs(y8)
-    rounding = (0.5 + 127 * U) * sx * np.abs(w).sum(1)
+    y8 = sums = rounding = 0.0
+    starts = range(0, x.shape[1], part.group)
+    for g in [slice(k, k + part.group) for k in starts]:
+        sx = step_of(x[:, g]).astype(np.float64)
+        value = sx * (
+            np.rint(x[:, g] / step_of(x[:, g])).astype(np.float64) @ w[:, g].T
+        )
+        y8, sums = y8 + value, sums + np.abs(value)
+        rounding = rounding + (0.5 + 127 * U) * sx * np.abs(w[:, g]).sum(1)
+    y8 = y8 + bias
+    arithmetic = (len(starts) + 3) * U * sums + 2 * U * np.abs(y8)
     return y8, x.astype(np.float64) @ w.T + bias, arithmetic, arithmetic + rounding
 
 

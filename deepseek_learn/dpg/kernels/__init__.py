@@ -102,7 +102,7 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
     kernel = _module(_name(x.device.type, _override))
     if matrix.wide and kernel.representable is not None:
         # Multiply the rounding error of the activations as well, for about 16 bits.
-        coarse = kernel.representable(x)
+        coarse = kernel.representable(x, matrix.group_size)
         y = kernel.multiply(matrix, coarse, bias)
         return y.add_(kernel.multiply(matrix, x - coarse, None))
     return kernel.multiply(matrix, x, bias)

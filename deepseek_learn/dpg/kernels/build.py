@@ -1,4 +1,4 @@
-"""Compile `planes.cpp` with the system's compiler on first use, cache it, and load it.
+"""Compile the C++ kernels with the system's compiler on first use, cache and load them.
 
 The binary selects its instruction set at run time, so it runs on every processor of its
 architecture. The cached file is keyed by source, compiler, flags and architecture (see
@@ -20,7 +20,8 @@ from ...binary_cache import build_key, compiler, store, stored
 from ...catalog import text
 from ...errors import DeepSeekLearnError
 
-SOURCE = Path(__file__).with_name("planes.cpp")
+SOURCE = Path(__file__).with_name("step.cpp")
+INCLUDED = Path(__file__).with_name("planes.cpp")  # by SOURCE
 # Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
@@ -49,7 +50,7 @@ class Segment(ctypes.Structure):
 def load() -> ctypes.CDLL:
     """Return the compiled kernel library, building it first if necessary.
 
-    The library contains `dpg_linear`, its helpers, and `dpg_count_active`. It is built
+    The library contains the functions of `planes.cpp` and of `step.cpp`. It is built
     once into `cache_folder()`, which takes a few seconds and prints one line to stderr.
     If that folder is not writable, the library is built into a temporary folder for
     this process only. A cached file is rebuilt if it is damaged or fails to load.
@@ -88,7 +89,7 @@ def kernel_key(compiler: list[str]) -> str:
     version = run([*compiler, "--version"]).stdout
     machine = (sys.platform, platform.machine())
     parts = (compiler, version, FLAGS, OPTIONS, *machine)
-    return build_key(SOURCE.read_bytes(), *parts)
+    return build_key(SOURCE.read_bytes() + INCLUDED.read_bytes(), *parts)
 
 
 def compiled(compiler: list[str], target: Path) -> Path:
@@ -118,7 +119,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Declare the C types of the functions in `planes.cpp`.
+    """Declare the C types of the functions in the library.
 
     Pointers to tensors are passed as addresses.
     """
@@ -135,4 +136,8 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     ]
     library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
     library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
-    return library  # the other two functions return int
+    # operations, their number, position, level, threads
+    library.step_run.argtypes = [c_void_p, size, size, c_int, c_int]
+    library.step_tokens_of_a_task.argtypes = []
+    library.step_tokens_of_a_task.restype = size
+    return library  # the other functions return int

@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..matrix import pad_columns
 from ..packed import PackedMatrix, Part
 from .build import KernelUnavailable, Segment, load
 
@@ -29,10 +30,14 @@ def facts() -> dict:
     return {"level": LEVELS[best_level()]}
 
 
-def representable(x: Tensor) -> Tensor:
-    """Round the rows to the nearest values 8-bit activations can represent exactly."""
-    step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
-    return (x / step).round() * step
+def representable(x: Tensor, group_size: int) -> Tensor:
+    """Round to the nearest values that 8-bit activations can represent exactly.
+
+    Each group of `group_size` channels in a row of `x` has its own step.
+    """
+    groups = pad_columns(x, group_size).unflatten(1, (-1, group_size))
+    step = groups.abs().amax(2, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
+    return ((groups / step).round() * step).flatten(1)[:, : x.shape[1]]
 
 
 def multiply(
@@ -102,13 +107,14 @@ def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     precision = matrix.max_bits, matrix.refined
     if precision not in cache:
         parts = matrix.parts()
-        segments = (Segment * len(parts))(*map(_segment, parts))
+        segments = (Segment * len(parts))(*map(segment_of, parts))
         # Cache the parts as well, because the structs point to their tensors.
         cache[precision] = (segments, len(parts)), parts
     return cache[precision][0]
 
 
-def _segment(part: Part) -> Segment:
+def segment_of(part: Part) -> Segment:
+    """Return the C struct that describes a part, whose tensors must stay alive."""
     planes = [plane.data_ptr() for plane in part.planes]
     segment = Segment()
     for i, (plane, width) in enumerate(zip(planes, part.widths, strict=True)):

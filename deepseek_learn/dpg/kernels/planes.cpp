@@ -1,11 +1,11 @@
 // Dynamic parameter grouping on a CPU. Multiplies float activations by weights that are stored
 // as integer codes in bit planes:
 //
-//   y[m, n] = sx[m] step Σ_g scale[g, n] ( Σ_k code[n, k] x8[m, k] - zero Σ_k x8[m, k] )
+//   y[m, n] = step Σ_g scale[g, n] sx[m, g] ( Σ_k code[n, k] x8[m, k] - zero Σ_k x8[m, k] )
 //
 // Here, k runs over the columns of group g. The activations are quantized to signed bytes,
-// x8 = round(x / sx) with sx[m] = max_k |x[m, k]| / 127. The codes are unsigned integers of 1 to
-// 8 bits. They are split into planes of 4, 2 and 1 bits, and the plane with the highest bits
+// x8 = round(x / sx) with sx[m, g] = max_k |x[m, k]| / 127. The codes are unsigned integers of 1
+// to 8 bits. They are split into planes of 4, 2 and 1 bits, and the plane with the highest bits
 // comes first.
 //
 // A plane of width p has the layout [N/16][K/(4P)][16][4] bytes with P = 8/p. The byte
@@ -66,8 +66,8 @@ struct Tile {
   const uint8_t* codes;      // [k/4][16][4] bytes, if the planes have been expanded
   const uint16_t* scale;     // [groups][scale_stride], starting at the first weight row
   const int8_t* x8;          // [activation rows][x8_stride], starting at the first k
-  const float* group_sums;   // [activation rows][sums_stride], starting at the first group
-  int64_t scale_stride, x8_stride, sums_stride, groups, G;
+  const float *sx, *group_sums;  // [activation rows][sx_stride], starting at the first group
+  int64_t scale_stride, x8_stride, sx_stride, groups, G;
   float zero;
   float (*result)[ROWS];  // [activation rows][16], the sum over g in the equation
 };
@@ -80,29 +80,37 @@ struct Level {
 
 // ---- Activations -------------------------------------------------------------------------
 
-// Computes x8, its sum over each group, and sx for one row of x. If the row contains NaN or Inf,
-// sx is NaN, so all outputs of the row are NaN.
-void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
-                  float* group_sums, float* sx) {
-  int32_t largest = 0;  // bits of |x| compare like integers; Inf and NaN are the largest
-  for (int64_t k = 0; k < K; k++) {
-    int32_t bits;
-    std::memcpy(&bits, x + k, 4);
-    largest = std::max(largest, bits & 0x7fffffff);
-  }
-  std::memset(x8, 0, padded_K);
-  float magnitude;
-  std::memcpy(&magnitude, &largest, 4);
-  const bool finite = largest < 0x7f800000;
-  const float step = std::max(magnitude / 127.0f, FLT_MIN);  // a subnormal step would be inexact
+// The compiler vectorizes these loops and creates one version for each instruction set.
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#define EACH_LEVEL __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EACH_LEVEL
+#endif
+
+// Computes x8, and for each group its sx and the sum of its x8, for one row of x. In a group that
+// contains NaN or Inf, sx is NaN, so all outputs of the row are NaN.
+EACH_LEVEL void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
+                             float* sx, float* group_sums) {
   const float integers = 12582912.0f;  // 1.5 * 2^23; adding it rounds to integers, ties to even
-  for (int64_t k = 0; finite && k < K; k++)
-    x8[k] = int8_t(int32_t((x[k] / step + integers) - integers));
-  *sx = finite ? step : NAN;
-  for (int64_t g = 0; g < padded_K / G; g++) {
+  std::memset(x8, 0, padded_K);
+  for (int64_t g = 0; g < padded_K / G; g++, x += G, x8 += G) {
+    const int64_t n = std::min(G, std::max<int64_t>(K - g * G, 0));
+    int32_t largest = 0;  // bits of |x| compare like integers; Inf and NaN are the largest
+    for (int64_t k = 0; k < n; k++) {
+      int32_t bits;
+      std::memcpy(&bits, x + k, 4);
+      largest = std::max(largest, bits & 0x7fffffff);
+    }
+    float magnitude;
+    std::memcpy(&magnitude, &largest, 4);
+    const bool finite = largest < 0x7f800000;
+    const float step = std::max(magnitude / 127.0f, FLT_MIN);  // a subnormal step is inexact
     int32_t sum = 0;
-    for (int64_t k = g * G; k < (g + 1) * G; k++) sum += x8[k];
-    group_sums[g] = float(sum);
+    for (int64_t k = 0; finite && k < n; k++) {
+      const int32_t integer = int32_t((x[k] / step + integers) - integers);
+      x8[k] = int8_t(integer), sum += integer;
+    }
+    sx[g] = finite ? step : NAN, group_sums[g] = float(sum);
   }
 }
 
@@ -169,7 +177,7 @@ void dense_portable(const Tile& t, int rows) {
           code[r][k + lane] = t.codes[ROWS * (g * t.G + k) + 4 * r + lane];
     for (int m = 0; m < rows; m++) {
       for (int64_t k = 0; k < t.G; k++) x8[k] = t.x8[m * t.x8_stride + g * t.G + k];
-      const float offset = t.zero * t.group_sums[m * t.sums_stride + g];
+      const float offset = t.zero * t.group_sums[m * t.sx_stride + g];
       int32_t sum[ROWS] = {};
       for (int r = 0; r < ROWS; r++)
         for (int64_t k = 0; k < t.G; k++) sum[r] += code[r][k] * x8[k];
@@ -177,7 +185,8 @@ void dense_portable(const Tile& t, int rows) {
         const uint32_t bits = uint32_t(t.scale[g * t.scale_stride + r]) << 16;
         float scale;
         std::memcpy(&scale, &bits, 4);
-        t.result[m][r] += scale * (float(sum[r]) - offset);  // the difference is exact (< 24 bits)
+        // the difference is exact (< 24 bits)
+        t.result[m][r] += scale * t.sx[m * t.sx_stride + g] * (float(sum[r]) - offset);
       }
     }
   }
@@ -233,11 +242,13 @@ AVX2 void tile_avx2(const Tile& t, int first) {
           _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16));
       for (int m = 0; m < M; m++) {
         float* result = t.result[first + m] + 8 * half;
-        const float offset = t.zero * t.group_sums[(first + m) * t.sums_stride + g];
+        const int64_t of_group = (first + m) * t.sx_stride + g;
+        const float offset = t.zero * t.group_sums[of_group];
         const __m256 value =
             _mm256_sub_ps(_mm256_cvtepi32_ps(sum[half][m]), _mm256_set1_ps(offset));
+        const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(t.sx[of_group]));
         const __m256 old = _mm256_loadu_ps(result);
-        _mm256_storeu_ps(result, _mm256_add_ps(old, _mm256_mul_ps(scale, value)));
+        _mm256_storeu_ps(result, _mm256_add_ps(old, _mm256_mul_ps(factor, value)));
       }
     }
   }
@@ -283,10 +294,12 @@ VNNI inline __m512 load_scale(const Tile& t, int64_t g) {
 }
 
 VNNI inline void add_group(const Tile& t, __m512i sum, __m512 scale, int64_t m, int64_t g) {
-  const __m512 offset = _mm512_set1_ps(t.zero * t.group_sums[m * t.sums_stride + g]);
+  const int64_t of_group = m * t.sx_stride + g;
+  const __m512 offset = _mm512_set1_ps(t.zero * t.group_sums[of_group]);
   const __m512 value = _mm512_sub_ps(_mm512_cvtepi32_ps(sum), offset);
+  const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(t.sx[of_group]));
   const __m512 old = _mm512_loadu_ps(t.result[m]);
-  _mm512_storeu_ps(t.result[m], _mm512_add_ps(old, _mm512_mul_ps(scale, value)));
+  _mm512_storeu_ps(t.result[m], _mm512_add_ps(old, _mm512_mul_ps(factor, value)));
 }
 
 // Multiplies planes of widths A, B and C, or expanded codes if A is 8. Each dpbusd instruction
@@ -390,7 +403,7 @@ AMX void dense_amx(const Tile& t, int rows) {
   int m = 0;
   for (; m + 16 <= rows; m += 16) {
     const int8_t* x8 = t.x8 + m * t.x8_stride;
-    const float* group_sums = t.group_sums + m * t.sums_stride;
+    const float *sx = t.sx + m * t.sx_stride, *group_sums = t.group_sums + m * t.sx_stride;
     __m512 total[16];
     UNROLL
     for (int i = 0; i < 16; i++) total[i] = _mm512_loadu_ps(t.result[m + i]);
@@ -403,10 +416,11 @@ AMX void dense_amx(const Tile& t, int rows) {
       const __m512 scale = load_scale(t, g);
       UNROLL
       for (int i = 0; i < 16; i++) {  // the same computation as in add_group
-        const __m512 group_sum = _mm512_set1_ps(group_sums[i * t.sums_stride + g]);
+        const __m512 group_sum = _mm512_set1_ps(group_sums[i * t.sx_stride + g]);
         const __m512 codes = _mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i]));
         const __m512 value = _mm512_sub_ps(codes, _mm512_mul_ps(zero, group_sum));
-        total[i] = _mm512_add_ps(total[i], _mm512_mul_ps(scale, value));
+        const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(sx[i * t.sx_stride + g]));
+        total[i] = _mm512_add_ps(total[i], _mm512_mul_ps(factor, value));
       }
     }
     UNROLL
@@ -453,16 +467,15 @@ int best_level() {
 
 struct Call {
   int64_t M, padded_K, G, x8_stride, ldy;
-  const int8_t* x8;         // [M][x8_stride]
-  const float* group_sums;  // [M][padded_K / G]
-  const float* sx;          // [M]
-  const float* bias;        // [N] or null
-  float* y;                 // [M][ldy]
+  const int8_t* x8;              // [M][x8_stride]
+  const float *sx, *group_sums;  // [M][padded_K / G]
+  const float* bias;             // [N] or null
+  float* y;                      // [M][ldy]
   const Level* level;
   int threads;
 };
 
-// Writes result * sx * step, [rows][16], to the output columns of a block of weight rows.
+// Writes result * step, [rows][16], to the output columns of a block of weight rows.
 void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int rows,
            const float (*result)[ROWS]) {
   const int32_t* order = s.order + block * ROWS;
@@ -476,14 +489,13 @@ void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int r
     if (order[r] >= 0) bias[r] = c.bias[order[r]];
   for (int m = 0; m < rows; m++) {
     float* y = c.y + (m0 + m) * c.ldy;
-    const float factor = c.sx[m0 + m] * s.step;
     float scattered[ROWS];
     float* value = consecutive ? y + order[0] : scattered;
     if (s.accumulate)
       for (int r = 0; r < ROWS; r++)
-        value[r] = (order[r] < 0 ? 0 : y[order[r]]) + result[m][r] * factor;
+        value[r] = (order[r] < 0 ? 0 : y[order[r]]) + result[m][r] * s.step;
     else
-      for (int r = 0; r < ROWS; r++) value[r] = result[m][r] * factor + bias[r];
+      for (int r = 0; r < ROWS; r++) value[r] = result[m][r] * s.step + bias[r];
     if (consecutive) continue;
     for (int r = 0; r < ROWS; r++)
       if (!padding || order[r] >= 0) y[order[r]] = value[r];
@@ -507,7 +519,8 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
     t.codes = codes;
     t.scale = s.scale + g * s.rows + block * ROWS, t.scale_stride = s.rows;
     t.x8 = c.x8 + m0 * c.x8_stride + g * c.G, t.x8_stride = c.x8_stride;
-    t.group_sums = c.group_sums + m0 * groups + g, t.sums_stride = groups;
+    t.sx = c.sx + m0 * groups + g, t.group_sums = c.group_sums + m0 * groups + g;
+    t.sx_stride = groups;
     t.groups = std::min(at_once, groups - g), t.G = c.G;
     t.zero = s.zero;
     t.result = result;
@@ -552,16 +565,20 @@ bool known(const dpg_segment& s) {
 int64_t round_up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 int64_t stride(int64_t padded_K) { return padded_K + 64; }  // powers of 2 cause cache conflicts
 
+struct Activations {
+  int8_t* x8;              // [M][stride]
+  float *sx, *group_sums;  // [M][padded_K / G]
+};
+
+Activations activations(void* scratch, int64_t M, int64_t padded_K, int64_t G) {
+  char* aligned = reinterpret_cast<char*>(round_up(reinterpret_cast<intptr_t>(scratch)));
+  float* sx = reinterpret_cast<float*>(aligned + round_up(M * stride(padded_K)));
+  return {reinterpret_cast<int8_t*>(aligned), sx, sx + M * (padded_K / G)};
+}
+
 enum Error { OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT };
 
 // ---- Counting active neurons -------------------------------------------------------------
-
-// The compiler vectorizes these loops and creates one version for each instruction set.
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
-#define EACH_LEVEL __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define EACH_LEVEL
-#endif
 
 EACH_LEVEL int32_t above_zero(const float* y, int64_t n) {
   int32_t count = 0;
@@ -584,7 +601,7 @@ int dpg_level(void) {
 
 int64_t dpg_scratch_bytes(int64_t M, int64_t padded_K, int64_t G) {
   if (M < 0 || padded_K < 0 || G < 1) return 0;
-  return 64 + round_up(M * stride(padded_K)) + 4 * M * (1 + padded_K / G);
+  return 64 + round_up(M * stride(padded_K)) + 8 * M * (padded_K / G);
 }
 
 int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded_K, int64_t G,
@@ -600,19 +617,17 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
     if (!known(segments[i])) return BAD_SEGMENT;
   threads = std::max(threads, 1);
 
-  char* aligned = reinterpret_cast<char*>(round_up(reinterpret_cast<intptr_t>(scratch)));
-  int8_t* x8 = reinterpret_cast<int8_t*>(aligned);  // [M][stride]
-  float* sx = reinterpret_cast<float*>(aligned + round_up(M * stride(padded_K)));  // [M]
-  float* group_sums = sx + M;                                                      // [M][K/G]
+  const int64_t groups = padded_K / G;
+  const Activations a = activations(scratch, M, padded_K, G);
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(threads) if (threads > 1 && M > FEW)
 #endif
   for (int64_t m = 0; m < M; m++)
-    quantize_row(x + m * ldx, K, padded_K, G, x8 + m * stride(padded_K),
-                 group_sums + m * (padded_K / G), sx + m);
+    quantize_row(x + m * ldx, K, padded_K, G, a.x8 + m * stride(padded_K), a.sx + m * groups,
+                 a.group_sums + m * groups);
 
-  const Call call{M,  padded_K, G, stride(padded_K), ldy,    x8, group_sums,
-                  sx, bias,     y, &LEVELS[level],   threads};
+  const Call call{M,    padded_K,     G,    stride(padded_K), ldy,     a.x8,
+                  a.sx, a.group_sums, bias, y,                &LEVELS[level], threads};
   multiply(call, segments, n_segments, false);
   for (int64_t i = 0; i < n_segments; i++)  // serial: segments may share output columns
     if (segments[i].accumulate) multiply(call, segments + i, 1, true);

@@ -1,0 +1,395 @@
+// One token through a language model: packed products, and what stands between them.
+//
+// lm/decoding.py lists the operations of a model once, in order, as `step_operation`s on memory
+// that stays where it is. `step_run` executes the list for one token, so that a token costs one
+// call from Python and not one per operation.
+//
+// As in planes.cpp, every instruction set adds the same floats in the same order, and the result
+// does not depend on the number of threads.
+
+#include "planes.cpp"
+
+extern "C" {
+// Strides are in elements. [heads][n] with stride s: element i of head h is at h * s + i.
+
+typedef struct {  // y[N] = W x + bias for packed matrices of one input; their outputs follow each
+                  // other. Segments that accumulate add to y.
+  const dpg_segment* segments;
+  const dpg_segment* again;  // the same with `accumulate` set, for 16-bit activations; or null
+  int64_t count, K, padded_K, G, N;
+  const float *x, *bias;
+  float* y;
+  void* scratch;
+  float* rest;  // [K], if `again` is given
+} step_product;
+
+typedef struct {  // y[h] = W[h] x[h], or y[h] += W[h] x[h]; one head: a dense layer
+  const float *x, *weight;  // [heads][columns], [heads][rows][columns]
+  float* y;                 // [heads][rows]
+  int64_t heads, rows, columns, x_stride, y_stride;
+  int32_t add;
+} step_dense;
+
+typedef struct {  // y = (x - mean) / sqrt(var + eps) * weight + bias; RMS norm: no mean, no bias
+  const float *x, *weight, *bias;
+  float* y;
+  int64_t n;
+  float eps;
+  int32_t centered;
+} step_norm;
+
+typedef struct {  // turns the pairs (0, 1), (2, 3), ... of each head by the angles of the position
+  const float *x, *turns;  // turns: [capacity][dim / 2][cos, sin]
+  float* y;                // may be x
+  int64_t heads, dim, x_stride, y_stride;
+} step_rotate;
+
+typedef struct {  // writes the heads of the new token into a cache, [heads][capacity][width]
+  const float* x;
+  void* cache;
+  int64_t heads, dim, x_stride, head_stride, token_stride;
+  int32_t bfloat16;
+} step_store;
+
+typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far
+  const float* q;  // [heads][key_dim]
+  const void *keys, *values;  // the cache of `step_store`; `heads / groups` heads share a group
+  float *y, *parts;           // [heads][value_dim]; [tasks][heads / groups][2 + value_dim]
+  int64_t heads, groups, key_dim, value_dim;
+  int64_t key_head, key_token, value_head, value_token;  // strides
+  float scale;
+  int32_t bfloat16;
+} step_attend;
+
+typedef struct {  // y = f(x) * up * factor, element by element; up may be null, factor points to
+  const float *x, *up, *factor;  // one number or is null
+  float* y;
+  int64_t n;
+  int32_t kind;  // 0: SiLU, 1: ReLU, 2: GELU
+} step_gate;
+
+typedef struct {  // y += x
+  const float* x;
+  float* y;
+  int64_t n;
+} step_add;
+
+typedef struct {  // chooses experts by their scores: `chosen` [top], `weights` [top]
+  float* scores;      // [experts], the router's logits; overwritten
+  const float* bias;  // [experts], added for the choice only; or null
+  int32_t* chosen;
+  float *weights, *biased;  // biased: [experts], scratch
+  int64_t experts, top, groups, top_groups, best_of_group;
+  float factor;
+  int32_t scoring, normalized;  // scoring 0: sigmoid, 1: softmax, 2: sqrt of softplus
+} step_route;
+
+typedef struct {
+  int32_t kind;
+  void* arguments;
+} step_operation;
+
+typedef struct {  // runs the list of each chosen expert; `factor` is its weight for `step_gate`
+  const int32_t* chosen;
+  const float* weights;
+  float* factor;
+  const step_operation* const* programs;  // [experts]
+  const int64_t* counts;                  // [experts]
+  int64_t top;
+} step_experts;
+}
+
+namespace {
+
+enum Kind { PRODUCT, DENSE, NORM, ROTATE, STORE, ATTEND, GATE, ADD, ROUTE, EXPERTS };
+#define INLINE_LAMBDA __attribute__((always_inline))
+constexpr int LANES = 16;         // partial sums that do not wait for each other
+constexpr int64_t TOKENS = 128;   // of a task of attention
+constexpr int64_t PARALLEL = 1 << 15;  // multiplications that are worth a second thread
+
+// e^x for x <= 88; relative error below 3e-7, as a polynomial that compilers vectorize.
+INLINE float exponential(float x) {
+  x = std::max(std::min(x, 88.0f), -87.0f);
+  const float integers = 12582912.0f;  // adding it rounds to integers
+  const float n = (x * 1.44269504f + integers) - integers;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f, p = p * r + 8.3334519073e-3f, p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f, p = p * r + 5.0000001201e-1f;
+  const float fraction = p * r * r + r + 1;
+  const int32_t bits = (int32_t(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, 4);
+  return fraction * power;
+}
+
+INLINE float of(float value) { return value; }
+INLINE float of(uint16_t bfloat16) {
+  const uint32_t bits = uint32_t(bfloat16) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+INLINE uint16_t to_bfloat16(float value) {  // rounds to nearest, ties to even; NaN stays NaN
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16) | 64;
+  return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE float sum(const float* lanes) {  // in a fixed order
+  float half[LANES / 2];
+  for (int i = 0; i < LANES / 2; i++) half[i] = lanes[i] + lanes[i + LANES / 2];
+  for (int width = LANES / 4; width; width /= 2)
+    for (int i = 0; i < width; i++) half[i] += half[i + width];
+  return half[0];
+}
+
+template <typename F>
+INLINE float sum_of(int64_t n, F value) {  // Σ_i value(i), in an order that can be vectorized
+  float lanes[LANES] = {};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) lanes[j] += value(i + j);
+  for (int j = 0; i < n; i++, j++) lanes[j] += value(i);
+  return sum(lanes);
+}
+
+template <typename T>
+INLINE float dot(const float* x, const T* y, int64_t n) {
+  return sum_of(n, [=](int64_t i) INLINE_LAMBDA { return x[i] * of(y[i]); });
+}
+
+EACH_LEVEL void dense_rows(const step_dense& d, int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; row++) {
+    const int64_t h = row / d.rows;
+    float& y = d.y[h * d.y_stride + row % d.rows];
+    y = dot(d.x + h * d.x_stride, d.weight + row * d.columns, d.columns) + (d.add ? y : 0.0f);
+  }
+}
+
+void dense(const step_dense& d, int threads) {
+  const int64_t rows = d.heads * d.rows, block = 64;
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * d.columns > PARALLEL)
+#endif
+  for (int64_t first = 0; first < rows; first += block)
+    dense_rows(d, first, std::min(first + block, rows));
+}
+
+EACH_LEVEL void norm(const step_norm& a) {
+  const float* x = a.x;
+  const float total = sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return x[i]; });
+  const float mean = a.centered ? total / a.n : 0.0f;
+  const float squares =
+      sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return (x[i] - mean) * (x[i] - mean); });
+  const float factor = 1 / std::sqrt(squares / a.n + a.eps);
+  for (int64_t i = 0; i < a.n; i++) {
+    const float value = (a.x[i] - mean) * factor * a.weight[i];
+    a.y[i] = a.bias ? value + a.bias[i] : value;
+  }
+}
+
+EACH_LEVEL void rotate(const step_rotate& r, int64_t position) {
+  const float* turn = r.turns + position * r.dim;
+  for (int64_t h = 0; h < r.heads; h++) {
+    const float* x = r.x + h * r.x_stride;
+    float* y = r.y + h * r.y_stride;
+    for (int64_t i = 0; i < r.dim; i += 2) {
+      const float a = x[i], b = x[i + 1];
+      y[i] = a * turn[i] - b * turn[i + 1];
+      y[i + 1] = b * turn[i] + a * turn[i + 1];
+    }
+  }
+}
+
+void store(const step_store& s, int64_t position) {
+  for (int64_t h = 0; h < s.heads; h++) {
+    const float* x = s.x + h * s.x_stride;
+    const int64_t start = h * s.head_stride + position * s.token_stride;
+    if (!s.bfloat16) {
+      std::memcpy(static_cast<float*>(s.cache) + start, x, s.dim * sizeof *x);
+      continue;
+    }
+    uint16_t* to = static_cast<uint16_t*>(s.cache) + start;
+    for (int64_t i = 0; i < s.dim; i++) to[i] = to_bfloat16(x[i]);
+  }
+}
+
+// The tokens first .. first+n-1 for the heads of one group. Each head's part is its largest score,
+// the sum of the exponentials, and the sum of the values weighted by them.
+template <typename T>
+INLINE void attend_part(const step_attend& a, int64_t group, int64_t first, int64_t n,
+                        float* parts) {
+  const int64_t heads = a.heads / a.groups;
+  const float* q = a.q + group * heads * a.key_dim;
+  const T* keys = static_cast<const T*>(a.keys) + group * a.key_head + first * a.key_token;
+  const T* values = static_cast<const T*>(a.values) + group * a.value_head + first * a.value_token;
+  float scores[TOKENS];
+  for (int64_t h = 0; h < heads; h++, q += a.key_dim, parts += 2 + a.value_dim) {
+    for (int64_t s = 0; s < n; s++) scores[s] = dot(q, keys + s * a.key_token, a.key_dim);
+    float largest = scores[0];
+    for (int64_t s = 1; s < n; s++) largest = std::max(largest, scores[s]);
+    for (int64_t s = 0; s < n; s++) scores[s] = exponential((scores[s] - largest) * a.scale);
+    parts[0] = largest * a.scale;
+    parts[1] = sum_of(n, [&](int64_t s) INLINE_LAMBDA { return scores[s]; });
+    float* y = parts + 2;
+    std::memset(y, 0, a.value_dim * sizeof *y);
+    for (int64_t s = 0; s < n; s++) {
+      const T* value = values + s * a.value_token;
+      for (int64_t i = 0; i < a.value_dim; i++) y[i] += scores[s] * of(value[i]);
+    }
+  }
+}
+
+EACH_LEVEL void attend_float(const step_attend& a, int64_t g, int64_t s, int64_t n, float* to) {
+  attend_part<float>(a, g, s, n, to);
+}
+
+EACH_LEVEL void attend_bfloat16(const step_attend& a, int64_t g, int64_t s, int64_t n, float* to) {
+  attend_part<uint16_t>(a, g, s, n, to);
+}
+
+EACH_LEVEL void merge(const step_attend& a, int64_t head, int64_t chunks) {
+  const int64_t heads = a.heads / a.groups, size = 2 + a.value_dim;
+  const float* first = a.parts + head / heads * chunks * heads * size + head % heads * size;
+  float largest = first[0], total = 0, *y = a.y + head * a.value_dim;
+  for (int64_t c = 1; c < chunks; c++) largest = std::max(largest, first[c * heads * size]);
+  std::memset(y, 0, a.value_dim * sizeof *y);
+  for (int64_t c = 0; c < chunks; c++) {
+    const float* part = first + c * heads * size;
+    const float weight = exponential(part[0] - largest);
+    total += weight * part[1];
+    for (int64_t i = 0; i < a.value_dim; i++) y[i] += weight * part[2 + i];
+  }
+  for (int64_t i = 0; i < a.value_dim; i++) y[i] /= total;
+}
+
+void attend(const step_attend& a, int64_t seen, int threads) {
+  const int64_t chunks = (seen + TOKENS - 1) / TOKENS, tasks = a.groups * chunks;
+  const int64_t size = a.heads / a.groups * (2 + a.value_dim);
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(threads) schedule(dynamic) \
+    if (threads > 1 && seen * a.heads * a.key_dim > PARALLEL)
+#endif
+  for (int64_t task = 0; task < tasks; task++) {
+    const int64_t first = task % chunks * TOKENS, n = std::min(TOKENS, seen - first);
+    (a.bfloat16 ? attend_bfloat16 : attend_float)(a, task / chunks, first, n,
+                                                  a.parts + task * size);
+  }
+  for (int64_t head = 0; head < a.heads; head++) merge(a, head, chunks);
+}
+
+EACH_LEVEL void gate(const step_gate& a) {
+  const float factor = a.factor ? *a.factor : 1.0f;
+  if (a.kind == 0)
+    for (int64_t i = 0; i < a.n; i++) a.y[i] = a.x[i] / (1 + exponential(-a.x[i]));
+  if (a.kind == 1)
+    for (int64_t i = 0; i < a.n; i++) a.y[i] = std::max(a.x[i], 0.0f);
+  if (a.kind == 2)
+    for (int64_t i = 0; i < a.n; i++) a.y[i] = a.x[i] * 0.5f * (1 + std::erf(a.x[i] * 0.70710678f));
+  for (int64_t i = 0; i < a.n; i++) a.y[i] *= (a.up ? a.up[i] : 1.0f) * factor;
+}
+
+EACH_LEVEL void add(const step_add& a) {
+  for (int64_t i = 0; i < a.n; i++) a.y[i] += a.x[i];
+}
+
+// The best of `n` values by selection, since few are wanted. Ties go to the first.
+int64_t take_best(float* values, int64_t n) {
+  const int64_t best = std::max_element(values, values + n) - values;
+  values[best] = -INFINITY;
+  return best;
+}
+
+void only_the_best_groups(const step_route& r) {
+  const int64_t size = r.experts / r.groups;
+  float value[256], copy[1024];
+  std::memcpy(copy, r.biased, r.experts * sizeof *copy);
+  for (int64_t g = 0; g < r.groups; g++) {
+    value[g] = 0;
+    for (int64_t i = 0; i < r.best_of_group; i++) {
+      const int64_t best = take_best(copy + g * size, size);
+      value[g] += r.biased[g * size + best];
+    }
+  }
+  bool keep[256] = {};
+  for (int64_t i = 0; i < r.top_groups; i++) keep[take_best(value, r.groups)] = true;
+  for (int64_t e = 0; e < r.experts; e++)
+    if (!keep[e / size]) r.biased[e] = -INFINITY;
+}
+
+void route(const step_route& r) {
+  float largest = r.scores[0], total = 0;
+  for (int64_t e = 0; e < r.experts; e++) largest = std::max(largest, r.scores[e]);
+  for (int64_t e = 0; e < r.experts; e++) {
+    const float x = r.scores[e];
+    if (r.scoring == 0) r.scores[e] = 1 / (1 + std::exp(-x));
+    if (r.scoring == 1) total += r.scores[e] = std::exp(x - largest);
+    if (r.scoring == 2) r.scores[e] = std::sqrt(x > 20 ? x : std::log1p(std::exp(x)));
+  }
+  for (int64_t e = 0; e < r.experts; e++) {
+    if (r.scoring == 1) r.scores[e] /= total;
+    r.biased[e] = r.scores[e] + (r.bias ? r.bias[e] : 0);
+  }
+  if (r.top_groups < r.groups) only_the_best_groups(r);
+  float sum = 0;
+  for (int64_t i = 0; i < r.top; i++) {
+    r.chosen[i] = int32_t(take_best(r.biased, r.experts));
+    sum += r.weights[i] = r.scores[r.chosen[i]];
+  }
+  for (int64_t i = 0; i < r.top; i++)
+    r.weights[i] *= r.normalized ? r.factor / (sum + 1e-20f) : r.factor;
+}
+
+int product(const step_product& p, int level, int threads) {
+  int error = dpg_linear(p.x, p.K, 1, p.K, p.padded_K, p.G, p.segments, p.count, p.bias, p.y, p.N,
+                         p.scratch, level, threads);
+  if (error || !p.again) return error;
+  // 16-bit activations: multiply what rounding to x8 has cut off, too
+  const Activations a = activations(p.scratch, 1, p.padded_K, p.G);
+  for (int64_t k = 0; k < p.K; k++) p.rest[k] = p.x[k] - a.x8[k] * a.sx[k / p.G];
+  return dpg_linear(p.rest, p.K, 1, p.K, p.padded_K, p.G, p.again, p.count, nullptr, p.y, p.N,
+                    p.scratch, level, threads);
+}
+
+}  // namespace
+
+extern "C" {
+
+// Executes the operations for the token at `position`. Returns the error of `dpg_linear`, or -1
+// for an unknown kind.
+int step_run(const step_operation* operations, int64_t count, int64_t position, int level,
+             int threads) {
+  for (int64_t i = 0; i < count; i++) {
+    const void* a = operations[i].arguments;
+    int error = 0;
+    switch (operations[i].kind) {
+      case PRODUCT: error = product(*static_cast<const step_product*>(a), level, threads); break;
+      case DENSE: dense(*static_cast<const step_dense*>(a), threads); break;
+      case NORM: norm(*static_cast<const step_norm*>(a)); break;
+      case ROTATE: rotate(*static_cast<const step_rotate*>(a), position); break;
+      case STORE: store(*static_cast<const step_store*>(a), position); break;
+      case ATTEND: attend(*static_cast<const step_attend*>(a), position + 1, threads); break;
+      case GATE: gate(*static_cast<const step_gate*>(a)); break;
+      case ADD: add(*static_cast<const step_add*>(a)); break;
+      case ROUTE: route(*static_cast<const step_route*>(a)); break;
+      case EXPERTS: {
+        const step_experts& e = *static_cast<const step_experts*>(a);
+        for (int64_t j = 0; j < e.top && !error; j++) {
+          const int32_t expert = e.chosen[j];
+          *e.factor = e.weights[j];
+          error = step_run(e.programs[expert], e.counts[expert], position, level, threads);
+        }
+        break;
+      }
+      default: error = -1;
+    }
+    if (error) return error;
+  }
+  return 0;
+}
+
+int64_t step_tokens_of_a_task(void) { return TOKENS; }
+}
