@@ -22,6 +22,7 @@ PAGES = (
     "search",
     "zh/book/intro",
     "zh/book/claims",
+    "zh/book/glossary",
     "zh/notebooks/basic/00_tour",
 )
 DRAWN = """() => [...document.querySelectorAll('.ds-plotly')]

@@ -162,9 +162,10 @@ def test_every_page_has_the_footer_of_a_run_that_passed(book, request):
 
 
 def test_the_api_reference_has_the_library(book):
-    text = (book / "book" / "api.html").read_text()
-    for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
-        assert f'id="deepseek_learn.{name}"' in text
+    for edition in ("", "zh/"):
+        text = (book / f"{edition}book/api.html").read_text()
+        for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
+            assert f'id="deepseek_learn.{name}"' in text
 
 
 def test_find_it_shows_papers_files_lessons_and_scripts(book):

@@ -272,7 +272,7 @@ def test_why_tells_what_bought_what(table):
 def test_why_speaks_chinese(table):
     catalog.set_language("zh")
     assert "帕累托前沿" in table.why()
-    assert "拐点" in [trace.name for trace in table.plot().data]
+    assert "折中点" in [trace.name for trace in table.plot().data]
 
 
 @pytest.mark.parametrize(

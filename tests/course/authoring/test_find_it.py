@@ -89,7 +89,17 @@ def test_each_lesson_is_linked_in_the_edition_that_has_it():
         assert links[lang]
         assert {link for link in links[lang] if not (folder / link).is_file()} == set()
     assert "../notebooks/basic/00_tour.ipynb" in links["zh"]
-    assert "../../notebooks/basic/03_quantization.ipynb" in links["zh"]
+
+
+def test_a_lesson_that_is_not_translated_is_linked_in_english(repository):
+    link = "../../notebooks/basic/03_quantization.ipynb"
+    assert f"（英文）]({link})" in find_it.to_markdown(repository, "zh")
+    translated = repository / "zh/notebooks/basic/03_quantization.ipynb"
+    translated.parent.mkdir(parents=True)
+    translated.touch()
+    page = find_it.to_markdown(repository, "zh")
+    assert f"]({link.removeprefix('../')})" in page
+    assert "（英文）" not in page
 
 
 def test_a_paper_in_a_docstring_or_a_comment_appears(repository):
