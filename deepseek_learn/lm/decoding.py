@@ -2,7 +2,7 @@
 
 A language model that reads one token spends most of its time between the products: each
 small PyTorch operator costs some microseconds, and a model has hundreds of them. `Decoding`
-writes the operations of a model down once (see `dpg/kernels/program.py`) and executes them
+writes the operations of a model down once (see `dpg/program.py`) and executes them
 in one call per token. Keys are turned once, when they are stored, and not at every token
 that attends to them.
 
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dpg.kernels.program import Program
+from ..dpg.program import Linear, Program
 from ..errors import DeepSeekLearnError
 from . import decoder
 from .cache import Cache
@@ -127,8 +127,7 @@ class Decoding:
         capacity: int,
         dtype: torch.dtype = torch.bfloat16,
     ):
-        family: type[_Family] = _Latent if isinstance(model, LanguageModel) else _Plain
-        self._family = family(model)
+        self._family = _family(model)
         if not 1 <= capacity <= self._family.limit:
             raise ValueError(
                 f"capacity must be from 1 to {self._family.limit}; got {capacity}."
@@ -154,7 +153,7 @@ class Decoding:
         Returns:
             A tensor of shape `[vocab_size]`.
         """
-        if ids.dim() != 1 or ids.dtype != torch.int64 or not 1 <= len(ids):
+        if ids.dim() != 1 or ids.dtype != torch.int64 or not len(ids):
             raise ValueError(
                 f"ids must be int64 with shape [T] and T at least 1; got {ids.dtype} "
                 f"{list(ids.shape)}."
@@ -197,8 +196,8 @@ class _Family:
     size: int
     limit: int
     blocks: list[nn.Module]
-    norm: nn.Module
-    head: nn.Module
+    norm: nn.RMSNorm | nn.LayerNorm
+    head: Linear
 
     def embed(self, token: int, position: int) -> Tensor:
         raise NotImplementedError
@@ -206,6 +205,16 @@ class _Family:
     def read(self, ids: Tensor) -> tuple[Tensor, Any]:
         """Return the last token's logits and the cache of the model itself."""
         raise NotImplementedError
+
+
+def _family(model: nn.Module) -> _Family:
+    if isinstance(model, LanguageModel):
+        return _Latent(model)
+    if isinstance(model, decoder.Decoder):
+        return _Plain(model)
+    raise TypeError(
+        f"model must be a LanguageModel or a Decoder; got {type(model).__name__}."
+    )
 
 
 class _Latent(_Family):
@@ -283,7 +292,7 @@ def _mixture(module: MixtureOfExperts, program: Program, room: Room) -> None:
     bind(module.shared_experts, program, room)
 
 
-def _weights(experts: nn.Module) -> list[tuple]:
+def _weights(experts: nn.Module) -> list[tuple[Any, Any]]:
     """Return the two layers of each expert, or their weights."""
     if isinstance(experts, SeparateExperts):
         return [(each.gate_up_proj, each.down_proj) for each in experts]
@@ -291,27 +300,23 @@ def _weights(experts: nn.Module) -> list[tuple]:
     return list(experts.pairs())
 
 
-def _expert(layers: tuple, room: Room, factor: Tensor) -> Program:
+def _expert(layers: tuple[Any, Any], room: Room, factor: Tensor) -> Program:
     """Return the program of one expert; its output is linear in `factor`."""
-    program = Program()
-
-    def multiply(layer: Any, x: Tensor, y: Tensor, add: bool) -> None:
-        if isinstance(layer, nn.Module):
-            program.linear([layer], x, y, add)
-        else:
-            program.dense(layer, x, y, add)
-
-    gate_up_layer, down_layer = layers
-    gate_up = room.scratch("gate_up_of_expert", _rows(gate_up_layer))
+    program, (first, last) = Program(), layers
+    packed = isinstance(first, nn.Module)
+    size = first.out_features if packed else len(first)
+    gate_up = room.scratch("gate_up_of_expert", size)
     gate, up = gate_up.chunk(2)
-    multiply(gate_up_layer, room.normed, gate_up, False)
+    if packed:
+        program.linear([first], room.normed, gate_up)
+    else:
+        program.dense(first, room.normed, gate_up)
     program.gate(gate, up, "silu", gate, factor)
-    multiply(down_layer, gate, room.x, True)
+    if packed:
+        program.linear([last], gate, room.x, add=True)
+    else:
+        program.dense(last, gate, room.x, add=True)
     return program
-
-
-def _rows(layer: Any) -> int:
-    return layer.out_features if isinstance(layer, nn.Module) else len(layer)
 
 
 @binds(LatentAttention)

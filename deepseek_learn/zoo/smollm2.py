@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dpg.kernels.program import Program
+from ..dpg.program import Program
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel, attentions

@@ -1,8 +1,8 @@
 """The C++ kernel: float64 reference, bitwise guarantees, building and caching.
 
-Two bounds. With x8 = round(x / sx_g) in group g, and d_g the integer parts of the group (exact
-in float32), the kernel adds `scale_g sx_g d_g` in float32 (u = 2^-24): two roundings for each
-product, one for each sum and one for the bias or y; the factor `step` is a power of 2:
+Two bounds. With x8 = round(x / sx_g) in group g, and d_g the integer parts of the group
+(exact in float32), the kernel adds `scale_g sx_g d_g` in float32 (u = 2^-24): two roundings
+for each product, one for each sum and one for the bias or y. `step` is a power of 2:
 
     |y - y8| <= (groups + 3) u step sum_g |scale_g sx_g d_g| + 2 u |y8|    (arithmetic)
     |y8 - W x| <= (1/2 + 127 u) sum_g sx_g sum_{k in g} |w_k|               (rounding x)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from deepseek_learn import dpg, lm
-from deepseek_learn.dpg.kernels.program import Program
 from deepseek_learn.dpg.layers import set_precision
+from deepseek_learn.dpg.program import Program
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.lm.config import SPARSE
 
@@ -208,6 +208,13 @@ def test_a_full_sequence_is_refused(ids):
 def test_a_malformed_prompt_is_refused(ids):
     with pytest.raises(ValueError, match=r"ids must be int64 with shape \[T\]"):
         lm.Decoding(language_model(), 8).read(ids)
+
+
+def test_other_models_are_refused():
+    with pytest.raises(
+        TypeError, match="must be a LanguageModel or a Decoder; got Linear"
+    ):
+        lm.Decoding(torch.nn.Linear(2, 2), 8)
 
 
 def test_an_attention_that_is_not_supported_is_named():

@@ -169,7 +169,7 @@ EACH_LEVEL void dense_rows(const step_dense& d, int64_t first, int64_t last) {
   }
 }
 
-void dense(const step_dense& d, int threads) {
+void dense(const step_dense& d, [[maybe_unused]] int threads) {
   const int64_t rows = d.heads * d.rows, block = 64;
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows * d.columns > PARALLEL)
@@ -266,7 +266,7 @@ EACH_LEVEL void merge(const step_attend& a, int64_t head, int64_t chunks) {
   for (int64_t i = 0; i < a.value_dim; i++) y[i] /= total;
 }
 
-void attend(const step_attend& a, int64_t seen, int threads) {
+void attend(const step_attend& a, int64_t seen, [[maybe_unused]] int threads) {
   const int64_t chunks = (seen + TOKENS - 1) / TOKENS, tasks = a.groups * chunks;
   const int64_t size = a.heads / a.groups * (2 + a.value_dim);
 #if defined(_OPENMP)

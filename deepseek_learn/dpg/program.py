@@ -1,4 +1,4 @@
-"""Lists of operations that the C++ library executes in one call (`step.cpp`).
+"""Lists of operations that the C++ library executes in one call (`kernels/step.cpp`).
 
 A `Program` is written once, with tensors whose memory stays where it is, and then run for
 each token. The methods of `Program` are the operations; each docstring gives the equation.
@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import DPGLinear
-from ..packed import PackedMatrix
-from .build import Segment, load
-from .cpp_backend import best_level, segment_of
+from .kernels.build import Segment, load
+from .kernels.cpp_backend import best_level, segment_of
+from .layers import DPGLinear
+from .packed import PackedMatrix
 
 ACTIVATIONS = ("silu", "relu", "gelu")
 SCORES = ("sigmoid", "softmax", "sqrtsoftplus")
@@ -100,6 +100,7 @@ class Experts(ctypes.Structure):
     ]
 
 
+Linear = nn.Linear | DPGLinear
 KINDS = (Product, Dense, Norm, Rotate, Store, Attend, Gate, Add, Route, Experts)
 
 
@@ -129,13 +130,14 @@ class Program:
     def array(self) -> ctypes.Array:
         """Return the operations as an array of C structs."""
         if self._array is None or len(self._array) != len(self._operations):
-            self._array = (Operation * len(self._operations))(
-                *((kind, ctypes.addressof(a)) for kind, a in self._operations)
+            operations = [(k, ctypes.addressof(a)) for k, a in self._operations]
+            self._array = (Operation * len(operations))(
+                *(Operation(*each) for each in operations)
             )
         return self._array
 
     def linear(
-        self, layers: Sequence[nn.Module], x: Tensor, y: Tensor, add: bool = False
+        self, layers: Sequence[Linear], x: Tensor, y: Tensor, add: bool = False
     ) -> None:
         """y = [W_1 x + b_1; W_2 x + b_2; ...], or the same added to y.
 
@@ -201,10 +203,11 @@ class Program:
         addresses = (_address(t) for t in (x, stack, y))
         self._append(Dense(*addresses, *stack.shape, *strides, int(add)), x, stack, y)
 
-    def norm(self, x: Tensor, layer: nn.Module, y: Tensor) -> None:
-        """y = layer(x) for an `nn.RMSNorm` or an `nn.LayerNorm`."""
+    def norm(self, x: Tensor, layer: nn.RMSNorm | nn.LayerNorm, y: Tensor) -> None:
+        """y = layer(x)."""
         centered = isinstance(layer, nn.LayerNorm)
-        bias = layer.bias.detach() if centered and layer.bias is not None else None
+        bias = layer.bias if centered else None
+        bias = None if bias is None else bias.detach().float()
         tensors = (x, layer.weight.detach().float(), bias, y)
         addresses = (_address(t) for t in tensors)
         self._append(Norm(*addresses, len(x), layer.eps, int(centered)), *tensors)
@@ -330,5 +333,6 @@ class Program:
 def _address(tensor: Tensor | None) -> int | None:
     if tensor is None:
         return None
-    assert tensor.device.type == "cpu" and tensor.stride(-1) == 1
+    assert tensor.device.type == "cpu"
+    assert tensor.stride(-1) == 1
     return tensor.data_ptr()
