@@ -205,12 +205,12 @@ class Program:
 
     def norm(self, x: Tensor, layer: nn.RMSNorm | nn.LayerNorm, y: Tensor) -> None:
         """y = layer(x)."""
-        centered = isinstance(layer, nn.LayerNorm)
-        bias = layer.bias if centered else None
-        bias = None if bias is None else bias.detach().float()
+        centered, bias = int(isinstance(layer, nn.LayerNorm)), None
+        if isinstance(layer, nn.LayerNorm) and layer.bias is not None:
+            bias = layer.bias.detach().float()
         tensors = (x, layer.weight.detach().float(), bias, y)
         addresses = (_address(t) for t in tensors)
-        self._append(Norm(*addresses, len(x), layer.eps, int(centered)), *tensors)
+        self._append(Norm(*addresses, len(x), layer.eps, centered), *tensors)
 
     def rotate(self, x: Tensor, turns: Tensor, y: Tensor) -> None:
         """y_h = x_h with its channel pairs turned (see `lm/rotary.py`).

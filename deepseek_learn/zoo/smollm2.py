@@ -36,8 +36,8 @@ from ..dpg.program import Program
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel, attentions
+from ..lm.bindings import Room, binds
 from ..lm.cache import Cache, Step
-from ..lm.decoding import Room, binds
 from ..lm.latent import linear
 from ..lm.rotary import angles, rotate
 from .storage import check_weights

@@ -1,0 +1,236 @@
+"""The operations of the modules of a language model, for `Decoding`.
+
+A language model that reads one token spends most of its time between the products: each
+small PyTorch operator costs some microseconds, and a model has hundreds of them. So the
+operations of a model are written down once, as a `Program` (see `dpg/program.py`) that one
+call executes for a token. Keys are turned once, when they are stored, and not at every
+token that attends to them.
+
+The models themselves remain the definition. A class of modules takes part if a function is
+registered for it with `binds`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..dpg.program import Program
+from ..errors import DeepSeekLearnError
+from . import decoder
+from .cache import Cache
+from .experts import MLP, Experts, MixtureOfExperts, SeparateExperts
+from .latent import LatentAttention
+from .model import Block
+from .rotary import angles
+
+# takes over what the model's own cache holds after the prompt of this length
+Take = Callable[[Any, int], None]
+_binders: dict[type[nn.Module], Callable[..., Any]] = {}
+
+
+def binds(kind: type[nn.Module]) -> Callable[[Callable], Callable]:
+    """Register a function that writes the operations of a class of modules.
+
+    The function is called with the module, a `Program` and a `Room`. The operations read
+    `room.normed` and add their result to `room.x`.
+    """
+
+    def decorator(function: Callable) -> Callable:
+        _binders[kind] = function
+        return function
+
+    return decorator
+
+
+class Room:
+    """The memory of a sequence that is being decoded.
+
+    Attributes:
+        x: the residual stream, `[hidden_size]`.
+        normed: the input to the current layer, `[hidden_size]`.
+        capacity: the largest number of tokens.
+        dtype: the dtype of the caches, float32 or bfloat16.
+        takes: functions that take over a prompt from the model's own cache.
+    """
+
+    def __init__(self, size: int, capacity: int, dtype: torch.dtype):
+        self.x, self.normed = torch.zeros(size), torch.zeros(size)
+        self.capacity, self.dtype = capacity, dtype
+        self.takes: list[Take] = []
+        self.caches: list[Tensor] = []
+        self._scratch: dict[tuple, Tensor] = {}
+        self._turns: dict[tuple, Tensor] = {}
+
+    def scratch(self, name: str, *shape: int) -> Tensor:
+        """Return memory that all layers share under this name."""
+        if (name, shape) not in self._scratch:
+            self._scratch[name, shape] = torch.zeros(shape)
+        return self._scratch[name, shape]
+
+    def cache(self, heads: int, width: int) -> Tensor:
+        """Return a new cache of shape `[heads, capacity, width]`."""
+        self.caches.append(torch.zeros(heads, self.capacity, width, dtype=self.dtype))
+        return self.caches[-1]
+
+    def turns(self, dim: int, parameters: dict) -> Tensor:
+        """Return the rotary cosines and sines, of shape `[capacity, dim/2, 2]`."""
+        key = (dim, *sorted(parameters.items()))
+        if key not in self._turns:
+            positions = torch.arange(self.capacity)[None]
+            self._turns[key] = torch.stack(angles(positions, dim, parameters), -1)[0]
+        return self._turns[key]
+
+
+def bind(module: nn.Module, program: Program, room: Room) -> None:
+    """Write the operations of a module.
+
+    Raises:
+        DeepSeekLearnError: if no function is registered for the class of the module.
+    """
+    binder = _binders.get(type(module))
+    if binder is None:
+        known = ", ".join(sorted(kind.__name__ for kind in _binders))
+        raise DeepSeekLearnError(
+            f"model contains {type(module).__name__}, which cannot be decoded this way; "
+            f"it may contain {known}."
+        )
+    binder(module, program, room)
+
+
+@binds(Block)
+def _block(module: Block, program: Program, room: Room) -> None:
+    program.norm(room.x, module.input_layernorm, room.normed)
+    bind(module.self_attn, program, room)
+    program.norm(room.x, module.post_attention_layernorm, room.normed)
+    bind(module.mlp, program, room)
+
+
+@binds(MLP)
+def _mlp(module: MLP, program: Program, room: Room) -> None:
+    width = module.gate_proj.out_features
+    gate_up = room.scratch("gate_up", 2 * width)
+    gate, up = gate_up.split(width)
+    program.linear([module.gate_proj, module.up_proj], room.normed, gate_up)
+    program.gate(gate, up, "silu", gate)
+    program.linear([module.down_proj], gate, room.x, add=True)
+
+
+@binds(MixtureOfExperts)
+def _mixture(module: MixtureOfExperts, program: Program, room: Room) -> None:
+    router = module.gate
+    c, factor = router.config, room.scratch("factor", 1)
+    scores = room.scratch("scores", c.n_routed_experts)
+    program.dense(router.weight, room.normed, scores)
+    limited = c.topk_group < c.n_group and c.topk_method != "greedy"
+    each = min(2 if router.balanced else 1, c.n_routed_experts // c.n_group)
+    program.experts(
+        scores,
+        router.e_score_correction_bias if router.balanced else None,
+        [_expert(layers, room, factor) for layers in _weights(module.experts)],
+        factor,
+        scoring=c.scoring_func,
+        top=c.num_experts_per_tok,
+        scale=c.routed_scaling_factor,
+        normalized=c.norm_topk_prob,
+        groups=(c.n_group, c.topk_group, each) if limited else (1, 1, 1),
+    )
+    bind(module.shared_experts, program, room)
+
+
+def _weights(experts: nn.Module) -> list[tuple[Any, Any]]:
+    """Return the two layers of each expert, or their weights."""
+    if isinstance(experts, SeparateExperts):
+        return [(each.gate_up_proj, each.down_proj) for each in experts]
+    assert isinstance(experts, Experts)
+    return list(experts.pairs())
+
+
+def _expert(layers: tuple[Any, Any], room: Room, factor: Tensor) -> Program:
+    """Return the program of one expert; its output is linear in `factor`."""
+    program, (first, last) = Program(), layers
+    packed = isinstance(first, nn.Module)
+    size = first.out_features if packed else len(first)
+    gate_up = room.scratch("gate_up_of_expert", size)
+    gate, up = gate_up.chunk(2)
+    if packed:
+        program.linear([first], room.normed, gate_up)
+    else:
+        program.dense(first, room.normed, gate_up)
+    program.gate(gate, up, "silu", gate, factor)
+    if packed:
+        program.linear([last], gate, room.x, add=True)
+    else:
+        program.dense(last, gate, room.x, add=True)
+    return program
+
+
+@binds(LatentAttention)
+def _latent(module: LatentAttention, program: Program, room: Room) -> None:
+    c, heads = module.config, module.config.num_attention_heads
+    nope, rank, dim = c.qk_nope_head_dim, c.kv_lora_rank, c.qk_rope_head_dim
+    turns = room.turns(dim, c.rope("main"))
+    first = module.q_a_proj if c.q_lora_rank else module.q_proj
+    joined = room.scratch("query_latent", first.out_features + rank + dim)
+    q, latent, shared = joined.split([first.out_features, rank, dim])
+    program.linear([first, module.kv_a_proj_with_mqa], room.normed, joined)
+    if c.q_lora_rank:
+        query = room.scratch("query", module.q_b_proj.out_features)
+        program.norm(q, module.q_a_layernorm, q)
+        program.linear([module.q_b_proj], q, query)
+        q = query
+    program.norm(latent, module.kv_a_layernorm, latent)
+    program.rotate(shared[None], turns, shared[None])
+    cache = room.cache(1, rank + dim)
+    program.store(joined[None, first.out_features :], cache)
+    # the keys' expansion is absorbed into the query, and the values' into the output
+    weight = module.kv_b_proj.weight.detach().unflatten(0, (heads, -1))
+    key_up, value_up = weight.split([nope, c.v_head_dim], 1)  # [H, ., rank]
+    q, absorbed = q.view(heads, -1), room.scratch("absorbed", heads, rank + dim)
+    program.dense(key_up.mT, q[:, :nope], absorbed[:, :rank])
+    program.rotate(q[:, nope:], turns, absorbed[:, rank:])
+    context = room.scratch("context", heads, rank)
+    program.attend(absorbed, cache, cache[:, :, :rank], context, module.scale)
+    output = room.scratch("heads", heads, c.v_head_dim)
+    program.dense(value_up, context, output)
+    program.linear([module.o_proj], output.flatten(), room.x, add=True)
+
+    def take(cache_of_model: Cache, length: int) -> None:
+        buffer = cache_of_model.kept(module.layer, "latent")
+        cache[0, :length] = buffer[0, :length]
+
+    room.takes.append(take)
+
+
+@binds(decoder.Block)
+def _plain_block(module: decoder.Block, program: Program, room: Room) -> None:
+    program.norm(room.x, module.norm_attention, room.normed)
+    bind(module.attention, program, room)
+    program.norm(room.x, module.norm_mlp, room.normed)
+    hidden = room.scratch("hidden", module.up.out_features)
+    program.linear([module.up], room.normed, hidden)
+    kind = next(
+        k for k, v in decoder.ACTIVATIONS.items() if type(module.activation) is v
+    )
+    program.gate(hidden, None, kind, hidden)
+    program.linear([module.down], hidden, room.x, add=True)
+
+
+@binds(decoder.Attention)
+def _plain_attention(module: decoder.Attention, program: Program, room: Room) -> None:
+    heads, size = module.heads, len(room.x)
+    qkv = room.scratch("qkv", 3, heads, size // heads)
+    program.linear([module.qkv], room.normed, qkv.flatten())
+    output = room.scratch("heads", heads, size // heads)
+    keys, values = (room.cache(heads, size // heads) for _ in range(2))
+    program.store(qkv[1], keys)
+    program.store(qkv[2], values)
+    program.attend(qkv[0], keys, values, output, (size // heads) ** -0.5)
+    program.linear([module.out], output.flatten(), room.x, add=True)
+
+    def take(cache: decoder.Cache, length: int) -> None:
+        for mine, theirs in zip((keys, values), cache.pairs[module.layer], strict=True):
+            mine[:, :length] = theirs[0]
+
+    room.takes.append(take)
