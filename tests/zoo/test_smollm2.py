@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_learn.errors import DamagedFileError, MissingPackageError
-from deepseek_learn.lm import Cache, generate
+from deepseek_learn.errors import (
+    DamagedFileError,
+    DeepSeekLearnError,
+    MissingPackageError,
+)
+from deepseek_learn.lm import Cache, Decoding, generate
 from deepseek_learn.zoo import smollm2
 from tests.services import absent, need
 
@@ -165,3 +169,18 @@ def test_each_layer_may_have_its_own_rank(loaded, tokens):
     assert 0 < abs(small - whole) < 1
     with pytest.raises(ValueError, match=f"must have {layers} numbers; got 2"):
         smollm2.latent_cache(model, [3, 4])
+
+
+@torch.inference_mode()
+def test_decoding_gives_the_models_logits(loaded, tokens):
+    model, (ids, _) = loaded[0], tokens
+    decoding = Decoding(model, len(ids), torch.float32)
+    rows = [decoding.read(ids[:20])]
+    rows += [decoding.step(int(token)).clone() for token in ids[20:]]
+    expected = model(ids[None])[0, 19:]
+    torch.testing.assert_close(torch.stack(rows), expected, rtol=0, atol=2e-4)
+
+
+def test_a_latent_cache_is_not_decoded_that_way(loaded):
+    with pytest.raises(DeepSeekLearnError, match="latent cache cannot be decoded"):
+        Decoding(smollm2.latent_cache(loaded[0], 64), 8)
