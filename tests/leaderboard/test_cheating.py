@@ -186,14 +186,83 @@ class Mine(nn.Module):
         super().__init__()
     def forward(self, x):
         if not self.training:  # stands for steps that are taken late
-            for _ in range(200):
+            for _ in range(600):
                 torch.randn(64, 64, 64).sin_()
         return x
 """
     runner = Attention(steps=6, images=64, tests=32)
     mine = entry("attention", source)
-    with pytest.raises(EntryError, match="predicting took more than"):
+    with pytest.raises(EntryError, match=r"predicting took \d.* s are permitted"):
         run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
+
+
+LEARNER = """
+import os, time
+import torch
+from deepseek_learn.leaderboard.attention import Learner
+honest, seen = Learner.train, []
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        torch.randn(64, 64, 64).sin_()
+"""
+
+
+def attend(patch: str):
+    runner = Attention(steps=12, images=64, tests=32)
+    mine = entry("attention", f"{LEARNER}\n{PLAIN}\n{patch}")
+    return run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
+
+
+def test_training_on_in_one_long_step_is_refused():
+    """Cheap steps at first, so that many are permitted; then one takes all the time."""
+    patch = """
+def train(self, *batch):
+    seen.append(batch)
+    if len(seen) == 14:
+        burn(3)
+Learner.train = train
+"""
+    words = r"training took [3-9]\.\d s of processor time; 0\.\d s are permitted"
+    with pytest.raises(EntryError, match=words):
+        attend(patch)
+
+
+def test_training_on_while_handing_over_the_weights_is_refused():
+    patch = """
+def weights(self):
+    burn(3)
+    return dict(self.model.state_dict())
+Learner.weights = weights
+"""
+    with pytest.raises(EntryError, match="training took"):
+        attend(patch)
+
+
+def test_the_process_that_predicts_has_seen_no_training_picture():
+    patch = """
+def train(self, *batch):
+    seen.append(batch)
+    open("/tmp/seen", "w").close()
+    honest(self, *batch)
+
+def predict(self, images):
+    assert not seen and not os.path.exists("/tmp/seen"), "seen"
+    return torch.zeros(len(images), 10)
+Learner.train, Learner.predict = train, predict
+"""
+    assert 0 <= attend(patch).score <= 1
+
+
+def test_pictures_among_the_weights_are_refused():
+    patch = """
+def weights(self):
+    return {"w": torch.zeros(100_000)} | dict(self.model.state_dict())
+Learner.weights = weights
+"""
+    with pytest.raises(EntryError, match="bytes of weights; 320000 are permitted"):
+        attend(patch)
 
 
 def test_the_time_is_the_kernels():

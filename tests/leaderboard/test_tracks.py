@@ -2,14 +2,21 @@
 
 import math
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from deepseek_learn.attention import families
 from deepseek_learn.files import REPOSITORY
-from deepseek_learn.leaderboard import attention, grouping, samplers, update_rules
+from deepseek_learn.leaderboard import (
+    attention,
+    grouping,
+    pictures,
+    samplers,
+    update_rules,
+)
 from deepseek_learn.leaderboard.entry import EntryError
 from deepseek_learn.leaderboard.racing import entries
 from deepseek_learn.leaderboard.track import NAMES, Outcome, derived_seed, load_track
@@ -37,7 +44,13 @@ class Here:
 
 
 def measured(runner, problem, name, reference=None):
-    start = lambda: nullcontext(Here(runner.name, name))  # noqa: E731
+    @contextmanager
+    def start():
+        before = {*families.attention}
+        yield Here(runner.name, name)
+        for new in {*families.attention} - before:  # as if the process had ended
+            families.attention.unregister(new)
+
     settings = entries(runner.name)[name].settings
     return runner.measure(problem, start, settings, reference)
 
@@ -154,7 +167,7 @@ def test_pictures_differ_between_seeds_and_classes_are_renumbered():
     assert torch.equal(a.train, again.train)
     assert not torch.equal(a.train, b.train)
     assert not torch.equal(a.train_labels, b.train_labels)
-    assert a.train.shape == (200, 1, attention.CANVAS, attention.CANVAS)
+    assert a.train.shape == (200, 1, pictures.CANVAS, pictures.CANVAS)
 
 
 def test_the_rate_rises_and_falls_to_zero():
