@@ -442,13 +442,16 @@ def test_calls_that_pass_by_namespaces_are_refused(fixture, request):
 def test_only_sockets_of_the_internet_and_of_unix_are_made(room):
     source = """if True:
         import socket
-        for family in (1, 2, 10, 16, 17, 38, 40):  # the last four: netlink ... vsock
+        # the last are netlink (routes, uevents), packet, alg, vsock
+        for family, protocol in (1, 0), (2, 0), (10, 0), (16, 0), (16, 15), *(
+            (family, 0) for family in (17, 38, 40)
+        ):
             try:
-                socket.socket(family, socket.SOCK_DGRAM).close()
+                socket.socket(family, socket.SOCK_DGRAM, protocol).close()
                 print("made")
             except PermissionError:
                 print("refused")"""
-    assert python(room, source).stdout.split() == ["made"] * 3 + ["refused"] * 4
+    assert python(room, source).stdout.split() == ["made"] * 4 + ["refused"] * 4
 
 
 @closed
@@ -496,9 +499,10 @@ def test_without_children_nothing_runs_where_they_cannot_be_refused(room, monkey
     assert not (Path(room.folder) / "written").exists()
 
 
-def run_filter(program, number, argument=0, architecture=0xC000003E):
+def run_filter(program, number, *arguments, architecture=0xC000003E):
     """Interpret a filter as the kernel does, and return its result."""
-    data = struct.pack("<IIQQ", number, architecture, 0, argument)
+    values = [*arguments, 0, 0, 0][:3]
+    data = struct.pack("<IIQQQQ", number, architecture, 0, *values)
     lines, place, word = [*struct.iter_unpack("HBBI", program)], 0, 0
     while True:
         code, yes, no, value = lines[place]
@@ -526,8 +530,11 @@ def test_a_filter_refuses_by_number_and_argument(name):
         assert run_filter(room, calls[name], **words) == refused
     assert run_filter(room, calls["clone3"], **words) == refused - 1 + errno.ENOSYS
     for family in range(50):
-        expected = syscalls.ALLOW if family in (1, 2, 10) else refused
-        assert run_filter(room, calls["socket"], family, **words) == expected
+        for protocol in range(20):
+            permitted = family in (1, 2, 10) or (family, protocol) == (16, 0)
+            expected = syscalls.ALLOW if permitted else refused
+            result = run_filter(room, calls["socket"], family, 1, protocol, **words)
+            assert result == expected
     for flags, expected in ((0x11, refused), (0x3D0F00, syscalls.ALLOW)):
         assert run_filter(alone, calls["clone"], flags, **words) == expected
         assert run_filter(room, calls["clone"], flags, **words) == syscalls.ALLOW

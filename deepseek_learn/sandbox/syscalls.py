@@ -12,11 +12,12 @@ import struct
 from dataclasses import dataclass
 
 # where `struct seccomp_data` has the call's number, the architecture, the arguments
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 32
 # instructions: load a word; skip lines if it equals, reaches or shares a bit; return
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # REFUSE is added to an error number
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
+AF_NETLINK, NETLINK_ROUTE = 16, 0  # with these, programs list the room's own addresses
 THREAD = 0x10000  # the flag of clone(2) that makes a thread, not a process
 OTHER_NUMBERS = 0x40000000  # the x32 calls of x86-64: the same calls by other numbers
 
@@ -71,11 +72,21 @@ def filters(machine: Machine, children: bool) -> tuple[bytes, bytes]:
 
 
 def room_filter(machine: Machine) -> bytes:
-    """Return a filter that refuses `REFUSED` and sockets of all but `FAMILIES`."""
-    lines = _refuse(machine, REFUSED)
+    """Return a filter that refuses `REFUSED` and sockets of all but `FAMILIES`.
+
+    Of AF_NETLINK it permits NETLINK_ROUTE, which Jupyter's kernels need: it tells of
+    the room's own network, which is empty.
+    """
     equal = [(EQUAL, 0, 1, number) for number in FAMILIES.values()]
     families = [line for each in equal for line in (each, _result(ALLOW))]
-    lines += _if_call(machine, "socket", [*families, _result(REFUSE + errno.EPERM)])
+    route = [
+        (EQUAL, 0, 3, AF_NETLINK),
+        (LOAD, 0, 0, THIRD_ARGUMENT),
+        (EQUAL, 0, 1, NETLINK_ROUTE),
+        _result(ALLOW),
+    ]
+    sockets = [*families, *route, _result(REFUSE + errno.EPERM)]
+    lines = _refuse(machine, REFUSED) + _if_call(machine, "socket", sockets)
     return _program(machine, lines)
 
 
@@ -102,6 +113,7 @@ def _program(machine: Machine, lines: list[Line]) -> bytes:
 
 
 def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
+    """Refuse the calls with their errors."""
     calls = [(machine.calls[name], errors[name]) for name in errors
              if name in machine.calls]  # fmt: skip
     pairs = [
@@ -112,7 +124,7 @@ def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
 
 def _if_call(machine: Machine, name: str, lines: list[Line]) -> list[Line]:
     """Go through the lines, which end, with the first argument of this call only."""
-    load = (LOAD, 0, 0, FIRST_ARGUMENT)  # its lower half: both kinds are little-endian
+    load = (LOAD, 0, 0, FIRST_ARGUMENT)  # its lower half, on these machines
     return [(EQUAL, 0, 1 + len(lines), machine.calls[name]), load, *lines]
 
 
