@@ -23,12 +23,11 @@ from ..errors import DeepSeekLearnError, UnknownNameError
 from ..files import REPOSITORY
 from ..sandbox import isolation
 from .entry import Entry, EntryError, read
-from .process import started
+from .process import CLOSED, started
 from .records import FRESH, Record, add_record, read_records, valid
 from .track import NAMES, Outcome, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"
-CLOSED = "namespaces"  # the isolation that hides the test data
 RECORDS, UNFINISHED = "records.jsonl", "unfinished.jsonl"
 NOT_HIDDEN = (
     " This system has no namespaces, so files were not hidden from it: a race will hide "

@@ -229,6 +229,22 @@ Learner.train = train
         attend(patch)
 
 
+@closed
+def test_a_child_that_nobody_waits_for_cannot_be_started():
+    patch = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def train(self, *batch):
+    if os.fork() == 0:
+        burn(3)
+        os._exit(0)
+Learner.train = train
+"""
+    words = r"line \d+: PermissionError: .* Operation not permitted"
+    with pytest.raises(EntryError, match=words):
+        attend(patch)
+
+
 def test_training_on_while_handing_over_the_weights_is_refused():
     patch = """
 def weights(self):
