@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention.families import attention
-from .entry import EntryError
 from .pictures import clutter, fashion
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, derived_seed, registered_name
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 WIDTHS, CLASSES = (8, 16, 32), 10
 WARM, EVERY = 3, 4  # steps that are not timed; steps between two of the pacemaker
+LEAST_PACE = 0.05  # below the clock's ticks; no time at all would permit endless steps
 RATE, WARM_UP, BATCH, DECAY = 4e-3, 0.05, 32, 0.05
 MOST_TRAINING, MOST_PREDICTING, SLACK_SECONDS = 1.1, 3.0, 0.3  # see `check_time`
 MOST_WEIGHTS = 320_000  # bytes; four times those of the plain network
@@ -155,7 +156,7 @@ class Attention(Track):
                     pacemaker.step()
                 seconds = (process.cpu_seconds() - begin) / (steps - WARM)
             if steps > 2 * EVERY:
-                pace = seconds / pacemaker.seconds
+                pace = max(seconds / pacemaker.seconds, LEAST_PACE)
                 permitted = self.steps * (1 if base is None else base / pace)
         return {"steps": steps, "pace": pace, "step_seconds": seconds}
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..dpg import Allocation, Calibration, Layer, Statistics
 from ..dpg.codes import BITS
 from ..dpg.criteria import grouping
-from .entry import EntryError
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, registered_name
 
 TOLERANCE = 1.02  # "equal bytes": within 2 %

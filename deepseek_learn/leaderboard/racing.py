@@ -22,9 +22,10 @@ import torch
 from ..errors import DeepSeekLearnError, UnknownNameError
 from ..files import REPOSITORY
 from ..sandbox import isolation
-from .entry import Entry, EntryError, read
+from .entry import Entry, read
 from .process import CLOSED, started
 from .records import FRESH, Record, add_record, read_records, valid
+from .source import EntryError
 from .track import NAMES, Outcome, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from .entry import EntryError
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, function_of
 
 Point = dict[str, Any]

@@ -1,16 +1,18 @@
 """Broken and cheating entries: each is refused in one sentence, or gains nothing."""
 
 import socket
+from hashlib import sha256
 
 import pytest
 
 from deepseek_learn.files import REPOSITORY
 from deepseek_learn.leaderboard import Entry, EntryError
 from deepseek_learn.leaderboard.attention import Attention
-from deepseek_learn.leaderboard.entry import check_source, read
+from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.grouping import Grouping
 from deepseek_learn.leaderboard.racing import run_once
 from deepseek_learn.leaderboard.samplers import Samplers
+from deepseek_learn.leaderboard.source import check_source
 from deepseek_learn.leaderboard.track import Outcome
 from deepseek_learn.sandbox import isolation
 
@@ -62,18 +64,54 @@ def test_a_syntax_error_names_its_line(tmp_path):
         read(path, "samplers")
 
 
+HASHES = [sha256(str(i).encode()).hexdigest() for i in range(240)]
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ("x = 1\n" * 4000, "has 24000 bytes; at most 16384 are permitted"),
-        (f"x = {'a' * 3000!r}", "line 1: data in the source"),
+        (f"x = 1\ny = {'a' * 3000!r}", "line 2: data in the source"),
+        ("".join(f"x{i} = {'a' * 1500!r}\n" for i in range(8)), "line 2: data in"),
+        (f"x = {'字' * 1200!r}", "line 1: data in the source"),
         (f"x = {list(range(300))}", "line 1: data in the source"),
-        (f"x = {10**200}", "line 1: data in the source"),
+        ("x = 0\n" + "x += 7\n" * 300, "line 201: data in the source"),
+        (f"x = {10**20}", "line 1: data in the source"),
+        ("\n".join(f"x{each} = 0" for each in HASHES[:190]), "compressed, has"),
+        ("\n".join(f"def x{each}(): pass" for each in HASHES[:190]), "compressed, has"),
+        ("x = " + "-" * 9000 + "1", "mine.py"),
     ],
 )
 def test_data_in_the_source_is_refused(source, words):
     with pytest.raises(EntryError, match=words):
         check_source(source.encode(), "mine.py")
+
+
+def test_a_comment_a_docstring_and_the_layout_are_not_in_the_process():
+    noise = "".join(HASHES[:60])
+    source = f'''"""{noise}"""
+from __future__ import annotations
+import optuna  # {noise}
+
+
+def sampler(seed):
+    "{noise}"
+    text = open(__file__).read() + str(sampler.__doc__) + str(__doc__)
+    assert "{noise[:9]}" + "{noise[9:20]}" not in text and len(text) < 800
+    return (  optuna.samplers   .RandomSampler(
+        seed=7))
+'''
+    check_source(source.encode(), "mine.py")
+    assert 0 <= search(source) < 1
+
+
+def test_a_fault_names_the_line_of_the_file_as_it_was_written():
+    source = (
+        f"# a comment\n\n\n{HONEST}\n\n# another\n@print\ndef f():\n    pass\n1 / 0\n"
+    )
+    line = source.splitlines().index("1 / 0") + 1
+    with pytest.raises(EntryError, match=f"line {line}: ZeroDivisionError"):
+        search(source)
 
 
 def test_a_wrong_signature_is_refused():

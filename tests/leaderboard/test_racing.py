@@ -179,6 +179,19 @@ def test_without_a_checkout_one_sentence_says_so(tmp_path):
         ("author = ", "mine.toml: not valid TOML"),
         ('autor = "a"', "unknown field 'autor'; known are author, note"),
         ('[title]\nen = "a"', "title must have the texts en and zh"),
+        (
+            f"[settings.poems]\nwarm = '{'a' * 41}'",
+            r"settings.poems: .* at most 16 sett",
+        ),
+        ("[settings.poems]\nwarm = [1, 2]", "each a number or a text"),
+        (f"[settings.poems]\nwarm = {10**60}", "with at most 40 characters"),
+        (f"[settings.poems]\n{'a' * 50} = 1", "with at most 40 characters"),
+        (f"[settings.{'a' * 50}]\nlr = 1", "with at most 40 characters"),
+        ("[settings]\nlr = 1", "as \\[settings.TASK\\]"),
+        (
+            "".join(f"[settings.t{i}]\na = 1\nb = 2\n" for i in range(9)),
+            "at most 16 settings",
+        ),
     ],
 )
 def test_bad_metadata_is_refused(tmp_path, toml, words):
