@@ -140,6 +140,19 @@ def allocate(layers, bits):
         group(source, layers)
 
 
+def test_one_row_with_one_more_bit_is_refused(layers):
+    source = """
+import torch
+def allocate(layers, bits):
+    rows = [torch.full((len(layer.weight),), bits) for layer in layers]
+    smallest = min(range(len(layers)), key=lambda i: layers[i].weight.numel())
+    rows[smallest][0] += 1
+    return rows
+"""
+    with pytest.raises(EntryError, match="takes more bytes than permitted"):
+        group(source, layers)
+
+
 @closed
 @pytest.mark.parametrize(
     "path",
