@@ -154,6 +154,26 @@ def test_a_module_at_the_same_pace_gets_the_same_steps(monkeypatch):
     assert steps == pytest.approx(20, abs=1)
 
 
+@pytest.mark.parametrize("name", sorted(entries("attention")))
+def test_a_new_process_predicts_what_the_trained_one_would(name):
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randint(0, 256, (8, 1, 40, 40), generator=generator)
+    known, logits, weights = {*families.attention}, [], {}
+    for trains in (True, False):
+        learner = Here("attention", name).serving
+        learner.build(1)
+        if trains:
+            for _ in range(2):
+                learner.train(images, torch.arange(8), 1e-3)
+            weights = learner.weights()
+        else:
+            learner.load(weights)
+        logits.append(learner.predict(images))
+        for new in {*families.attention} - known:
+            families.attention.unregister(new)
+    assert torch.equal(*logits)
+
+
 def test_the_cores_are_given_back():
     before = os.sched_getaffinity(0)
     with attention.one_core():
