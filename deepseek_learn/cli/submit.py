@@ -79,7 +79,7 @@ def rerun(
     from ..leaderboard.racing import FOLDER
     from ..leaderboard.track import NAMES
 
-    with proposal(since) if since else nullcontext(FOLDER) as folder:
+    with proposal(since, FOLDER) if since else nullcontext(FOLDER) as folder:
         for name in [track] if track else NAMES:
             new = [] if entry else run_field(name, folder, typer.echo)
             but = [each.entry for each in new]
@@ -87,7 +87,7 @@ def rerun(
             typer.echo(f"{name}: {len(new)} new record(s), {len(again)} re-run(s).")
             if since and (new or again):
                 _table(name, folder)
-    if since and (brought := brings_records(since)):
+    if since and (brought := brings_records(since, FOLDER)):
         raise DeepSeekLearnError(
             f"the records of {', '.join(brought)} are not those of {since}, and were "
             f"ignored: leave records.jsonl as it was, since CI writes it after the merge."

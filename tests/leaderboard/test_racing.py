@@ -1,15 +1,18 @@
 """Races of a track without processes: seeds, resuming, faults, re-runs, the table."""
 
 import json
+import re
 import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from deepseek_learn.cli.submit import submit
 from deepseek_learn.errors import DeepSeekLearnError, UnknownNameError
-from deepseek_learn.leaderboard import EntryError, board, racing
+from deepseek_learn.leaderboard import EntryError, board, racing, track
 from deepseek_learn.leaderboard import proposal as proposals
 from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.proposal import brings_records, proposal
@@ -214,6 +217,17 @@ def test_records_and_runs_that_a_branch_brings_are_not_believed(branch):
         assert states(copy)["good"] == "better"  # a record of the commit counts
     assert brings_records("HEAD", branch) == ["paper"]
     assert (branch / "paper" / "records.jsonl").read_text() == before
+
+
+def test_the_command_shows_the_races_and_refuses_the_records(branch, monkeypatch):
+    monkeypatch.setattr(racing, "FOLDER", branch)
+    monkeypatch.setattr(track, "NAMES", ("paper",))
+    monkeypatch.setattr(board, "text", lambda key, *_, **facts: f"{key} {facts}")
+    result = CliRunner().invoke(submit, ["rerun", "--since", "HEAD"])
+    assert "paper: 2 new record(s), 1 re-run(s)." in result.output
+    assert re.search("liar: .*leaderboard.state_not_shown", result.output)
+    assert isinstance(result.exception, DeepSeekLearnError)
+    assert "the records of paper are not those of HEAD" in str(result.exception)
 
 
 def test_an_unfinished_race_in_the_repository_is_not_believed(branch):
