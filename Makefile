@@ -78,8 +78,8 @@ bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a 
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 SUDO ?=
-leaderboard: $(DEV)  ## race the leaderboard's pending entries, and confirm the better ones
-	@$(SUDO) $(BIN)/deepseek-learn submit rerun
+leaderboard: $(DEV)  ## race the leaderboard's pending entries, and confirm the better ones (SINCE=COMMIT: judge a pull request)
+	@$(SUDO) $(BIN)/deepseek-learn submit rerun $(if $(SINCE),--since "$(SINCE)")
 
 lint: $(DEV)  ## ruff, types, and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy --num-workers 2

@@ -18,10 +18,10 @@ import platformdirs
 from .files import atomic_write
 
 
-def cache_folder() -> Path:
-    """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or in the user's cache."""
+def cache_folder(name: str = "kernels") -> Path:
+    """Return a folder in DEEPSEEK_LEARN_CACHE or in the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
-    return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
+    return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / name
 
 
 def compiler() -> list[str]:

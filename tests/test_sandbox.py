@@ -1,11 +1,14 @@
 """Code in a sandbox cannot reach out of it, and what it returns is only data."""
 
+import errno
 import os
 import pickle
 import socket
+import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from deepseek_learn.sandbox import (
     call,
     isolation,
     process,
+    syscalls,
     view,
 )
 from deepseek_learn.sandbox.values import HEAD, decode, encode
@@ -26,6 +30,10 @@ from deepseek_learn.sandbox.values import HEAD, decode, encode
 PACKAGE = Path(view.PACKAGE)
 closed = pytest.mark.skipif(
     isolation() != "namespaces", reason="this system permits no namespaces"
+)
+linux = pytest.mark.skipif(
+    sys.platform != "linux" or syscalls.this_machine() is None,
+    reason="calls are filtered on Linux, on x86-64 and 64-bit ARM only",
 )
 
 
@@ -404,3 +412,134 @@ def test_every_plain_value_survives():
     texts = np.array([["a", "文"]])
     assert (decode(encode(texts)) == texts).all()
     assert decode(encode([b"\x00\xff", np.array([], str)]))[0] == b"\x00\xff"
+
+
+KEYS = """
+import ctypes, errno, os, platform
+libc = ctypes.CDLL(None, use_errno=True)
+add, request, key = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219)}[
+    platform.machine()
+]
+def error(*call):
+    ctypes.set_errno(0)
+    return libc.syscall(*call) < 0 and errno.errorcode[ctypes.get_errno()]
+print(error(add, b"user", b"sandbox-test", b"word", 4, -4))  # the user's keyring
+print(error(request, b"user", b"sandbox-test", None, -4))
+print(error(key, 0, -4, 1))
+print(error(425, 1, ctypes.create_string_buffer(120)))  # io_uring_setup
+print(error(435, ctypes.create_string_buffer(88), 88))  # clone3
+"""
+
+
+@linux
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_calls_that_pass_by_namespaces_are_refused(fixture, request):
+    ended = python(request.getfixturevalue(fixture), KEYS)
+    assert ended.stdout.split() == ["EPERM"] * 4 + ["ENOSYS"], ended.stderr
+
+
+@closed
+def test_only_sockets_of_the_internet_and_of_unix_are_made(room):
+    source = """if True:
+        import socket
+        # the last are netlink (routes, uevents), packet, alg, vsock
+        for family, protocol in (1, 0), (2, 0), (10, 0), (16, 0), (16, 15), *(
+            (family, 0) for family in (17, 38, 40)
+        ):
+            try:
+                socket.socket(family, socket.SOCK_DGRAM, protocol).close()
+                print("made")
+            except PermissionError:
+                print("refused")"""
+    assert python(room, source).stdout.split() == ["made"] * 4 + ["refused"] * 4
+
+
+@closed
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives rooms their users")
+def test_each_room_has_its_own_user(room):
+    users = {python(room, "import os; print(os.getuid())").stdout for _ in range(3)}
+    assert len(users) == 3
+
+
+ALONE = """
+import ctypes, os, subprocess, threading
+numbers = []
+thread = threading.Thread(target=numbers.append, args=[1])
+thread.start()
+thread.join()
+for start in (
+    os.fork,
+    lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    lambda: subprocess.run(["true"]),
+):
+    try:
+        start()
+        numbers.append("started")
+    except PermissionError:
+        numbers.append(0)
+libc = ctypes.CDLL(None, use_errno=True)
+if os.uname().machine == "x86_64":
+    numbers += [libc.syscall(57), libc.syscall(58), libc.syscall(56, 17, 0, 0, 0, 0)]
+print(*numbers)
+"""
+
+
+@linux
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_without_children_there_are_threads_but_no_processes(fixture, request):
+    room = replace(request.getfixturevalue(fixture), children=False)
+    words = python(room, ALONE).stdout.split()
+    assert words in (["1", *"000"], ["1", *"000", *["-1"] * 3])
+
+
+def test_without_children_nothing_runs_where_they_cannot_be_refused(room, monkeypatch):
+    monkeypatch.setattr(process, "this_machine", lambda: None)
+    with pytest.raises(SandboxError, match="children=False"):
+        python(replace(room, children=False), "open('written', 'w')")
+    assert not (Path(room.folder) / "written").exists()
+
+
+def run_filter(program, number, *arguments, architecture=0xC000003E):
+    """Interpret a filter as the kernel does, and return its result."""
+    values = [*arguments, 0, 0, 0][:3]
+    data = struct.pack("<IIQQQQ", number, architecture, 0, *values)
+    lines, place, word = [*struct.iter_unpack("HBBI", program)], 0, 0
+    while True:
+        code, yes, no, value = lines[place]
+        if code == syscalls.RETURN:
+            return value
+        if code == syscalls.LOAD:
+            word = struct.unpack_from("<I", data, value)[0]
+            place += 1
+            continue
+        true = {
+            syscalls.EQUAL: word == value,
+            syscalls.AT_LEAST: word >= value,
+            syscalls.ANY_BIT: bool(word & value),
+        }[code]
+        place += 1 + (yes if true else no)
+
+
+@pytest.mark.parametrize("name", syscalls.MACHINES)
+def test_a_filter_refuses_by_number_and_argument(name):
+    machine = syscalls.MACHINES[name]
+    room, alone = syscalls.filters(machine, children=False)
+    calls, words = machine.calls, {"architecture": machine.architecture}
+    refused = syscalls.REFUSE + errno.EPERM
+    for name in ("add_key", "request_key", "keyctl", "io_uring_setup"):
+        assert run_filter(room, calls[name], **words) == refused
+    assert run_filter(room, calls["clone3"], **words) == refused - 1 + errno.ENOSYS
+    for family in range(50):
+        for protocol in range(20):
+            permitted = family in (1, 2, 10) or (family, protocol) == (16, 0)
+            expected = syscalls.ALLOW if permitted else refused
+            result = run_filter(room, calls["socket"], family, 1, protocol, **words)
+            assert result == expected
+    for flags, expected in ((0x11, refused), (0x3D0F00, syscalls.ALLOW)):
+        assert run_filter(alone, calls["clone"], flags, **words) == expected
+        assert run_filter(room, calls["clone"], flags, **words) == syscalls.ALLOW
+    for program in (room, alone):
+        assert run_filter(program, 0, **words) == syscalls.ALLOW
+        assert run_filter(program, 0, architecture=0x40000003) == refused  # i386
+        assert run_filter(program, 0x40000000, **words) == refused  # x32
+    assert syscalls.filters(machine, children=True)[1] == b""

@@ -1,5 +1,6 @@
 """The `deepseek-learn submit` commands: check an entry of the leaderboard and race it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,17 +32,11 @@ def check(
 @submit.command("list")
 def show(track: Annotated[str, typer.Argument()] = "") -> None:
     """Show the table of one track, or of all."""
-    from ..leaderboard.board import rows
+    from ..leaderboard.racing import FOLDER
     from ..leaderboard.track import NAMES
 
     for name in [track] if track else NAMES:
-        header, *body = rows(name)
-        typer.echo(f"{name}: {header[1]}")
-        for title, score, effect, wins, listed, checked in body:
-            cells = filter(
-                None, (score, effect, wins, listed.replace("*", ""), checked)
-            )
-            typer.echo(f"  {title}: {', '.join(cells)}")
+        _table(name, FOLDER)
 
 
 @submit.command()
@@ -69,12 +64,41 @@ def rerun(
     entry: Annotated[
         list[str] | None, typer.Argument(help="entries; default: the better ones, once")
     ] = None,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="judge a pull request that is based on this commit: believe only the "
+            "records of the commit, and write none"
+        ),
+    ] = "",
 ) -> None:
     """Race pending entries, and confirm those listed as better, on fresh seeds."""
+    from ..errors import DeepSeekLearnError
     from ..leaderboard import run_again, run_field
+    from ..leaderboard.proposal import brings_records, proposal
+    from ..leaderboard.racing import FOLDER
     from ..leaderboard.track import NAMES
 
-    for name in [track] if track else NAMES:
-        new = [] if entry else run_field(name, say=typer.echo)
-        again = run_again(name, entry or (), [each.entry for each in new])
-        typer.echo(f"{name}: {len(new)} new record(s), {len(again)} re-run(s).")
+    with proposal(since, FOLDER) if since else nullcontext(FOLDER) as folder:
+        for name in [track] if track else NAMES:
+            new = [] if entry else run_field(name, folder, typer.echo)
+            but = [each.entry for each in new]
+            again = run_again(name, entry or (), but, folder, typer.echo)
+            typer.echo(f"{name}: {len(new)} new record(s), {len(again)} re-run(s).")
+            if since and (new or again):
+                _table(name, folder)
+    if since and (brought := brings_records(since, FOLDER)):
+        raise DeepSeekLearnError(
+            f"the records of {', '.join(brought)} are not those of {since}, and were "
+            f"ignored: leave records.jsonl as it was, since CI writes it after the merge."
+        )
+
+
+def _table(name: str, folder: Path) -> None:
+    from ..leaderboard.board import rows
+
+    header, *body = rows(name, folder=folder)
+    typer.echo(f"{name}: {header[1]}")
+    for title, score, effect, wins, listed, checked in body:
+        cells = filter(None, (score, effect, wins, listed.replace("*", ""), checked))
+        typer.echo(f"  {title}: {', '.join(cells)}")

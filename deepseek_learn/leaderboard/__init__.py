@@ -9,7 +9,7 @@ from .. import lazy
 
 _LAZY = {
     "Entry": "entry",
-    "EntryError": "entry",
+    "EntryError": "source",
     "Record": "records",
     "Standing": "board",
     "check": "racing",

@@ -2,7 +2,6 @@ from .board import Standing as Standing
 from .board import standings as standings
 from .board import to_markdown as to_markdown
 from .entry import Entry as Entry
-from .entry import EntryError as EntryError
 from .racing import check as check
 from .racing import pending as pending
 from .racing import run_again as run_again

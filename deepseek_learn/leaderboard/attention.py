@@ -4,8 +4,9 @@ The plain network trains for a fixed number of steps. The network with the entry
 module trains on the same pictures for as long as that takes, in processor time that the
 scorer reads from the kernel. Since a busy machine is slower a minute later, the scorer
 trains a plain network of its own alongside, as a pacemaker: times are compared with
-its steps in between. It sends the pictures one batch at a time, and the test pictures
-without labels after the training.
+its steps in between. It sends the pictures one batch at a time. After the training it
+takes the weights, starts a new process of the entry with them, and sends the test
+pictures to that one, without labels.
 
 Lesson: `notebooks/basic/02_attention_families.ipynb`.
 """
@@ -16,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from statistics import fmean
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,19 +27,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention.families import attention
-from .entry import EntryError
+from .pictures import clutter, fashion
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, derived_seed, registered_name
 
 if TYPE_CHECKING:
     from .process import Process
 
-CANVAS, PICTURE, FRAGMENT, FRAGMENTS = 40, 28, 12, 4
 WIDTHS, CLASSES = (8, 16, 32), 10
 WARM, EVERY = 3, 4  # steps that are not timed; steps between two of the pacemaker
+LEAST_PACE = 0.05  # below the clock's ticks; no time at all would permit endless steps
 RATE, WARM_UP, BATCH, DECAY = 4e-3, 0.05, 32, 0.05
-# A forward pass takes about a third of a training step. Whoever needs more than this
-# part of a step for as many test pictures may be training on.
-MOST_PREDICTING, SLACK_SECONDS = 0.6, 0.3
+MOST_TRAINING, MOST_PREDICTING, SLACK_SECONDS = 1.1, 3.0, 0.3  # see `check_time`
+MOST_WEIGHTS = 320_000  # bytes; four times those of the plain network
 
 
 @dataclass(frozen=True)
@@ -92,26 +92,48 @@ class Attention(Track):
         settings: Mapping[str, Any],
         reference: Outcome | None,
     ) -> Outcome:
-        pace = None if reference is None else reference.facts["pace"]
-        with one_core(), start() as process:
-            process.ask("build", derived_seed(problem.seed, "trunk"))
-            facts = self._train(problem, process, pace)
-            a_picture = facts["step_seconds"] / BATCH
-            before = process.cpu_seconds()
-            logits = process.ask("predict", problem.test)
-            most = MOST_PREDICTING * a_picture * self.tests + SLACK_SECONDS
-            if process.cpu_seconds() - before > most:
-                raise EntryError(
-                    f"predicting took more than {most:.1f} s of processor time, which "
-                    f"is longer than a forward pass of what was trained may take."
-                )
+        seed = derived_seed(problem.seed, "trunk")
+        base = None if reference is None else reference.facts["pace"]
+        with one_core():
+            with start() as process:
+                process.ask("build", seed)
+                facts, step, weights = self._train(problem, process, base)
+            # a new process: it has seen no training picture, so it cannot train on
+            with start() as process:
+                process.ask("build", seed)
+                process.ask("load", weights)
+                begin = process.cpu_seconds()
+                logits = process.ask("predict", problem.test)
+                most = MOST_PREDICTING * step * self.tests / BATCH
+                check_time("predicting", process.cpu_seconds() - begin, most)
         right = _checked(logits, self.tests).argmax(1) == problem.test_labels
         return Outcome(right.double().mean().item(), facts)
 
     def _train(
         self, problem: Problem, process: "Process", base: float | None
+    ) -> tuple[dict[str, float], float, dict[str, Tensor]]:
+        """Train for the time that the plain network takes, and check that time.
+
+        Returns:
+            the facts of the outcome; the seconds of a step of the plain network,
+            whatever the entry's own steps took; and the weights.
+        """
+        pacemaker, begin = Pacemaker(problem), process.cpu_seconds()
+        facts = self._steps(problem, process, pacemaker, base)
+        weights = _checked_weights(process.ask("weights"))
+        step = (base or facts["pace"]) * pacemaker.seconds
+        most = MOST_TRAINING * step * self.steps
+        check_time("training", process.cpu_seconds() - begin, most)
+        return facts, step, weights
+
+    def _steps(
+        self,
+        problem: Problem,
+        process: "Process",
+        pacemaker: "Pacemaker",
+        base: float | None,
     ) -> dict[str, float]:
-        """Train for the steps that fit into the plain network's time.
+        """Take the steps that fit into the plain network's time.
 
         Args:
             base: the plain network's pace, a step's time in steps of the pacemaker;
@@ -120,7 +142,7 @@ class Attention(Track):
         Returns:
             `steps`, `pace` and `step_seconds`.
         """
-        batches, pacemaker = _batches(problem), Pacemaker(problem)
+        batches = _batches(problem)
         steps, permitted, seconds, begin = 0, float(self.steps), 0.0, 0.0
         pace = base or 1.0
         while steps < permitted:
@@ -134,12 +156,31 @@ class Attention(Track):
                     pacemaker.step()
                 seconds = (process.cpu_seconds() - begin) / (steps - WARM)
             if steps > 2 * EVERY:
-                pace = seconds / pacemaker.seconds
+                pace = max(seconds / pacemaker.seconds, LEAST_PACE)
                 permitted = self.steps * (1 if base is None else base / pace)
         return {"steps": steps, "pace": pace, "step_seconds": seconds}
 
     def serving(self) -> Serving:
         return Learner()
+
+
+def check_time(what: str, seconds: float, most: float) -> None:
+    """Refuse an entry that used more processor time than the plain network justifies.
+
+    The limits depend on the plain network alone, since an entry can make its own steps
+    as slow as it likes. Training may take 10 % more: the last step ends late, and the
+    clock has ticks. Predicting may take as long as three training steps of the plain
+    network would on each picture, since a module can be slow. Both may take another 0.3
+    seconds, for what is allocated first.
+
+    Raises:
+        EntryError: with both numbers.
+    """
+    most += SLACK_SECONDS
+    if seconds > most:
+        raise EntryError(
+            f"{what} took {seconds:.1f} s of processor time; {most:.1f} s are permitted."
+        )
 
 
 @contextmanager
@@ -214,6 +255,14 @@ class Learner(Serving):
         loss.backward()
         self.optimizer.step()
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return all that was learned."""
+        return dict(self.model.state_dict())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Continue with what another process learned."""
+        self.model.load_state_dict(weights)
+
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Return the logits, of shape `[N, classes]`."""
@@ -233,37 +282,27 @@ def share(used: float) -> float:
     return rising * 0.5 * (1 + math.cos(math.pi * min(used, 1.0)))
 
 
-@cache
-def fashion() -> Any:
-    """Return Fashion-MNIST."""
-    from .. import data
-
-    return data.fashion_mnist()
-
-
-def clutter(source: Any, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Put each picture at a random place of a canvas, among fragments of others."""
-    order = rng.permutation(len(source))[:count]
-    pictures = source.images[:, 0].numpy()
-    canvas = np.zeros((count, CANVAS, CANVAS), np.uint8)
-    for k, index in enumerate(order):
-        for _ in range(FRAGMENTS):
-            r, c = rng.integers(0, PICTURE - FRAGMENT, 2)
-            y, x = rng.integers(0, CANVAS - FRAGMENT, 2)
-            other = pictures[rng.integers(len(pictures))]
-            piece = other[r : r + FRAGMENT, c : c + FRAGMENT]
-            canvas[k, y : y + FRAGMENT, x : x + FRAGMENT] = piece
-        y, x = rng.integers(0, CANVAS - PICTURE, 2)
-        canvas[k, y : y + PICTURE, x : x + PICTURE] = pictures[index]
-    return torch.from_numpy(canvas)[:, None], source.labels[order]
-
-
 def _batches(problem: Problem) -> Any:
     generator = torch.Generator().manual_seed(problem.seed)
     while True:
         order = torch.randperm(len(problem.train), generator=generator)
         for rows in order.split(BATCH)[: len(order) // BATCH]:
             yield problem.train[rows], problem.train_labels[rows]
+
+
+def _checked_weights(weights: Any) -> dict[str, Tensor]:
+    """Refuse anything but a few tensors: there is no room for pictures."""
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor)
+        for name, tensor in weights.items()
+    ):
+        raise EntryError("the entry's process did not follow the protocol.")
+    size = sum(len(name) + tensor.nbytes for name, tensor in weights.items())
+    if size > MOST_WEIGHTS:
+        raise EntryError(
+            f"its network has {size} bytes of weights; {MOST_WEIGHTS} are permitted."
+        )
+    return weights
 
 
 def _checked(logits: Any, count: int) -> Tensor:

@@ -1,11 +1,9 @@
 """An entry: one Python file, and one TOML file of metadata beside it.
 
-The static checks find what needs no run: a syntax error, a file that is too large, and
-data in the source. An update rule that carries trained weights, or a sampler that
-carries the optimum, would have to hold them in a constant.
+The static checks of `source` find what needs no run: a syntax error, a file that is too
+large, and data in the source or in the settings.
 """
 
-import ast
 import hashlib
 import json
 import tomllib
@@ -15,15 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import LANGUAGES, choose
-from ..errors import DeepSeekLearnError
+from .source import EntryError, check_settings, check_source, stripped
 
-MOST_BYTES = 16 * 1024  # of an entry's source
-MOST_CHARACTERS, MOST_NUMBERS = 2000, 200  # of one constant, and in one literal
 FIELDS = {"title", "author", "source", "note", "settings"}
-
-
-class EntryError(DeepSeekLearnError):
-    """Raised if an entry cannot be scored; the message is one sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,11 @@ class Entry:
         """The hash of the code and its settings: a record belongs to it alone."""
         settings = json.dumps(self.settings, sort_keys=True).encode()
         return hashlib.sha256(self.source + b"\0" + settings).hexdigest()
+
+    @property
+    def code(self) -> str:
+        """What runs: the source without comments and docstrings."""
+        return stripped(self.source)
 
     def words(self, field: str, lang: str | None = None) -> str:
         """Return the title or the note in one language."""
@@ -87,43 +84,6 @@ def read(path: str | Path, track: str | None = None) -> Entry:
     )
 
 
-def check_source(source: bytes, name: str) -> None:
-    """Refuse a file that is too large, is no Python, or contains data.
-
-    Raises:
-        EntryError: with the reason and, where there is one, the line.
-    """
-    if len(source) > MOST_BYTES:
-        raise EntryError(
-            f"{name} has {len(source)} bytes; at most {MOST_BYTES} are permitted."
-        )
-    try:
-        tree = ast.parse(source, name)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        place = f", line {line}" if line else ""
-        reason = getattr(error, "msg", str(error))
-        raise EntryError(f"{name}{place}: syntax error: {reason}.") from None
-    for node in ast.walk(tree):
-        if _is_data(node):
-            raise EntryError(
-                f"{name}, line {getattr(node, 'lineno', '?')}: data in the source: a "
-                f"constant may have at most {MOST_CHARACTERS} characters, and a literal "
-                f"at most {MOST_NUMBERS} elements."
-            )
-
-
-def _is_data(node: ast.AST) -> bool:
-    if isinstance(node, ast.Constant):
-        value = node.value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value.bit_length() > 256  # a long number holds anything
-        return isinstance(value, str | bytes) and len(value) > MOST_CHARACTERS
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return len(node.elts) > MOST_NUMBERS
-    return isinstance(node, ast.Dict) and len(node.keys) > MOST_NUMBERS
-
-
 def _metadata(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -139,4 +99,5 @@ def _metadata(path: Path) -> dict[str, Any]:
     for name in ("title", "note"):
         if name in meta and set(meta[name]) != set(LANGUAGES):
             raise EntryError(f"{path.name}: {name} must have the texts en and zh.")
+    check_settings(meta.get("settings", {}), path.name)
     return meta

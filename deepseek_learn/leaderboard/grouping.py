@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from ..dpg import Allocation, Calibration, Layer, Statistics
 from ..dpg.codes import BITS
 from ..dpg.criteria import grouping
-from .entry import EntryError
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, registered_name
 
-TOLERANCE = 1.02  # "equal bytes": within 2 %
 CRITERION = "the entry of the leaderboard"
 
 
@@ -241,7 +240,7 @@ def _allocation(base: Allocation, bits: dict[str, Tensor]) -> Allocation:
 
 
 def _check_bytes(allocation: Allocation, base: Allocation) -> None:
-    permitted = int(base.stored_bytes * TOLERANCE)
+    permitted = base.stored_bytes
     if allocation.stored_bytes > permitted:
         raise EntryError(
             f"it takes more bytes than permitted: {allocation.stored_bytes} of "

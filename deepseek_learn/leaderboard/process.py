@@ -1,10 +1,11 @@
 """Start the process that runs an entry, ask it, and read its processor time.
 
-The time is the kernel's account of the process, its threads and its children. What the
-entry does to its own clock does not change it.
+The time is the kernel's account of the process and its threads; the entry may start no
+other process. What it does to its own clock does not change the account.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..files import REPOSITORY
-from ..sandbox import CodeRaised, Sandbox, Session, ValueRefused
-from .entry import Entry, EntryError
+from ..sandbox import CodeRaised, Sandbox, Session, ValueRefused, isolation
+from .entry import Entry
+from .source import EntryError, original_line
 from .track import Track
 from .worker import CODE, ENTRY, ROOM
 
+CLOSED = "namespaces"  # the isolation that hides the test data
+LINE = re.compile(r"^line (\d{1,6}): ")
 PACKAGE = Path(__file__).resolve().parents[1]
 # data and weights that the tracks score with, the entries with their records, results
 HIDDEN = (
@@ -34,7 +38,7 @@ class Process:
     """An entry that has been imported in a sandbox."""
 
     session: Session
-    name: str
+    entry: Entry
 
     def ask(self, question: str, *arguments: Any) -> Any:
         """Ask the entry and return its answer, which is data, but may be any.
@@ -49,15 +53,21 @@ class Process:
         self._call("begin", track, seed)
 
     def _call(self, function: str, *arguments: Any) -> Any:
+        name = f"{self.entry.name}.py"
         try:
             return self.session.call(function, *arguments)
         except CodeRaised as error:
             message = str(error).removeprefix(f"{error.kind}: ")
             known = error.kind in ("EntryError", "TimeoutError", "Ended")
             what = message if known else f"it ended with {error}."
-            raise EntryError(f"{self.name}: {what}") from None
+            what = LINE.sub(self._original, what)
+            raise EntryError(f"{name}: {what}") from None
         except ValueRefused as error:
-            raise EntryError(f"{self.name}: {error}") from None
+            raise EntryError(f"{name}: {error}") from None
+
+    def _original(self, line: re.Match[str]) -> str:
+        """Name the line of the file, where the process knows that of its code."""
+        return f"line {original_line(self.entry.source, int(line[1]))}: "
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the entry's process and its descendants."""
@@ -76,11 +86,18 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
     """
     with tempfile.TemporaryDirectory(prefix="entry-") as name:
         folder = Path(name)
-        (folder / ENTRY).write_bytes(entry.source)
+        (folder / ENTRY).write_text(entry.code, "utf-8")
         (folder / ROOM).write_text(CODE)
-        sandbox = Sandbox(folder, track.seconds, track.memory_mib, hidden=HIDDEN)
+        sandbox = Sandbox(
+            folder,
+            track.seconds,
+            track.memory_mib,
+            hidden=HIDDEN,
+            # the time of a child that nobody waits for is in no account
+            children=isolation() != CLOSED,
+        )
         with Session.open(folder / ROOM, sandbox) as session:
-            process = Process(session, f"{entry.name}.py")
+            process = Process(session, entry)
             process.begin(track.name, seed)
             yield process
 

@@ -2,8 +2,9 @@
 
 Two problems whose best hypervolume is known. Each race moves their optima, shuffles and
 renames their parameters, and swaps and scales their objectives, so that no entry can
-know an answer beforehand. The objectives are computed by the scorer; the entry's
-process holds only the Optuna study.
+remember an answer. An entry that knows the formulas could still solve for the moved
+optima from a few values; a reader has to notice that. The objectives are computed by
+the scorer; the entry's process holds only the Optuna study.
 
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from .entry import EntryError
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, function_of
 
 Point = dict[str, Any]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import UnknownNameError
 from ..registry import Registry
-from .entry import EntryError
+from .source import EntryError
 
 if TYPE_CHECKING:
     from .process import Process

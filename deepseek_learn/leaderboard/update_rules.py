@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..optim.protocol import steps_to
-from .entry import EntryError
+from .source import EntryError
 from .track import Outcome, Serving, Start, Track, function_of
 
 LADDER = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.2)  # budgets over T

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .entry import EntryError
+from .source import EntryError
 from .track import Serving, load_track
 
 ENTRY, ROOM = "entry.py", "room.py"

@@ -33,6 +33,7 @@ NO_SETUID, NO_DEVICES, NO_PROGRAMS, BIND, RECURSIVE, PRIVATE = (
 MOUNT_SETATTR, HERE, RECURSIVELY, DETACH = 442, -100, 0x8000, 2
 ATTRIBUTE_READ_ONLY, ATTRIBUTES = 1, 2 | 4  # no set-user-ID programs, no devices
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SUBREAPER = 1, 38, 36
+SET_FILTER, BY_PROGRAM = 22, 2
 INNER_USER = 1000  # what an unprivileged user is called inside
 DEVICES = ("null", "zero", "full", "random", "urandom")
 libc = ctypes.CDLL(None, use_errno=True)
@@ -179,11 +180,15 @@ def start_loopback() -> None:
 
 def run_command(plan: dict[str, Any]) -> None:
     """Start the command, reap every process that ends, and end with the command."""
+    everywhere, command_only = plan["filters"]
+    if sys.platform == "linux":
+        libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    # for this process too: the command could take hold of it
+    set_filter(everywhere, plan["namespaces"])
     child = os.fork()
     if child == 0:
         set_limits(plan["limits"])
-        if sys.platform == "linux":
-            libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        set_filter(command_only, True)
         program = plan["command"][0]
         try:
             os.execvpe(program, plan["command"], plan["environment"])
@@ -196,6 +201,17 @@ def run_command(plan: dict[str, Any]) -> None:
         ended, status = os.wait()
         if ended == child:
             end_children(exit_code(status))
+
+
+def set_filter(program: str, required: bool) -> None:
+    """Let the kernel run a program of `syscalls` before each call from now on."""
+    if not program:
+        return
+    lines = ctypes.create_string_buffer(bytes.fromhex(program), len(program) // 2)
+    words = struct.pack("HP", len(lines) // 8, ctypes.addressof(lines))
+    result = libc.prctl(SET_FILTER, BY_PROGRAM, words)
+    if required:
+        check(result, "prctl(PR_SET_SECCOMP)")
 
 
 def set_limits(limits: dict[str, int]) -> None:

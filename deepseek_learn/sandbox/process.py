@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import DeepSeekLearnError
+from .syscalls import filters, this_machine
 from .view import HERE, always_readable, environment, lent, resolved, stranger
 
 SHOWN = 1 << 20  # bytes of output that are read
@@ -61,6 +62,8 @@ class Sandbox:
             its packages, the system's programs and this library.
         processes: the maximum number of processes and threads.
         file_mib: the size limit of each file that it writes.
+        children: whether it may start other processes; threads it may always start.
+            (False needs Linux on x86-64 or 64-bit ARM.)
 
     Raises:
         ValueError: if `folder` is not a folder, or a limit is not positive.
@@ -73,6 +76,7 @@ class Sandbox:
     readable: Sequence[str | Path] = ()
     processes: int = 64
     file_mib: int = 256
+    children: bool = True
 
     def __post_init__(self) -> None:
         if not Path(self.folder).is_dir():
@@ -175,10 +179,23 @@ class Sandbox:
             "hidden": resolved(self.hidden),
             "memory_mib": self.memory_mib,
             "limits": limits,
+            "filters": [each.hex() for each in self._filters()],
             "report": report,
             "command": [sys.executable if program == "python" else program, *arguments],
             "environment": environment(folder, closed, resolved(self.hidden)),
         }
+
+    def _filters(self) -> tuple[bytes, bytes]:
+        """Return the programs that refuse system calls; empty ones refuse none."""
+        machine = this_machine() if sys.platform == "linux" else None
+        if machine is not None:
+            return filters(machine, self.children)
+        if not self.children:
+            raise SandboxError(
+                "only Linux on x86-64 or 64-bit ARM can refuse a command other "
+                "processes (children=False); nothing was run."
+            )
+        return b"", b""
 
 
 @dataclass(frozen=True)
@@ -224,7 +241,7 @@ class Running:
 @cache
 def isolation() -> str:
     """Return how well a sandbox isolates here: "namespaces" or "sockets refused"."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or this_machine() is None:
         return "sockets refused"
     with tempfile.TemporaryDirectory() as folder:
         command = ["python", "-c", "import deepseek_learn; open('written', 'w')"]

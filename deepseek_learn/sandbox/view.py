@@ -1,6 +1,8 @@
 """What a command in a sandbox sees: paths, variables, and the user that it is."""
 
+import itertools
 import os
+import secrets
 import site
 import sys
 import sysconfig
@@ -15,12 +17,16 @@ PACKAGE = HERE.parent
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 SETTINGS = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 STRANGERS = 61184, 65520  # user IDs that no account has (systemd's dynamic users)
+turn = itertools.count(secrets.randbelow(STRANGERS[1] - STRANGERS[0]))
 
 
 def stranger() -> int | None:
-    """Return an unused user ID if this process may change its own, else None."""
+    """Return an unused user ID if this process may change its own, else None.
+
+    Each room gets another: what the kernel keeps per user is not shared.
+    """
     first, end = STRANGERS
-    return None if os.geteuid() else first + os.getpid() % (end - first)
+    return None if os.geteuid() else first + next(turn) % (end - first)
 
 
 @contextmanager

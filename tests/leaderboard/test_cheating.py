@@ -1,16 +1,18 @@
 """Broken and cheating entries: each is refused in one sentence, or gains nothing."""
 
 import socket
+from hashlib import sha256
 
 import pytest
 
 from deepseek_learn.files import REPOSITORY
 from deepseek_learn.leaderboard import Entry, EntryError
 from deepseek_learn.leaderboard.attention import Attention
-from deepseek_learn.leaderboard.entry import check_source, read
+from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.grouping import Grouping
 from deepseek_learn.leaderboard.racing import run_once
 from deepseek_learn.leaderboard.samplers import Samplers
+from deepseek_learn.leaderboard.source import check_source
 from deepseek_learn.leaderboard.track import Outcome
 from deepseek_learn.sandbox import isolation
 
@@ -62,18 +64,54 @@ def test_a_syntax_error_names_its_line(tmp_path):
         read(path, "samplers")
 
 
+HASHES = [sha256(str(i).encode()).hexdigest() for i in range(240)]
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ("x = 1\n" * 4000, "has 24000 bytes; at most 16384 are permitted"),
-        (f"x = {'a' * 3000!r}", "line 1: data in the source"),
+        (f"x = 1\ny = {'a' * 3000!r}", "line 2: data in the source"),
+        ("".join(f"x{i} = {'a' * 1500!r}\n" for i in range(8)), "line 2: data in"),
+        (f"x = {'字' * 1200!r}", "line 1: data in the source"),
         (f"x = {list(range(300))}", "line 1: data in the source"),
-        (f"x = {10**200}", "line 1: data in the source"),
+        ("x = 0\n" + "x += 7\n" * 300, "line 201: data in the source"),
+        (f"x = {10**20}", "line 1: data in the source"),
+        ("\n".join(f"x{each} = 0" for each in HASHES[:190]), "compressed, has"),
+        ("\n".join(f"def x{each}(): pass" for each in HASHES[:190]), "compressed, has"),
+        ("x = " + "-" * 9000 + "1", "mine.py"),
     ],
 )
 def test_data_in_the_source_is_refused(source, words):
     with pytest.raises(EntryError, match=words):
         check_source(source.encode(), "mine.py")
+
+
+def test_a_comment_a_docstring_and_the_layout_are_not_in_the_process():
+    noise = "".join(HASHES[:60])
+    source = f'''"""{noise}"""
+from __future__ import annotations
+import optuna  # {noise}
+
+
+def sampler(seed):
+    "{noise}"
+    text = open(__file__).read() + str(sampler.__doc__) + str(__doc__)
+    assert "{noise[:9]}" + "{noise[9:20]}" not in text and len(text) < 800
+    return (  optuna.samplers   .RandomSampler(
+        seed=7))
+'''
+    check_source(source.encode(), "mine.py")
+    assert 0 <= search(source) < 1
+
+
+def test_a_fault_names_the_line_of_the_file_as_it_was_written():
+    source = (
+        f"# a comment\n\n\n{HONEST}\n\n# another\n@print\ndef f():\n    pass\n1 / 0\n"
+    )
+    line = source.splitlines().index("1 / 0") + 1
+    with pytest.raises(EntryError, match=f"line {line}: ZeroDivisionError"):
+        search(source)
 
 
 def test_a_wrong_signature_is_refused():
@@ -97,6 +135,19 @@ def test_more_bytes_than_permitted_are_refused(layers):
 import torch
 def allocate(layers, bits):
     return [torch.full((len(layer.weight),), 8) for layer in layers]
+"""
+    with pytest.raises(EntryError, match="takes more bytes than permitted"):
+        group(source, layers)
+
+
+def test_one_row_with_one_more_bit_is_refused(layers):
+    source = """
+import torch
+def allocate(layers, bits):
+    rows = [torch.full((len(layer.weight),), bits) for layer in layers]
+    smallest = min(range(len(layers)), key=lambda i: layers[i].weight.numel())
+    rows[smallest][0] += 1
+    return rows
 """
     with pytest.raises(EntryError, match="takes more bytes than permitted"):
         group(source, layers)
@@ -186,14 +237,99 @@ class Mine(nn.Module):
         super().__init__()
     def forward(self, x):
         if not self.training:  # stands for steps that are taken late
-            for _ in range(200):
+            for _ in range(600):
                 torch.randn(64, 64, 64).sin_()
         return x
 """
     runner = Attention(steps=6, images=64, tests=32)
     mine = entry("attention", source)
-    with pytest.raises(EntryError, match="predicting took more than"):
+    with pytest.raises(EntryError, match=r"predicting took \d.* s are permitted"):
         run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
+
+
+LEARNER = """
+import os, time
+import torch
+from deepseek_learn.leaderboard.attention import Learner
+honest, seen = Learner.train, []
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        torch.randn(64, 64, 64).sin_()
+"""
+
+
+def attend(patch: str):
+    runner = Attention(steps=12, images=64, tests=32)
+    mine = entry("attention", f"{LEARNER}\n{PLAIN}\n{patch}")
+    return run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
+
+
+def test_training_on_in_one_long_step_is_refused():
+    """Cheap steps at first, so that many are permitted; then one takes all the time."""
+    patch = """
+def train(self, *batch):
+    seen.append(batch)
+    if len(seen) == 14:
+        burn(3)
+Learner.train = train
+"""
+    words = r"training took [3-9]\.\d s of processor time; 0\.\d s are permitted"
+    with pytest.raises(EntryError, match=words):
+        attend(patch)
+
+
+@closed
+def test_a_child_that_nobody_waits_for_cannot_be_started():
+    patch = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def train(self, *batch):
+    if os.fork() == 0:
+        burn(3)
+        os._exit(0)
+Learner.train = train
+"""
+    words = r"line \d+: PermissionError: .* Operation not permitted"
+    with pytest.raises(EntryError, match=words):
+        attend(patch)
+
+
+def test_training_on_while_handing_over_the_weights_is_refused():
+    patch = """
+def weights(self):
+    burn(3)
+    return dict(self.model.state_dict())
+Learner.weights = weights
+"""
+    with pytest.raises(EntryError, match="training took"):
+        attend(patch)
+
+
+def test_the_process_that_predicts_has_seen_no_training_picture():
+    patch = """
+def train(self, *batch):
+    seen.append(batch)
+    open("/tmp/seen", "w").close()
+    honest(self, *batch)
+
+def predict(self, images):
+    assert not seen and not os.path.exists("/tmp/seen"), "seen"
+    return torch.zeros(len(images), 10)
+Learner.train, Learner.predict = train, predict
+"""
+    assert 0 <= attend(patch).score <= 1
+
+
+def test_pictures_among_the_weights_are_refused():
+    patch = """
+def weights(self):
+    return {"w": torch.zeros(100_000)} | dict(self.model.state_dict())
+Learner.weights = weights
+"""
+    with pytest.raises(EntryError, match="bytes of weights; 320000 are permitted"):
+        attend(patch)
 
 
 def test_the_time_is_the_kernels():

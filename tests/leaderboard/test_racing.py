@@ -1,12 +1,23 @@
 """Races of a track without processes: seeds, resuming, faults, re-runs, the table."""
 
 import json
+import re
+import subprocess
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from deepseek_learn.cli.submit import submit
 from deepseek_learn.errors import DeepSeekLearnError, UnknownNameError
-from deepseek_learn.leaderboard import EntryError, board, racing
+from deepseek_learn.leaderboard import EntryError, board, racing, track
+from deepseek_learn.leaderboard import proposal as proposals
 from deepseek_learn.leaderboard.entry import read
+from deepseek_learn.leaderboard.proposal import brings_records, proposal
+from deepseek_learn.leaderboard.records import Record
+from deepseek_learn.leaderboard.runs import unfinished
 from deepseek_learn.leaderboard.track import Outcome, Track
 
 TOML = 'author = "a"\n[title]\nen = "{name}"\nzh = "{name}，中文"\n'
@@ -37,6 +48,7 @@ def folder(tmp_path, monkeypatch):
     for module in (racing, board):
         monkeypatch.setattr(module, "load_track", load)
     monkeypatch.setattr(racing, "isolation", lambda: racing.CLOSED)
+    monkeypatch.setenv("DEEPSEEK_LEARN_CACHE", str(tmp_path / "cache"))
     Paper.starts = 0
     for name, source in (
         ("base", "x = 0.5"),
@@ -75,7 +87,7 @@ def test_a_field_gives_each_entry_its_state(folder):
     }
     assert Paper.starts == 3 * 8 + 1  # what fails is not run again
     assert run(folder) == []
-    assert not (folder / "paper" / "unfinished.jsonl").exists()
+    assert not unfinished(folder / "paper").exists()
 
 
 def test_all_run_on_the_same_fresh_seeds_and_the_next_race_on_others(folder):
@@ -106,7 +118,8 @@ def test_an_interrupted_race_goes_on_with_the_same_seeds(folder, monkeypatch):
     monkeypatch.setattr(Paper, "measure", stops)
     with pytest.raises(KeyboardInterrupt):
         run(folder)
-    path = folder / "paper" / "unfinished.jsonl"
+    path = unfinished(folder / "paper")
+    assert path.is_relative_to(folder / "cache")
     seeds = json.loads(path.read_text().splitlines()[0])["seeds"]
     with path.open("a") as file:
         file.write('\n{"entry": "cut o')  # as a crash leaves it
@@ -150,6 +163,95 @@ def test_an_answer_that_cannot_be_scored_is_a_fault(folder):
     assert record.fault == "good.py: its answer cannot be scored (ValueError)."
 
 
+def typed(folder, name):
+    """Records that nobody raced: a first one and one that confirms it."""
+    known = racing.entries("paper", folder)
+    record = Record(
+        name, known[name].sha256, known["base"].sha256, 1, tuple(range(8)),
+        (0.9,) * 8, (0.5,) * 8,
+    )  # fmt: skip
+    return [record, replace(record, rerun=True)]
+
+
+@pytest.fixture
+def branch(folder, monkeypatch):
+    """A branch that brings an entry, its records, and an unfinished race."""
+    monkeypatch.setattr(proposals, "NAMES", ("paper",))
+    run(folder)
+    for command in (
+        ["init", "-q"],
+        ["add", "paper"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "base"],
+    ):
+        subprocess.run(["git", "-C", folder, *command], check=True)
+    write(folder, "liar", "x = 0.3")
+    with (folder / "paper" / "records.jsonl").open("a") as file:
+        for record in typed(folder, "liar"):
+            file.write(json.dumps(asdict(record)) + "\n")
+    write(folder, "resumes", "x = 0.2")
+    known = racing.entries("paper", folder)
+    lines = [
+        {"reference": known["base"].sha256, "version": 1, "rerun": False}
+        | {"torch": torch.__version__, "seeds": [*range(8)]}
+    ]
+    for name, score in (("base", 0.5), ("resumes", 0.9)):
+        lines += [
+            {"entry": name, "sha256": known[name].sha256, "seed": seed}
+            | {"score": score, "facts": {}, "seconds": 1.0}
+            for seed in range(8)
+        ]
+    path = folder / "paper" / "unfinished.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def test_records_and_runs_that_a_branch_brings_are_not_believed(branch):
+    assert states(branch)["liar"] == "better"  # what the lines say
+    before = (branch / "paper" / "records.jsonl").read_text()
+    with proposal("HEAD", branch) as copy:
+        assert {e.name for e in racing.pending("paper", copy)} == {"liar", "resumes"}
+        records = run(copy)
+        assert {record.entry for record in records} == {"liar", "resumes"}
+        assert not set(records[0].seeds) & set(range(8))
+        assert states(copy)["liar"] == states(copy)["resumes"] == "not_shown"
+        assert states(copy)["good"] == "better"  # a record of the commit counts
+    assert brings_records("HEAD", branch) == ["paper"]
+    assert (branch / "paper" / "records.jsonl").read_text() == before
+
+
+def test_the_command_shows_the_races_and_refuses_the_records(branch, monkeypatch):
+    monkeypatch.setattr(racing, "FOLDER", branch)
+    monkeypatch.setattr(track, "NAMES", ("paper",))
+    monkeypatch.setattr(board, "text", lambda key, *_, **facts: f"{key} {facts}")
+    result = CliRunner().invoke(submit, ["rerun", "--since", "HEAD"])
+    assert "paper: 2 new record(s), 1 re-run(s)." in result.output
+    assert re.search("liar: .*leaderboard.state_not_shown", result.output)
+    assert isinstance(result.exception, DeepSeekLearnError)
+    assert "the records of paper are not those of HEAD" in str(result.exception)
+
+
+def test_an_unfinished_race_in_the_repository_is_not_believed(branch):
+    records = run(branch)
+    assert [record.entry for record in records] == ["resumes"]
+    assert states(branch)["resumes"] == "not_shown"
+
+
+def test_a_branch_that_leaves_the_records_alone_brings_none(branch):
+    subprocess.run(["git", "-C", branch, "checkout", "-q", "--", "paper"], check=True)
+    assert brings_records("HEAD", branch) == []
+    path = branch / "paper" / "records.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[1:]))  # one is hidden
+    assert brings_records("HEAD", branch) == ["paper"]
+
+
+def test_an_unknown_commit_is_refused(branch):
+    with (
+        pytest.raises(DeepSeekLearnError, match=r"--since must be a commit .* 'nope'"),
+        proposal("nope", branch),
+    ):
+        pass
+
+
 def test_reruns_of_an_unknown_entry_are_refused(folder):
     with pytest.raises(UnknownNameError, match="did you mean 'good'"):
         racing.run_again("paper", ["goof"], folder=folder)
@@ -168,6 +270,22 @@ def test_without_namespaces_nothing_is_raced(folder, monkeypatch):
     assert Paper.starts == 0
 
 
+def test_a_check_shows_no_seed_of_a_problem(folder, monkeypatch):
+    """Neither to the process that only imports the entry."""
+    shown, problems = [], []
+
+    @contextmanager
+    def started(entry, runner, seed):
+        shown.append(seed)
+        yield
+
+    monkeypatch.setattr(racing, "started", started)
+    monkeypatch.setattr(Paper, "problem", lambda _, seed: problems.append(seed) or 0)
+    racing.check(folder / "paper" / "good.py", "paper", folder)
+    assert len(shown) == len(problems) == 1
+    assert shown != problems
+
+
 def test_without_a_checkout_one_sentence_says_so(tmp_path):
     with pytest.raises(DeepSeekLearnError, match="in a checkout of the repository"):
         racing.entries("samplers", tmp_path)
@@ -179,6 +297,19 @@ def test_without_a_checkout_one_sentence_says_so(tmp_path):
         ("author = ", "mine.toml: not valid TOML"),
         ('autor = "a"', "unknown field 'autor'; known are author, note"),
         ('[title]\nen = "a"', "title must have the texts en and zh"),
+        (
+            f"[settings.poems]\nwarm = '{'a' * 41}'",
+            r"settings.poems: .* at most 16 sett",
+        ),
+        ("[settings.poems]\nwarm = [1, 2]", "each a number or a text"),
+        (f"[settings.poems]\nwarm = {10**60}", "with at most 40 characters"),
+        (f"[settings.poems]\n{'a' * 50} = 1", "with at most 40 characters"),
+        (f"[settings.{'a' * 50}]\nlr = 1", "with at most 40 characters"),
+        ("[settings]\nlr = 1", "as \\[settings.TASK\\]"),
+        (
+            "".join(f"[settings.t{i}]\na = 1\nb = 2\n" for i in range(9)),
+            "at most 16 settings",
+        ),
     ],
 )
 def test_bad_metadata_is_refused(tmp_path, toml, words):

@@ -2,14 +2,21 @@
 
 import math
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from deepseek_learn.attention import families
 from deepseek_learn.files import REPOSITORY
-from deepseek_learn.leaderboard import attention, grouping, samplers, update_rules
+from deepseek_learn.leaderboard import (
+    attention,
+    grouping,
+    pictures,
+    samplers,
+    update_rules,
+)
 from deepseek_learn.leaderboard.entry import EntryError
 from deepseek_learn.leaderboard.racing import entries
 from deepseek_learn.leaderboard.track import NAMES, Outcome, derived_seed, load_track
@@ -37,7 +44,13 @@ class Here:
 
 
 def measured(runner, problem, name, reference=None):
-    start = lambda: nullcontext(Here(runner.name, name))  # noqa: E731
+    @contextmanager
+    def start():
+        before = {*families.attention}
+        yield Here(runner.name, name)
+        for new in {*families.attention} - before:  # as if the process had ended
+            families.attention.unregister(new)
+
     settings = entries(runner.name)[name].settings
     return runner.measure(problem, start, settings, reference)
 
@@ -141,6 +154,26 @@ def test_a_module_at_the_same_pace_gets_the_same_steps(monkeypatch):
     assert steps == pytest.approx(20, abs=1)
 
 
+@pytest.mark.parametrize("name", sorted(entries("attention")))
+def test_a_new_process_predicts_what_the_trained_one_would(name):
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randint(0, 256, (8, 1, 40, 40), generator=generator)
+    known, logits, weights = {*families.attention}, [], {}
+    for trains in (True, False):
+        learner = Here("attention", name).serving
+        learner.build(1)
+        if trains:
+            for _ in range(2):
+                learner.train(images, torch.arange(8), 1e-3)
+            weights = learner.weights()
+        else:
+            learner.load(weights)
+        logits.append(learner.predict(images))
+        for new in {*families.attention} - known:
+            families.attention.unregister(new)
+    assert torch.equal(*logits)
+
+
 def test_the_cores_are_given_back():
     before = os.sched_getaffinity(0)
     with attention.one_core():
@@ -154,7 +187,7 @@ def test_pictures_differ_between_seeds_and_classes_are_renumbered():
     assert torch.equal(a.train, again.train)
     assert not torch.equal(a.train, b.train)
     assert not torch.equal(a.train_labels, b.train_labels)
-    assert a.train.shape == (200, 1, attention.CANVAS, attention.CANVAS)
+    assert a.train.shape == (200, 1, pictures.CANVAS, pictures.CANVAS)
 
 
 def test_the_rate_rises_and_falls_to_zero():
