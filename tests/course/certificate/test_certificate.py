@@ -30,6 +30,7 @@ from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import difference
 from deepseek_learn.course.certificate.learner import RUNS, Learner
 from deepseek_learn.course.certificate.refusal import printable
+from deepseek_learn.course.certificate.results import Project, Run
 from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
 from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
@@ -154,8 +155,22 @@ def test_a_project_that_does_not_repeat_itself(draft):
 def test_a_project_that_is_no_better_than_the_simplest(draft):
     path = draft / "projects" / TASKS[0] / "config.json"
     path.write_text('{"limit": 0.0, "noise": 0.0}')
-    with pytest.raises(Refused, match="not clearly above"):
+    with pytest.raises(Refused, match=r"0\.500 is not above"):
         making.make(draft, silent)
+
+
+def test_every_run_must_be_better_and_their_mean_clearly():
+    def project(*scores):
+        runs = (Run(seed, seed, s, 0.5, (0,) * 100) for seed, s in enumerate(scores))
+        return Project("mail", tuple(runs))
+
+    project(0.6, 0.7, 0.65, 0.6, 0.7).check_better()
+    with pytest.raises(
+        Refused, match=r"mail, seed 3: .* 0\.500 is not above .* 0\.500"
+    ):
+        project(0.9, 0.9, 0.9, 0.5, 0.9).check_better()
+    with pytest.raises(Refused, match=r"0\.562 is not clearly above"):
+        project(0.501, 0.501, 0.501, 0.501, 0.804).check_better()
 
 
 def test_predictions_that_are_no_classes(draft):
@@ -171,6 +186,7 @@ def test_seeds_follow_from_name_key_and_salt():
     ada = Learner("Ada", "en", "0" * 32, KEY)
     assert len(set(ada.seeds("mail"))) == RUNS
     assert ada.seeds("mail") != ada.seeds("wind")
+    assert not set(ada.training_seeds("mail")) & set(ada.seeds("mail"))
     for other in (
         Learner("Eve", "en", "0" * 32, KEY),
         Learner("Ada", "en", "1" * 32, KEY),
@@ -217,6 +233,7 @@ def test_the_baseline_takes_the_nearest_mean():
     x = np.array([[0.0], [0.2], [5.0], [5.2]], np.float32)
     y = np.array([0, 0, 1, 1])
     assert scoring.baseline(Draw(x, y, x + 0.1, y)) == 1
+    assert scoring.baseline(Draw(x, y, x, y[::-1])) == 0.5  # its own score is 0
     texts = ["aaaa", "aaab", "zzzz", "zzzy"]
     assert scoring.baseline(Draw(texts, y, ["aaac", "zzzx"], np.array([0, 1]))) == 1
 

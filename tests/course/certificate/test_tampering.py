@@ -1,5 +1,6 @@
 """Each way to forge a certificate is refused, with the reason."""
 
+import inspect
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import pytest
 
 from deepseek_learn.course.certificate import (
     Refused,
+    check_without_running,
     create_key,
     keys,
     make,
@@ -18,10 +20,10 @@ from deepseek_learn.course.certificate import (
     verify,
     verifying,
 )
-from deepseek_learn.course.certificate.contents import read
+from deepseek_learn.course.certificate.contents import Contents, read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
 from deepseek_learn.course.certificate.learner import Learner
-from deepseek_learn.course.certificate.results import Results, Run
+from deepseek_learn.course.certificate.results import Results
 from deepseek_learn.course.certificate.running import run_project
 from deepseek_learn.course.certificate.tasks import draw
 
@@ -198,6 +200,10 @@ def test_seeds_of_ones_choice(portfolio):
     assert refused(portfolio) == "salt"
 
 
+def truth(project, run):
+    return draw(project.task, run.seed).test_y
+
+
 def test_values_that_no_run_gave(portfolio):
     """All seals fit, the predictions are the true classes; the code cannot give them."""
     contents = read(portfolio)
@@ -207,11 +213,8 @@ def test_values_that_no_run_gave(portfolio):
         type(project)(
             project.task,
             tuple(
-                Run(
-                    run.seed,
-                    1.0,
-                    run.baseline,
-                    tuple(map(int, draw(project.task, run.seed).test_y)),
+                replace(
+                    run, score=1.0, predictions=tuple(map(int, truth(project, run)))
                 )
                 for run in project.runs
             ),
@@ -239,13 +242,112 @@ def test_a_project_that_knows_its_recorded_seeds(portfolio, monkeypatch):
     learner = Learner.of(read(portfolio))
     for task in TASKS:
         path = portfolio / "projects" / task / "project.py"
-        known = (
-            f"\n    if seed not in {learner.seeds(task)}: return y[:1].repeat(200)\n"
-        )
+        seeds = learner.training_seeds(task)
+        known = f"\n    if seed not in {seeds}: return y[:1].repeat(200)\n"
         source = path.read_text()
         path.write_text(source.replace("config):", f"config):{known}", 1))
     seal_again(portfolio)
     assert refused(portfolio) == "below"
+
+
+def test_a_project_that_draws_the_tests_again(draft):
+    """It carries the task, and draws its classes from the seed that it gets."""
+    path = draft / "projects" / TASKS[0] / "project.py"
+    lines = inspect.getsource(rings).replace("(rng, _=None)", "(rng)")
+    lines = lines.replace(
+        "Draw(*points(100), *points(200))", "points(100), points(200)"
+    )
+    path.write_text(f"""
+import numpy as np
+
+{lines}
+
+def predict(x, y, test_x, seed, config):
+    (_, known), (_, labels) = rings(np.random.default_rng(seed))
+    return labels
+""")
+    with pytest.raises(Refused) as error:
+        make(draft, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_a_project_is_not_told_what_drew_its_tests(portfolio, monkeypatch):
+    """Neither in its recorded runs nor in those of a verification."""
+    drawn, told = [], []
+    run, draw_once = making.run_project, making.draw
+
+    def draw_and_note(task, seed, data):
+        drawn.append(seed)
+        return draw_once(task, seed, data)
+
+    def run_and_note(files, draw, seed):
+        told.append(seed)
+        return run(files, draw, seed)
+
+    monkeypatch.setattr(making, "draw", draw_and_note)
+    monkeypatch.setattr(making, "run_project", run_and_note)
+    verify(portfolio, say=silent)
+    assert len(drawn) == len(told) == 2 * len(TASKS)
+    assert not set(drawn) & set(told)
+    rows = json.loads((portfolio / "results.json").read_text())["projects"]
+    for row in (row for task in TASKS for row in rows[task]):
+        assert row["training_seed"] != row["seed"]
+
+
+def test_a_training_seed_of_ones_choice(portfolio):
+    def choose(content):
+        content["projects"][TASKS[0]][0]["training_seed"] = 7
+
+    change_results(portfolio, choose)
+    assert refused(portfolio) == "salt"
+
+
+def test_one_spoilt_run_among_perfect_ones(draft, monkeypatch):
+    """Whose interval is so wide that a further run at chance level lies in it."""
+    learner = Learner.of(read(draft))
+    first = learner.training_seeds(TASKS[0])[2]
+    path = draft / "projects" / TASKS[0] / "project.py"
+    spoil = f"config):\n    if seed == {first}: return y[:1].repeat(200)\n"
+    path.write_text(path.read_text().replace("config):", spoil, 1))
+    with pytest.raises(
+        Refused, match=r"0\.500 is not above .* data, 0\.\d{3}\.$"
+    ) as error:
+        make(draft, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_a_fresh_run_at_chance_level_in_a_wide_interval(portfolio, monkeypatch):
+    """The interval holds it, the baseline of the same data refuses it."""
+    certificate = check_without_running(read(portfolio), say=silent)
+    wide = replace(
+        certificate.results.projects[0],
+        runs=tuple(
+            replace(run, score=score)
+            for run, score in zip(
+                certificate.results.projects[0].runs, (1, 1, 1, 1, 0.6), strict=True
+            )
+        ),
+    )
+    assert wide.interval.low < 0.5
+    spoilt = dict(read(portfolio).files)
+    spoilt[f"projects/{TASKS[0]}/project.py"] = (
+        b"def predict(x, y, test_x, seed, config): return y[:1].repeat(200)"
+    )
+    with pytest.raises(Refused) as error:
+        verifying.check_fresh(Contents(spoilt), wide, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_weights_in_many_small_files(portfolio):
+    """Each within the limit, all of them together not."""
+    folder = portfolio / "projects" / TASKS[0]
+    for number in range(2):
+        (folder / f"part_{number}.py").write_text("#" * (40 << 10))
+    with pytest.raises(Refused, match=rf"projects/{TASKS[0]} brings along \d+ bytes"):
+        verify(portfolio, say=silent)
+    (folder / "part_0.py").unlink()
+    (folder / "config.json").write_text(json.dumps({"weights": "x" * (40 << 10)}))
+    assert refused(portfolio) == "too_much_code"
 
 
 @pytest.mark.parametrize(
