@@ -1,8 +1,10 @@
 """Each way to forge a certificate is refused, with the reason."""
 
+import base64
 import inspect
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from deepseek_learn.course.certificate import (
     Refused,
     check_without_running,
     create_key,
+    jws,
     keys,
     make,
     making,
@@ -116,6 +119,54 @@ def test_a_tampered_word_in_the_credential(portfolio, place, monkeypatch):
     token = OB3Signer(path.read_bytes(), "EdDSA").sign_payload(payload)
     (portfolio / "credential.jwt").write_text(token)
     assert refused(portfolio) == "credential"
+
+
+TOKENS = {
+    "a field twice": lambda head, body: (
+        head,
+        b'{"name":"Doctor of Philosophy","issuer":{"id":"did:web:mit.edu"},' + body[1:],
+    ),
+    "another field in the header": lambda head, body: (
+        head[:-1] + b',"kid":"did:web:mit.edu"}',
+        body,
+    ),
+    "another key in the header": lambda head, body: (
+        re.sub(rb'"x":"..', b'"x":"AA', head),
+        body,
+    ),
+    "spaces": lambda head, body: (head, body.replace(b'","', b'", "')),
+    "another number": lambda head, body: (
+        head,
+        re.sub(rb'"nbf":(\d+)', rb'"nbf":\1.0', body),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", TOKENS)
+def test_a_token_in_another_form(portfolio, change):
+    """With the right signature, and the right content for one of its readers."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    path, key = portfolio / "credential.jwt", keys.learners_key().read_bytes()
+    head, body, _ = path.read_text().split(".")
+    both = TOKENS[change](decoded(head), decoded(body))
+    assert both != (decoded(head), decoded(body))
+    signed = ".".join(jws.encoded(part) for part in both)
+    signature = load_pem_private_key(key, None).sign(signed.encode())
+    path.write_text(f"{signed}.{jws.encoded(signature)}")
+    assert refused(portfolio) == "credential_form"
+
+
+def test_letters_that_a_signature_ignores(portfolio):
+    path = portfolio / "credential.jwt"
+    original = path.read_text()
+    for ignored in ("!!", "\n", "=="):
+        path.write_text(original + ignored)
+        assert refused(portfolio) in ("signature", "credential_form", "malformed")
+
+
+def decoded(part):
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def test_a_token_that_was_changed_after_signing(portfolio):
