@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +28,7 @@ from deepseek_learn.course.certificate import (
 from deepseek_learn.course.certificate.contents import Contents, read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
 from deepseek_learn.course.certificate.learner import Learner
+from deepseek_learn.course.certificate.pdf import document
 from deepseek_learn.course.certificate.results import Results
 from deepseek_learn.course.certificate.running import run_project
 from deepseek_learn.course.certificate.tasks import draw
@@ -196,6 +199,54 @@ def test_a_picture_that_says_more(portfolio):
         path.write_bytes(before.replace(old, new))
         assert refused(portfolio) == "picture"
         path.write_bytes(before)
+
+
+def claim(portfolio, **facts):
+    path = portfolio / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def swap_pdf(portfolio):
+    """Put another PDF there, as a program that draws them gives it."""
+    lines = [(30, "Doctor of Philosophy"), (20, "Somebody Else, summa cum laude")]
+    (portfolio / "certificate.pdf").write_bytes(document("A doctorate", lines))
+
+
+def test_a_swapped_pdf_where_another_matplotlib_is_claimed(portfolio, tmp_path):
+    """Signed by the learner, then by a teacher who sees nothing wrong."""
+    claim(portfolio, matplotlib="3.0.0", processor="another")
+    seal_again(portfolio)
+    swap_pdf(portfolio)
+    assert refused(portfolio) == "picture"
+    key = tmp_path / "teacher.pem"
+    create_key(key)
+    sign(portfolio, key, "Grace Hopper", silent)
+    check_without_running(read(portfolio), tmp_path / "teacher.pem.pub", silent)
+    swap_pdf(portfolio)
+    assert refused(portfolio, teacher=tmp_path / "teacher.pem.pub") == "picture"
+
+
+def test_a_swapped_pdf_of_a_chinese_certificate(chinese):
+    swap_pdf(chinese)
+    assert refused(chinese) == "picture"
+
+
+def test_a_chinese_certificate_is_compared_to_the_last_byte(chinese, monkeypatch):
+    assert check_without_running(read(chinese), say=silent).learner.name == "王小明"
+    path = chinese / "certificate.pdf"
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert refused(chinese) == "picture"
+
+
+def test_a_matplotlibrc_changes_nothing(portfolio, tmp_path, monkeypatch):
+    """Of the current folder, which matplotlib reads."""
+    (tmp_path / "matplotlibrc").write_text("pdf.compression: 0\nfont.size: 30\n")
+    source = "from tests.course.certificate.conftest import check"
+    source += f"; check({str(portfolio)!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [sys.executable, "-c", source], env=environment, cwd=tmp_path, check=True
+    )
 
 
 def test_a_copied_portfolio_under_another_name(portfolio):
