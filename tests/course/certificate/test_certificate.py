@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from deepseek_learn.course.certificate.results import Project, Run
 from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
 from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
+from deepseek_learn.course.certificate.tasks.own import UNPACKED
 from deepseek_learn.course.problems import get
 from deepseek_learn.errors import UnknownNameError
 
@@ -261,6 +264,69 @@ def test_own_data_that_cannot_be_used(change):
         draw("own", 1, archive(**facts))
     with pytest.raises(Refused, match=r"data.npz is missing"):
         draw("own", 1)
+
+
+def with_header(shape, kind, content=b""):
+    """A file of an array whose header states more than it holds."""
+    file = io.BytesIO()
+    facts = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue() + content
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("|u1", (200, 1 << 20)),  # 200 MiB that compress to 200 KiB
+        ("|u1", (200, 100_000)),  # whose numbers take four bytes each
+        ("<f4", (1 << 40, 1)),
+        ("<U1000000", (200,)),
+        ("|u1", (30_000, 1)),
+        ("<U1", (30_000,)),
+    ],
+)
+def test_own_data_that_unpack_to_too_much(kind, shape):
+    """They are refused by their headers, before anything of that size is read."""
+    groups, packed = np.arange(200), io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x.npy", with_header(shape, kind, bytes(1000)))
+        for name, values in (("y", groups % 2), ("groups", groups)):
+            array = io.BytesIO()
+            np.save(array, values)
+            file.writestr(f"{name}.npy", array.getvalue())
+    tracemalloc.start()
+    with pytest.raises(Refused, match="over"):
+        draw("own", 1, packed.getvalue())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_an_archive_with_a_long_table():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for number in range(200):
+            file.writestr(f"{number}.npy", b"")
+    with pytest.raises(Refused, match=r"not an archive of numpy\.savez"):
+        draw("own", 1, packed.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["one wide array", "many classes", "many texts"])
+def test_scoring_own_data_stays_small(kind):
+    """The largest that are accepted take four times their unpacked bytes at most."""
+    count = 20_000 if kind == "many texts" else 200
+    groups = np.arange(count)
+    x = np.zeros((count, UNPACKED // count // 4), np.uint8)
+    if kind == "many texts":
+        x = groups.astype("U5")
+    y = groups % (100 if kind == "many classes" else 2)
+    data = archive(x=x, y=y, groups=groups)
+    del x
+    tracemalloc.start()
+    scoring.baseline(draw("own", 1, data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * UNPACKED
 
 
 @pytest.mark.parametrize("task", ["reviews", "wind"])
