@@ -98,6 +98,17 @@ def test_a_tampered_number_in_the_results(portfolio):
     assert refused(portfolio) == "number"
 
 
+@pytest.mark.parametrize("name", ["results.json", "learner.json"])
+def test_a_field_twice(portfolio, name):
+    """The second one counts here; who reads the file sees the first."""
+    path = portfolio / name
+    content = path.read_text()
+    field = next(iter(json.loads(content)))
+    path.write_text(f'{{"{field}": 0,{content[1:]}')
+    hash_again(portfolio)
+    assert refused(portfolio) == "malformed"
+
+
 def test_a_number_of_another_kind(portfolio):
     def use_nan(content):
         content["projects"][TASKS[1]][2]["score"] = float("nan")
