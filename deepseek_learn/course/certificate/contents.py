@@ -26,7 +26,8 @@ HASHES = "hashes.txt"
 SEALS = (HASHES, "credential.jwt", "certificate.svg", "certificate.pdf")
 RESULTS = re.compile(r"(results|environment)\.json|runs/.*")
 LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes of a file, of all
-CODE = 64 << 10  # bytes of a file of code: no room for the weights of a network
+CODE = 64 << 10  # bytes of all that a project brings along: no room for weights
+DATA = "data.npz"  # what the learner's own project learns from
 JSON = 1 << 20  # bytes; a parsed one takes twenty times as much memory
 FILES = 500
 
@@ -110,7 +111,21 @@ def read(folder: str | Path) -> Contents:
             raise Refused("many_files", most=FILES)
         if sum(map(len, files.values())) > TOTAL:
             raise Refused("too_large", file=folder, size=TOTAL)
-    return Contents(files)
+    contents = Contents(files)
+    _check_code(contents)
+    return contents
+
+
+def _check_code(contents: Contents) -> None:
+    """Refuse a project whose code and settings, names included, are too large."""
+    sizes: dict[str, int] = {}
+    for path, content in contents.below("projects").items():
+        project, name = path.split("/")
+        if name != DATA:
+            sizes[project] = sizes.get(project, 0) + len(name) + len(content)
+    for project, size in sizes.items():
+        if size > CODE:
+            raise Refused("too_much_code", project=project, size=size, most=CODE)
 
 
 def _walk(root: Path, start: str) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,8 @@
 
 It is a verifiable credential in the form of a JSON Web Token, signed with Ed25519. Its
 `Evidence` is the fingerprint of the portfolio, its `Result`s are the numbers. Whoever
-reads it computes the whole payload once more and compares: no word of it is free.
+reads it computes the whole token once more, but for the signature, and compares its
+bytes: no word of it is free.
 """
 
 import uuid
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...catalog import choose, text
 from ...errors import require
+from . import jws
 from .contents import Contents
 from .keys import PublicKey
 from .learner import Learner
@@ -97,15 +99,14 @@ class Certificate:
 
     def sign(self, private_pem: bytes) -> str:
         """Return the credential as a signed token."""
-        signer = _library("openbadgeslib.ob3.signer").OB3Signer(private_pem, "EdDSA")
-        return signer.sign(self._credential())
+        return jws.write(self.payload(), self.issuer.key, private_pem)
 
     def check(self, token: str) -> None:
         """Compare a token with what the portfolio gives.
 
         Raises:
-            Refused: if another key signed it, it was changed, or says anything else;
-                the message says what.
+            Refused: if another key signed it, it was changed, says anything else, or
+                says it in another form; the message says what.
         """
         library = _library("openbadgeslib.ob3.verifier")
         errors = _library("openbadgeslib.errors").LibOpenBadgesException
@@ -118,6 +119,8 @@ class Certificate:
         if actual != expected:
             path, here, there = difference(expected, actual)
             raise Refused("credential", path=path, there=there, here=here)
+        if not jws.is_canonical(token, expected, self.issuer.key):
+            raise Refused("credential_form")
 
     def _credential(self) -> "OpenBadgeCredential":
         ob = _library("openbadgeslib.ob3.credential")

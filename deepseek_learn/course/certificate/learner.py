@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...catalog import LANGUAGES
 from .contents import Contents
@@ -67,6 +68,14 @@ class Learner:
         """
         return [self._seed(f"{task}|{run}") for run in range(RUNS)]
 
+    def training_seeds(self, task: str) -> list[int]:
+        """Return what the runs of a project get as their `seed`.
+
+        They say nothing about `seeds`, from which the tests' classes follow: whoever
+        knows those knows the answers.
+        """
+        return [self._seed(f"{task}|{run}|training") for run in range(RUNS)]
+
     def graded_seed(self, problem: str) -> int:
         """Return the seed of the recorded check of a graded answer."""
         return self._seed(f"graded|{problem}")
@@ -80,17 +89,26 @@ def read_json(contents: Contents, path: str, fields: set[str]) -> dict:
     """Return the object in a JSON file that must have exactly these fields.
 
     Raises:
-        Refused: if the file is missing or has anything else.
+        Refused: if the file is missing, has anything else, or has a field twice, of
+            which a reader may see the other.
     """
     if path not in contents.files:
         raise Refused("missing", file=path)
     try:
-        found = json.loads(contents.files[path])
+        found = json.loads(contents.files[path], object_pairs_hook=once_each)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or set(found) != fields:
         raise Refused("malformed", file=path)
     return found
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as a dictionary; raise a `ValueError` if a field is there twice."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a field stands there twice")
+    return result
 
 
 def write_json(value: object) -> bytes:

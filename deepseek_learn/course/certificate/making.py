@@ -22,7 +22,7 @@ from .results import (
     measured,
     projects,
 )
-from .running import fresh_seed, run_graded, run_project
+from .running import run_graded, run_project
 from .tasks import draw, tasks
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -145,10 +145,12 @@ def run_all(contents: Contents, learner: Learner, task: str, say: Say) -> Projec
         Refused: if it does not repeat itself, or does not beat the baseline.
     """
     runs: list[Run] = []
-    for seed in learner.seeds(task):
-        runs.append(run_once(contents, task, seed))
+    seeds = zip(learner.seeds(task), learner.training_seeds(task), strict=True)
+    for seed, training_seed in seeds:
+        runs.append(run_once(contents, task, seed, training_seed))
         say(f"{task}: {runs[-1].score:.3f} ({runs[-1].baseline:.3f})")
-    again = run_once(contents, task, runs[0].seed)
+        runs[-1].check_better(task)
+    again = run_once(contents, task, runs[0].seed, runs[0].training_seed)
     if agreement(runs[0].predictions, again.predictions) < 1:
         raise Refused("not_repeatable", project=task, seed=runs[0].seed)
     project = Project(task, tuple(runs))
@@ -156,12 +158,12 @@ def run_all(contents: Contents, learner: Learner, task: str, say: Say) -> Projec
     return project
 
 
-def run_once(contents: Contents, task: str, seed: int | None = None) -> Run:
-    """Run a project with a seed, or with a fresh one."""
-    seed = fresh_seed() if seed is None else seed
+def run_once(contents: Contents, task: str, seed: int, training_seed: int) -> Run:
+    """Run a project on the data that a seed draws, with a seed of its own."""
     files = contents.below(f"projects/{task}")
-    predictions = run_project(files, draw(task, seed, files.get("data.npz")), seed)
-    return measured(contents, task, seed, predictions)
+    drawn = draw(task, seed, files.get("data.npz"))
+    predictions = run_project(files, drawn, training_seed)
+    return measured(contents, task, seed, training_seed, predictions)
 
 
 def seal(

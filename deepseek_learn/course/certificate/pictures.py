@@ -1,23 +1,18 @@
 """The certificate as pictures: an SVG that carries the credential, and a PDF."""
 
-import io
 from html import escape
-from typing import TYPE_CHECKING
 
 from ...errors import require
 from .credential import Certificate
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .pdf import WIDE, document
 
 WIDTH, LINE, LETTERS = 900, 26, 88  # pixels, pixels, letters of a line
-FONTS = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+GAP = 14  # between the paragraphs of the PDF
 # two arrows in a circle: what counts is what happens when it is run again
 AGAIN = (
     '<path d="M428 72 a26 26 0 0 1 46 2 m0 -16 v17 h-17"/>'
     '<path d="M472 96 a26 26 0 0 1 -46 -2 m0 16 v-17 h17"/>'
 )
-WIDE = 0x2E80  # letters from here on take the place of two
 
 
 def svg(certificate: Certificate, token: str) -> bytes:
@@ -58,31 +53,11 @@ def _drawing(certificate: Certificate) -> str:
 
 def pdf(certificate: Certificate) -> bytes:
     """Return the certificate as a PDF; the same certificate gives the same bytes."""
-    from matplotlib import rc_context
-    from matplotlib.font_manager import get_font_names
-
-    known = set(get_font_names())
-    fonts = [name for name in FONTS if name in known]
-    content = io.BytesIO()
-    with rc_context({"font.family": fonts, "pdf.fonttype": 42}):
-        facts = {"CreationDate": None, "Title": certificate.title}
-        _page(certificate).savefig(content, format="pdf", metadata=facts)
-    return content.getvalue()
-
-
-def _page(certificate: Certificate) -> "Figure":
-    """Write the paragraphs on a page of A4."""
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=(11.7, 8.3), facecolor="#fdfcf7")
-    y = 0.9
+    lines: list[tuple[float, str]] = []
     for size, words in paragraphs(certificate):
-        for line in wrapped(words, round(LETTERS * 17 / size)):
-            style = {"ha": "center", "va": "top", "color": "#1b2a41"}
-            page.text(0.5, y, line, style, fontsize=0.8 * size, parse_math=False)
-            y -= 0.042 * size / 17
-        y -= 0.018
-    return page
+        rows = wrapped(words, round(LETTERS * 17 / size))
+        lines += [*((size, row) for row in rows), (GAP, "")]
+    return document(certificate.title, lines)
 
 
 def paragraphs(certificate: Certificate) -> list[tuple[int, str]]:

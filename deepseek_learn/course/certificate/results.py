@@ -18,21 +18,37 @@ from .running import check_config
 from .scoring import Interval
 from .tasks import draw, tasks
 
-PROTOCOL = 1  # of the tasks, the scores and the rules
+PROTOCOL = 2  # of the tasks, the scores and the rules
 PROJECTS = 3  # at least
 FIELDS = {"protocol", "made", "projects", "graded"}
+ROW = ("seed", "training_seed", "score", "baseline")
 SAME = 1e-6  # how far a recorded number may be from the recomputed one
 PACKAGES = ("torch", "numpy", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a project: its seed, score, baseline and predictions."""
+    """One run of a project.
+
+    Attributes:
+        seed: draws the data; the project never gets it.
+        training_seed: what the project gets instead.
+        score: of its predictions.
+        baseline: the score of the simplest classifier on the same data.
+        predictions: one class for each test.
+    """
 
     seed: int
+    training_seed: int
     score: float
     baseline: float
     predictions: tuple[int, ...]
+
+    def check_better(self, task: str) -> None:
+        """Raise `Refused` unless the run is above the baseline of its own data."""
+        if not self.score > self.baseline:
+            values = {"score": f"{self.score:.3f}", "base": f"{self.baseline:.3f}"}
+            raise Refused("run_not_better", project=task, seed=self.seed, **values)
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,9 @@ class Project:
         return sum(run.baseline for run in self.runs) / len(self.runs)
 
     def check_better(self) -> None:
-        """Raise `Refused` unless the project beats the baseline."""
+        """Raise `Refused` unless each run, and their mean, beat the baseline."""
+        for run in self.runs:
+            run.check_better(self.task)
         scores = [run.score for run in self.runs]
         if not scoring.is_better(scores, [run.baseline for run in self.runs]):
             values = {
@@ -75,8 +93,7 @@ class Results:
         rows: dict[str, Any] = {}
         for project in self.projects:
             rows[project.task] = [
-                {"seed": r.seed, "score": r.score, "baseline": r.baseline}
-                for r in project.runs
+                {name: getattr(run, name) for name in ROW} for run in project.runs
             ]
             for run in project.runs:
                 path = f"runs/{project.task}/{run.seed}.json"
@@ -123,14 +140,14 @@ class Results:
 
 def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Project:
     """Return a project's runs, with scores computed from their predictions."""
-    seeds = learner.seeds(task)
-    if [row_value(row, "seed") for row in as_rows(rows)] != seeds:
-        raise Refused("salt", project=task)
+    seeds = learner.seeds(task), learner.training_seeds(task)
+    for name, own in zip(ROW, seeds, strict=False):
+        if [row_value(row, name) for row in as_rows(rows)] != own:
+            raise Refused("salt", project=task)
     runs = []
-    for row, seed in zip(rows, seeds, strict=True):
-        path = f"runs/{task}/{seed}.json"
-        predictions = read_predictions(contents, path)
-        run = measured(contents, task, seed, predictions)
+    for row, seed, training_seed in zip(rows, *seeds, strict=True):
+        predictions = read_predictions(contents, f"runs/{task}/{seed}.json")
+        run = measured(contents, task, seed, training_seed, predictions)
         for name, value in (("score", run.score), ("baseline", run.baseline)):
             recorded = row_value(row, name)
             if type(recorded) is not float or not abs(recorded - value) < SAME:
@@ -142,7 +159,13 @@ def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Pro
     return project
 
 
-def measured(contents: Contents, task: str, seed: int, predictions: list[int]) -> Run:
+def measured(
+    contents: Contents,
+    task: str,
+    seed: int,
+    training_seed: int,
+    predictions: list[int],
+) -> Run:
     """Return a run with the scores of its predictions.
 
     Raises:
@@ -152,7 +175,7 @@ def measured(contents: Contents, task: str, seed: int, predictions: list[int]) -
     if len(predictions) != len(drawn.test_y):
         raise Refused("malformed", file=f"runs/{task}/{seed}.json")
     values = scoring.score(predictions, drawn.test_y), scoring.baseline(drawn)
-    return Run(seed, *values, tuple(predictions))
+    return Run(seed, training_seed, *values, tuple(predictions))
 
 
 def projects(contents: Contents) -> list[str]:
@@ -231,7 +254,7 @@ def as_rows(rows: Any) -> list:
 
 
 def row_value(row: Any, name: str) -> Any:
-    if not isinstance(row, dict) or set(row) != {"seed", "score", "baseline"}:
+    if not isinstance(row, dict) or set(row) != set(ROW):
         raise Refused("malformed", file="results.json")
     return row[name]
 

@@ -17,11 +17,13 @@ from .tasks import Draw
 SECONDS = 300  # of one run of a project
 
 
-def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
+def run_project(files: dict[str, bytes], draw: Draw, training_seed: int) -> list[int]:
     """Run a project once and return its predictions for `draw.test_x`.
 
     Args:
         files: the files of `projects/NAME`, by their names.
+        training_seed: what `predict` gets as its seed. It must not be the one that
+            drew the data, with which the project could draw `test_y` as well.
 
     Raises:
         Refused: if it raises, takes too long, or returns anything other than one class
@@ -30,9 +32,8 @@ def run_project(files: dict[str, bytes], draw: Draw, seed: int) -> list[int]:
     code = {name: files[name] for name in files if name != "data.npz"}
     with room(code, SECONDS, hidden()) as (sandbox, entry):
         try:
-            labels = call(
-                entry, "predict", draw.x, draw.y, draw.test_x, seed, sandbox=sandbox
-            )
+            inputs = draw.x, draw.y, draw.test_x, training_seed
+            labels = call(entry, "predict", *inputs, sandbox=sandbox)
         except DeepSeekLearnError as error:
             raise Refused("project_failed", error=error) from error
     classes = set(map(int, np.unique(draw.y)))
@@ -69,7 +70,13 @@ def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:
 
 
 def fresh_seed() -> int:
-    return secrets.randbelow(2**31)
+    """Return a seed for a draw: too large to be found by trying all of them."""
+    return secrets.randbits(63)
+
+
+def fresh_training_seed() -> int:
+    """Return a seed that every library accepts."""
+    return secrets.randbits(31)
 
 
 def check_config(content: bytes, path: str) -> None:

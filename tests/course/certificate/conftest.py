@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepseek_learn.course.certificate import make, making, results, start
+from deepseek_learn.course.certificate import (
+    check_without_running,
+    make,
+    making,
+    results,
+    start,
+)
+from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.tasks import Draw, tasks
 from deepseek_learn.course.problems import get
 from deepseek_learn.sandbox import isolation
@@ -46,15 +53,25 @@ def small_tasks():
     if isolation() != "namespaces":
         pytest.skip("this system permits no namespaces")
     patch = pytest.MonkeyPatch()
+    replace_tasks(patch)
+    yield
+    patch.undo()
+    for name in TASKS:
+        tasks.unregister(name)
+
+
+def replace_tasks(patch):
     for name in TASKS:
         tasks.register(name, title={"en": f"Task {name}", "zh": f"任务 {name}"})(rings)
     patch.setattr(results, "STAGES", ("practical",))
     patch.setattr(results, "load", lambda: [get(GRADED)])
     patch.setattr(making, "load", lambda: [get(GRADED)])
-    yield
-    patch.undo()
-    for name in TASKS:
-        tasks.unregister(name)
+
+
+def check(portfolio):
+    """Check a portfolio of the three tasks, in a process that has only begun."""
+    replace_tasks(pytest.MonkeyPatch())
+    check_without_running(read(portfolio), say=lambda sentence: None)
 
 
 @pytest.fixture(scope="package")
@@ -77,6 +94,23 @@ def portfolio(made, tmp_path, monkeypatch):
     return Path(shutil.copytree(made[0], tmp_path / "portfolio"))
 
 
+@pytest.fixture(scope="package")
+def made_in_chinese(made, tmp_path_factory):
+    portfolio = tmp_path_factory.mktemp("chinese") / "portfolio"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPSEEK_LEARN_HOME", str(made[1]))
+        write(portfolio, "王小明", "zh")
+        make(portfolio, say=lambda sentence: None)
+    return portfolio
+
+
+@pytest.fixture
+def chinese(made_in_chinese, made, tmp_path, monkeypatch):
+    """A copy of a finished portfolio with a Chinese certificate."""
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(made[1]))
+    return Path(shutil.copytree(made_in_chinese, tmp_path / "chinese"))
+
+
 @pytest.fixture
 def draft(small_tasks, tmp_path, monkeypatch):
     """A portfolio that has not been run, of a learner without a key so far."""
@@ -85,8 +119,8 @@ def draft(small_tasks, tmp_path, monkeypatch):
     return tmp_path / "portfolio"
 
 
-def write(portfolio):
-    start(portfolio, "Ada Lovelace", TASKS)
+def write(portfolio, name="Ada Lovelace", lang="en"):
+    start(portfolio, name, TASKS, lang)
     for task in TASKS:
         (portfolio / "projects" / task / "project.py").write_text(PROJECT)
         (portfolio / "projects" / task / "config.json").write_text(CONFIG)

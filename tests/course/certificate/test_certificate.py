@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +32,11 @@ from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import difference
 from deepseek_learn.course.certificate.learner import RUNS, Learner
 from deepseek_learn.course.certificate.refusal import printable
+from deepseek_learn.course.certificate.results import Project, Run
 from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
 from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
+from deepseek_learn.course.certificate.tasks.own import UNPACKED
 from deepseek_learn.course.problems import get
 from deepseek_learn.errors import UnknownNameError
 
@@ -101,14 +105,8 @@ def test_the_svg_carries_the_credential(portfolio):
 
 def test_the_pdf_is_the_same_in_another_process(portfolio):
     """Whatever the order of Python's sets."""
-    source = f"""if True:
-        from deepseek_learn.course.certificate import pictures, check_without_running
-        from tests.course.certificate.conftest import TASKS, rings, tasks, results
-        for name in TASKS:
-            tasks.register(name, title={{"en": f"Task {{name}}", "zh": ""}})(rings)
-        results.STAGES = ("practical",)
-        from deepseek_learn.course.certificate.contents import read
-        check_without_running(read({str(portfolio)!r}), say=lambda s: None)"""
+    source = "from tests.course.certificate.conftest import check"
+    source += f"; check({str(portfolio)!r})"
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     subprocess.run([sys.executable, "-c", source], env=environment, check=True)
 
@@ -154,8 +152,22 @@ def test_a_project_that_does_not_repeat_itself(draft):
 def test_a_project_that_is_no_better_than_the_simplest(draft):
     path = draft / "projects" / TASKS[0] / "config.json"
     path.write_text('{"limit": 0.0, "noise": 0.0}')
-    with pytest.raises(Refused, match="not clearly above"):
+    with pytest.raises(Refused, match=r"0\.500 is not above"):
         making.make(draft, silent)
+
+
+def test_every_run_must_be_better_and_their_mean_clearly():
+    def project(*scores):
+        runs = (Run(seed, seed, s, 0.5, (0,) * 100) for seed, s in enumerate(scores))
+        return Project("mail", tuple(runs))
+
+    project(0.6, 0.7, 0.65, 0.6, 0.7).check_better()
+    with pytest.raises(
+        Refused, match=r"mail, seed 3: .* 0\.500 is not above .* 0\.500"
+    ):
+        project(0.9, 0.9, 0.9, 0.5, 0.9).check_better()
+    with pytest.raises(Refused, match=r"0\.562 is not clearly above"):
+        project(0.501, 0.501, 0.501, 0.501, 0.804).check_better()
 
 
 def test_predictions_that_are_no_classes(draft):
@@ -171,6 +183,7 @@ def test_seeds_follow_from_name_key_and_salt():
     ada = Learner("Ada", "en", "0" * 32, KEY)
     assert len(set(ada.seeds("mail"))) == RUNS
     assert ada.seeds("mail") != ada.seeds("wind")
+    assert not set(ada.training_seeds("mail")) & set(ada.seeds("mail"))
     for other in (
         Learner("Eve", "en", "0" * 32, KEY),
         Learner("Ada", "en", "1" * 32, KEY),
@@ -217,6 +230,7 @@ def test_the_baseline_takes_the_nearest_mean():
     x = np.array([[0.0], [0.2], [5.0], [5.2]], np.float32)
     y = np.array([0, 0, 1, 1])
     assert scoring.baseline(Draw(x, y, x + 0.1, y)) == 1
+    assert scoring.baseline(Draw(x, y, x, y[::-1])) == 0.5  # its own score is 0
     texts = ["aaaa", "aaab", "zzzz", "zzzy"]
     assert scoring.baseline(Draw(texts, y, ["aaac", "zzzx"], np.array([0, 1]))) == 1
 
@@ -250,6 +264,69 @@ def test_own_data_that_cannot_be_used(change):
         draw("own", 1, archive(**facts))
     with pytest.raises(Refused, match=r"data.npz is missing"):
         draw("own", 1)
+
+
+def with_header(shape, kind, content=b""):
+    """A file of an array whose header states more than it holds."""
+    file = io.BytesIO()
+    facts = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue() + content
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("|u1", (200, 1 << 20)),  # 200 MiB that compress to 200 KiB
+        ("|u1", (200, 100_000)),  # whose numbers take four bytes each
+        ("<f4", (1 << 40, 1)),
+        ("<U1000000", (200,)),
+        ("|u1", (30_000, 1)),
+        ("<U1", (30_000,)),
+    ],
+)
+def test_own_data_that_unpack_to_too_much(kind, shape):
+    """They are refused by their headers, before anything of that size is read."""
+    groups, packed = np.arange(200), io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x.npy", with_header(shape, kind, bytes(1000)))
+        for name, values in (("y", groups % 2), ("groups", groups)):
+            array = io.BytesIO()
+            np.save(array, values)
+            file.writestr(f"{name}.npy", array.getvalue())
+    tracemalloc.start()
+    with pytest.raises(Refused, match="over"):
+        draw("own", 1, packed.getvalue())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_an_archive_with_a_long_table():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for number in range(200):
+            file.writestr(f"{number}.npy", b"")
+    with pytest.raises(Refused, match=r"not an archive of numpy\.savez"):
+        draw("own", 1, packed.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["one wide array", "many classes", "many texts"])
+def test_scoring_own_data_stays_small(kind):
+    """The largest that are accepted take four times their unpacked bytes at most."""
+    count = 20_000 if kind == "many texts" else 200
+    groups = np.arange(count)
+    x = np.zeros((count, UNPACKED // count // 4), np.uint8)
+    if kind == "many texts":
+        x = groups.astype("U5")
+    y = groups % (100 if kind == "many classes" else 2)
+    data = archive(x=x, y=y, groups=groups)
+    del x
+    tracemalloc.start()
+    scoring.baseline(draw("own", 1, data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * UNPACKED
 
 
 @pytest.mark.parametrize("task", ["reviews", "wind"])

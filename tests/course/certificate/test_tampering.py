@@ -1,8 +1,13 @@
 """Each way to forge a certificate is refused, with the reason."""
 
+import base64
+import inspect
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +15,9 @@ import pytest
 
 from deepseek_learn.course.certificate import (
     Refused,
+    check_without_running,
     create_key,
+    jws,
     keys,
     make,
     making,
@@ -18,10 +25,11 @@ from deepseek_learn.course.certificate import (
     verify,
     verifying,
 )
-from deepseek_learn.course.certificate.contents import read
+from deepseek_learn.course.certificate.contents import Contents, read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
 from deepseek_learn.course.certificate.learner import Learner
-from deepseek_learn.course.certificate.results import Results, Run
+from deepseek_learn.course.certificate.pdf import document
+from deepseek_learn.course.certificate.results import Results
 from deepseek_learn.course.certificate.running import run_project
 from deepseek_learn.course.certificate.tasks import draw
 
@@ -90,6 +98,17 @@ def test_a_tampered_number_in_the_results(portfolio):
     assert refused(portfolio) == "number"
 
 
+@pytest.mark.parametrize("name", ["results.json", "learner.json"])
+def test_a_field_twice(portfolio, name):
+    """The second one counts here; who reads the file sees the first."""
+    path = portfolio / name
+    content = path.read_text()
+    field = next(iter(json.loads(content)))
+    path.write_text(f'{{"{field}": 0,{content[1:]}')
+    hash_again(portfolio)
+    assert refused(portfolio) == "malformed"
+
+
 def test_a_number_of_another_kind(portfolio):
     def use_nan(content):
         content["projects"][TASKS[1]][2]["score"] = float("nan")
@@ -114,6 +133,54 @@ def test_a_tampered_word_in_the_credential(portfolio, place, monkeypatch):
     token = OB3Signer(path.read_bytes(), "EdDSA").sign_payload(payload)
     (portfolio / "credential.jwt").write_text(token)
     assert refused(portfolio) == "credential"
+
+
+TOKENS = {
+    "a field twice": lambda head, body: (
+        head,
+        b'{"name":"Doctor of Philosophy","issuer":{"id":"did:web:mit.edu"},' + body[1:],
+    ),
+    "another field in the header": lambda head, body: (
+        head[:-1] + b',"kid":"did:web:mit.edu"}',
+        body,
+    ),
+    "another key in the header": lambda head, body: (
+        re.sub(rb'"x":"..', b'"x":"AA', head),
+        body,
+    ),
+    "spaces": lambda head, body: (head, body.replace(b'","', b'", "')),
+    "another number": lambda head, body: (
+        head,
+        re.sub(rb'"nbf":(\d+)', rb'"nbf":\1.0', body),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", TOKENS)
+def test_a_token_in_another_form(portfolio, change):
+    """With the right signature, and the right content for one of its readers."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    path, key = portfolio / "credential.jwt", keys.learners_key().read_bytes()
+    head, body, _ = path.read_text().split(".")
+    both = TOKENS[change](decoded(head), decoded(body))
+    assert both != (decoded(head), decoded(body))
+    signed = ".".join(jws.encoded(part) for part in both)
+    signature = load_pem_private_key(key, None).sign(signed.encode())
+    path.write_text(f"{signed}.{jws.encoded(signature)}")
+    assert refused(portfolio) == "credential_form"
+
+
+def test_letters_that_a_signature_ignores(portfolio):
+    path = portfolio / "credential.jwt"
+    original = path.read_text()
+    for ignored in ("!!", "\n", "=="):
+        path.write_text(original + ignored)
+        assert refused(portfolio) in ("signature", "credential_form", "malformed")
+
+
+def decoded(part):
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def test_a_token_that_was_changed_after_signing(portfolio):
@@ -143,6 +210,54 @@ def test_a_picture_that_says_more(portfolio):
         path.write_bytes(before.replace(old, new))
         assert refused(portfolio) == "picture"
         path.write_bytes(before)
+
+
+def claim(portfolio, **facts):
+    path = portfolio / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def swap_pdf(portfolio):
+    """Put another PDF there, as a program that draws them gives it."""
+    lines = [(30, "Doctor of Philosophy"), (20, "Somebody Else, summa cum laude")]
+    (portfolio / "certificate.pdf").write_bytes(document("A doctorate", lines))
+
+
+def test_a_swapped_pdf_where_another_matplotlib_is_claimed(portfolio, tmp_path):
+    """Signed by the learner, then by a teacher who sees nothing wrong."""
+    claim(portfolio, matplotlib="3.0.0", processor="another")
+    seal_again(portfolio)
+    swap_pdf(portfolio)
+    assert refused(portfolio) == "picture"
+    key = tmp_path / "teacher.pem"
+    create_key(key)
+    sign(portfolio, key, "Grace Hopper", silent)
+    check_without_running(read(portfolio), tmp_path / "teacher.pem.pub", silent)
+    swap_pdf(portfolio)
+    assert refused(portfolio, teacher=tmp_path / "teacher.pem.pub") == "picture"
+
+
+def test_a_swapped_pdf_of_a_chinese_certificate(chinese):
+    swap_pdf(chinese)
+    assert refused(chinese) == "picture"
+
+
+def test_a_chinese_certificate_is_compared_to_the_last_byte(chinese, monkeypatch):
+    assert check_without_running(read(chinese), say=silent).learner.name == "王小明"
+    path = chinese / "certificate.pdf"
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert refused(chinese) == "picture"
+
+
+def test_a_matplotlibrc_changes_nothing(portfolio, tmp_path, monkeypatch):
+    """Of the current folder, which matplotlib reads."""
+    (tmp_path / "matplotlibrc").write_text("pdf.compression: 0\nfont.size: 30\n")
+    source = "from tests.course.certificate.conftest import check"
+    source += f"; check({str(portfolio)!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [sys.executable, "-c", source], env=environment, cwd=tmp_path, check=True
+    )
 
 
 def test_a_copied_portfolio_under_another_name(portfolio):
@@ -198,6 +313,10 @@ def test_seeds_of_ones_choice(portfolio):
     assert refused(portfolio) == "salt"
 
 
+def truth(project, run):
+    return draw(project.task, run.seed).test_y
+
+
 def test_values_that_no_run_gave(portfolio):
     """All seals fit, the predictions are the true classes; the code cannot give them."""
     contents = read(portfolio)
@@ -207,11 +326,8 @@ def test_values_that_no_run_gave(portfolio):
         type(project)(
             project.task,
             tuple(
-                Run(
-                    run.seed,
-                    1.0,
-                    run.baseline,
-                    tuple(map(int, draw(project.task, run.seed).test_y)),
+                replace(
+                    run, score=1.0, predictions=tuple(map(int, truth(project, run)))
                 )
                 for run in project.runs
             ),
@@ -239,13 +355,112 @@ def test_a_project_that_knows_its_recorded_seeds(portfolio, monkeypatch):
     learner = Learner.of(read(portfolio))
     for task in TASKS:
         path = portfolio / "projects" / task / "project.py"
-        known = (
-            f"\n    if seed not in {learner.seeds(task)}: return y[:1].repeat(200)\n"
-        )
+        seeds = learner.training_seeds(task)
+        known = f"\n    if seed not in {seeds}: return y[:1].repeat(200)\n"
         source = path.read_text()
         path.write_text(source.replace("config):", f"config):{known}", 1))
     seal_again(portfolio)
     assert refused(portfolio) == "below"
+
+
+def test_a_project_that_draws_the_tests_again(draft):
+    """It carries the task, and draws its classes from the seed that it gets."""
+    path = draft / "projects" / TASKS[0] / "project.py"
+    lines = inspect.getsource(rings).replace("(rng, _=None)", "(rng)")
+    lines = lines.replace(
+        "Draw(*points(100), *points(200))", "points(100), points(200)"
+    )
+    path.write_text(f"""
+import numpy as np
+
+{lines}
+
+def predict(x, y, test_x, seed, config):
+    (_, known), (_, labels) = rings(np.random.default_rng(seed))
+    return labels
+""")
+    with pytest.raises(Refused) as error:
+        make(draft, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_a_project_is_not_told_what_drew_its_tests(portfolio, monkeypatch):
+    """Neither in its recorded runs nor in those of a verification."""
+    drawn, told = [], []
+    run, draw_once = making.run_project, making.draw
+
+    def draw_and_note(task, seed, data):
+        drawn.append(seed)
+        return draw_once(task, seed, data)
+
+    def run_and_note(files, draw, seed):
+        told.append(seed)
+        return run(files, draw, seed)
+
+    monkeypatch.setattr(making, "draw", draw_and_note)
+    monkeypatch.setattr(making, "run_project", run_and_note)
+    verify(portfolio, say=silent)
+    assert len(drawn) == len(told) == 2 * len(TASKS)
+    assert not set(drawn) & set(told)
+    rows = json.loads((portfolio / "results.json").read_text())["projects"]
+    for row in (row for task in TASKS for row in rows[task]):
+        assert row["training_seed"] != row["seed"]
+
+
+def test_a_training_seed_of_ones_choice(portfolio):
+    def choose(content):
+        content["projects"][TASKS[0]][0]["training_seed"] = 7
+
+    change_results(portfolio, choose)
+    assert refused(portfolio) == "salt"
+
+
+def test_one_spoilt_run_among_perfect_ones(draft, monkeypatch):
+    """Whose interval is so wide that a further run at chance level lies in it."""
+    learner = Learner.of(read(draft))
+    first = learner.training_seeds(TASKS[0])[2]
+    path = draft / "projects" / TASKS[0] / "project.py"
+    spoil = f"config):\n    if seed == {first}: return y[:1].repeat(200)\n"
+    path.write_text(path.read_text().replace("config):", spoil, 1))
+    with pytest.raises(
+        Refused, match=r"0\.500 is not above .* data, 0\.\d{3}\.$"
+    ) as error:
+        make(draft, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_a_fresh_run_at_chance_level_in_a_wide_interval(portfolio, monkeypatch):
+    """The interval holds it, the baseline of the same data refuses it."""
+    certificate = check_without_running(read(portfolio), say=silent)
+    wide = replace(
+        certificate.results.projects[0],
+        runs=tuple(
+            replace(run, score=score)
+            for run, score in zip(
+                certificate.results.projects[0].runs, (1, 1, 1, 1, 0.6), strict=True
+            )
+        ),
+    )
+    assert wide.interval.low < 0.5
+    spoilt = dict(read(portfolio).files)
+    spoilt[f"projects/{TASKS[0]}/project.py"] = (
+        b"def predict(x, y, test_x, seed, config): return y[:1].repeat(200)"
+    )
+    with pytest.raises(Refused) as error:
+        verifying.check_fresh(Contents(spoilt), wide, silent)
+    assert error.value.reason == "run_not_better"
+
+
+def test_weights_in_many_small_files(portfolio):
+    """Each within the limit, all of them together not."""
+    folder = portfolio / "projects" / TASKS[0]
+    for number in range(2):
+        (folder / f"part_{number}.py").write_text("#" * (40 << 10))
+    with pytest.raises(Refused, match=rf"projects/{TASKS[0]} brings along \d+ bytes"):
+        verify(portfolio, say=silent)
+    (folder / "part_0.py").unlink()
+    (folder / "config.json").write_text(json.dumps({"weights": "x" * (40 << 10)}))
+    assert refused(portfolio) == "too_much_code"
 
 
 @pytest.mark.parametrize(

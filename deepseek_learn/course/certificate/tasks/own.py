@@ -6,7 +6,9 @@ person or a machine; where nobody knows, a number of its own for each item).
 """
 
 import io
+import math
 import zipfile
+from typing import IO
 
 import numpy as np
 
@@ -14,7 +16,11 @@ from ..refusal import Refused
 from .task import Draw, hold_out, tasks
 
 ITEMS, GROUPS = 200, 10  # at least
-UNPACKED = 256 << 20  # bytes at most
+ARRAYS = ("x", "y", "groups")
+MOST = 20_000  # items
+UNPACKED = 64 << 20  # bytes of an array, its numbers counted as four bytes or more
+HEADER = 1 << 16  # bytes
+TABLE = 1 << 12  # bytes of an archive's table of contents
 
 
 @tasks.register("own", title={"en": "A project on own data", "zh": "自有数据项目"})
@@ -38,17 +44,16 @@ def own(rng: np.random.Generator, data: bytes | None = None) -> Draw:
 
 def parsed(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
-        # a small file may unpack to a very large one
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-        if sum(entry.file_size for entry in entries) > UNPACKED:
-            raise ValueError("too large")
+        check_table(data)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_sizes(archive)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            x, y, groups = file["x"], file["y"], file["groups"]
+            x, y, groups = (file[name] for name in ARRAYS)
     except Exception as error:  # of a stranger's file
         raise Refused("own_data", why=f"{type(error).__name__}: {error}") from error
     if x.dtype.kind in "biuf":
         x = x.astype(np.float32)
-    numbers = x.dtype.kind == "f" and np.isfinite(x).all()
+    numbers = x.dtype.kind == "f" and x.size and np.isfinite(x).all()
     words = x.dtype.kind == "U" and x.ndim == 1
     usable = (
         (numbers or words)
@@ -62,3 +67,50 @@ def parsed(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not usable:
         raise Refused("own_data", why=f"x {x.dtype} {x.shape}, y {y.dtype} {y.shape}")
     return x, y.astype(np.int64), groups.astype(np.int64)
+
+
+def check_table(data: bytes) -> None:
+    """Refuse an archive whose table of contents is long: parsed, it is ten times so.
+
+    Raises:
+        ValueError: if it is, or does not end as `numpy.savez` ends one.
+    """
+    mark, size = data[-22:-18], int.from_bytes(data[-10:-6], "little")
+    if mark != b"PK\x05\x06" or data[-42:-38] == b"PK\x06\x07" or size > TABLE:
+        raise ValueError("not an archive of numpy.savez")
+
+
+def check_sizes(archive: zipfile.ZipFile) -> None:
+    """Refuse arrays that would take too much memory, before any of them is read.
+
+    A small file may unpack to a very large one, and one byte of it to a number of four.
+
+    Raises:
+        ValueError: if the file holds anything other than the three arrays, or their
+            headers state too much.
+    """
+    entries = {entry.filename: entry.file_size for entry in archive.infolist()}
+    names = sorted(entry.filename for entry in archive.infolist())
+    if names != sorted(f"{name}.npy" for name in ARRAYS):
+        raise ValueError(f"holds {', '.join(names)}")
+    for name, unpacked in entries.items():
+        with archive.open(name) as file:
+            shape, dtype = header(file)
+        items, values = shape[0] if shape else 0, math.prod(shape)
+        if values * max(dtype.itemsize, 4) > UNPACKED or unpacked > UNPACKED + HEADER:
+            raise ValueError(f"{name} {shape} {dtype} takes over {UNPACKED} bytes")
+        if items > MOST:
+            raise ValueError(f"{name} has over {MOST} items")
+
+
+def header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape and the kind that an array's file states."""
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version} of the format")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype

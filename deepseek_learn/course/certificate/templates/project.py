@@ -17,6 +17,7 @@ def predict(x, y, test_x, seed, config):
         y: their classes, an int64 array `[N]`.
         test_x: more inputs like x, whose classes you do not get.
         seed: seeds every random number that you draw, so that the run can be repeated.
+            The data were drawn with another.
         config: the content of `config.json`: your settings.
 
     Returns:
