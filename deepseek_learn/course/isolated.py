@@ -7,13 +7,12 @@ and returns what comes back, which is only data.
 
 import importlib.util
 import inspect
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..sandbox import Sandbox, Session
+from ..sandbox import Sandbox, Session, temporary_folder
 from .arguments import same
 from .problem import Problem
 from .record import home
@@ -97,11 +96,10 @@ def room(
         files: the learner's files, by their names.
         hide: what cannot be read in the sandbox.
     """
-    with tempfile.TemporaryDirectory(prefix="deepseek-learn-") as name:
-        folder = Path(name)
+    with temporary_folder("deepseek-learn-") as folder:
         for path, content in files.items():
             (folder / path).write_bytes(content)
         entry = folder / ENTRY
         entry.write_bytes(INSIDE.read_bytes())
-        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide)
+        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide, keep=False)
         yield sandbox, entry

@@ -14,6 +14,7 @@ stops a mistake but no attacker.
 
 from .process import Ended, Sandbox, SandboxError, isolation
 from .session import CodeRaised, Session, call
+from .tree import temporary_folder
 from .values import ValueRefused
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "ValueRefused",
     "call",
     "isolation",
+    "temporary_folder",
 ]
