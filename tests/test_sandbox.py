@@ -1,6 +1,7 @@
 """Code in a sandbox cannot reach out of it, and what it returns is only data."""
 
 import errno
+import json
 import os
 import pickle
 import socket
@@ -24,6 +25,7 @@ from deepseek_learn.sandbox import (
     process,
     syscalls,
     tree,
+    values,
     view,
 )
 from deepseek_learn.sandbox.values import HEAD, decode, encode
@@ -628,6 +630,7 @@ def test_a_copy_of_the_folder_ends_with_the_room(room, root, monkeypatch):
 
 COPIED = """
 import errno
+import json
 print(open("sub/given").read(), [*open("hidden")])
 open("sub/given", "a").write("changed")
 def fill(name, content):
@@ -647,3 +650,24 @@ def test_a_folder_that_is_too_large_is_not_copied(room):
     (Path(room.folder) / "large").write_bytes(bytes(2 << 20))
     with pytest.raises(SandboxError, match=r"nothing was run.*No space left"):
         python(replace(room, keep=False, file_mib=1), "")
+
+
+def encoded(tree):
+    content = json.dumps(tree).encode()
+    return HEAD.pack(len(content), 0, 0) + content
+
+
+def test_arrays_of_texts_have_a_limit_together(monkeypatch):
+    """A reply of one megabyte made an array of two gigabytes."""
+    monkeypatch.setattr(values, "TEXTS", 8000)
+    texts = ["texts", [[20], ["x" * 50] + [""] * 19]]  # 20 texts, each 50 wide
+    assert decode(encoded(texts)).nbytes == 4000
+    assert len(decode(encoded(["list", [texts] * 2]))) == 2
+    for content in (["list", [texts] * 3], ["texts", [[41], ["x" * 50] + [""] * 40]]):
+        with pytest.raises(ValueRefused, match="ValueError"):
+            decode(encoded(content))
+
+
+def test_a_small_reply_does_not_become_a_large_array():
+    with pytest.raises(ValueRefused, match="ValueError"):
+        decode(encoded(["texts", [[500], ["x" * 1_000_000] + [""] * 499]]))

@@ -27,7 +27,8 @@ from ..record import home
 MODULE = "deepseek_learn.course.authoring.grading_worker"
 ROOT = Path(__file__).resolve().parents[3]  # the folder of the package
 PATIENCE = 10  # seconds for a worker to close its rooms
-Work, Result = TypeVar("Work"), TypeVar("Result")
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 
 class WorkerEnded(DeepSeekLearnError):
