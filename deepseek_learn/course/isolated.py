@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..sandbox import Sandbox, Session, temporary_folder
+from . import problems
 from .arguments import same
 from .problem import Problem
 from .record import home
@@ -36,6 +37,18 @@ def hidden() -> list[Path]:
         if spec is not None and spec.origin is not None:
             paths.append(Path(spec.origin).parent)
     return paths
+
+
+def hidden_beside_check(id: str) -> list[Path]:
+    """Return what a learner's code must not read where its check runs beside it.
+
+    That is all other exercises, and the answers of this one. The check itself, which
+    knows the right results, can be read there.
+    """
+    own = next(problems.FOLDER.glob(f"*/{id}"))
+    siblings = [*problems.FOLDER.iterdir(), *own.parent.iterdir()]
+    others = [path for path in siblings if path.is_dir() and path not in own.parents]
+    return [home(), own / "answers.py", *(path for path in others if path != own)]
 
 
 def proxy(session: Session, problem: Problem) -> Callable:

@@ -25,11 +25,10 @@ from ...errors import DeepSeekLearnError
 from ...sandbox import Sandbox, Session, call, isolation
 from .. import problems
 from ..expect import AnswerRaised
-from ..isolated import hidden, proxy, room
+from ..isolated import hidden, hidden_beside_check, proxy, room
 from ..lessons import lesson as find_lesson
 from ..lessons import lessons
 from ..problem import Failed, Problem
-from ..record import home
 from . import grading_report, submissions
 from .grading_report import Grade
 from .submissions import Submission
@@ -205,7 +204,8 @@ def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str
 def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
     """Check an answer in its own sandbox: return the status that it says, and why."""
     files = {"cells.json": json.dumps(cells).encode()}
-    with room(files, rules.seconds_of(problem), [home()]) as (sandbox, entry):
+    hide = hidden_beside_check(problem.id)
+    with room(files, rules.seconds_of(problem), hide) as (sandbox, entry):
         outcome = inside(sandbox, entry, problem, rules)
     match outcome:
         case [str(status), str(message)] if status in STATUSES:
@@ -214,8 +214,12 @@ def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str,
 
 
 def inside(sandbox: Sandbox, entry: Path, problem: Problem, rules: Rules) -> Any:
-    seed = rules.seed_of(problem)
-    return call(entry, "check", problem.id, problem.answer, seed, sandbox=sandbox)
+    seed, cells = rules.seed_of(problem), {"starter": problem.starter}
+    if problem.kind == "practice":  # it must have a solution, which is hidden
+        cells["solution"] = ""
+    return call(
+        entry, "check", problem.id, problem.answer, seed, cells, sandbox=sandbox
+    )
 
 
 @cache

@@ -149,6 +149,25 @@ def test_an_answer_that_gets_a_network_is_checked_inside_and_marked(tmp_path):
         assert not grade.outside
 
 
+READS = """
+import pathlib
+from deepseek_learn.course import problems
+root = problems.FOLDER
+files = [path for path in root.glob("*/*/*") if path.stat().st_size]
+raise SystemExit(" ".join(sorted(path.name for path in files)))
+"""
+
+
+@closed
+def test_an_answer_beside_its_check_reads_no_answers_and_no_other_exercises(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "mend_the_broadcast.py").write_text(READS)
+    student = submissions.read(tmp_path)[0]
+    grade = grading.grade_answer(student, "mend_the_broadcast", grading.Rules(1))
+    names = set(grade.why.removeprefix("SystemExit: ").split()) - {"__pycache__"}
+    assert names == {"check.py", "words.en.md", "words.zh.md"}
+
+
 def test_nobody_is_graded_without_isolation(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "isolation", lambda: "sockets refused")
     with pytest.raises(DeepSeekLearnError, match="cannot be locked in"):
