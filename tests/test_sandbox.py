@@ -671,3 +671,36 @@ def test_arrays_of_texts_have_a_limit_together(monkeypatch):
 def test_a_small_reply_does_not_become_a_large_array():
     with pytest.raises(ValueRefused, match="ValueError"):
         decode(encoded(["texts", [[500], ["x" * 1_000_000] + [""] * 499]]))
+
+
+OWNER = """
+import sys
+from deepseek_learn.sandbox import Sandbox, process
+if sys.argv[2] == "loose":
+    process.isolation = lambda: "sockets refused"
+Sandbox(sys.argv[1], 60, 4096).run(["python", "-c", sys.argv[3]])
+"""
+ALIVE = """
+import time
+while True:
+    open("alive", "a").write("x")
+    time.sleep(0.01)
+"""
+
+
+@linux
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_a_command_ends_with_its_owner(fixture, tmp_path):
+    alive = tmp_path / "alive"
+    command = [sys.executable, "-c", OWNER, tmp_path, fixture, ALIVE]
+    with subprocess.Popen(command) as owner:
+        while not alive.exists():
+            assert owner.poll() is None
+            time.sleep(0.05)
+        owner.kill()
+    for _ in range(100):
+        size = alive.stat().st_size
+        time.sleep(0.1)
+        if alive.stat().st_size == size:
+            return
+    raise AssertionError("it goes on for 10 s")

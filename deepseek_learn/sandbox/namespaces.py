@@ -72,6 +72,7 @@ def start_init(plan: dict[str, Any]) -> None:
     if child:
         os.close(plan["report"])
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+        libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
         os._exit(exit_code(os.waitpid(child, 0)[1]))
 
 
@@ -216,6 +217,8 @@ def run_command(plan: dict[str, Any]) -> None:
     os.close(plan["report"])
     if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
         signal.signal(signal.SIGTERM, lambda *_: end_children(124))
+        if sys.platform == "linux":
+            libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
     while True:
         ended, status = os.wait()
         if ended == child:

@@ -17,7 +17,7 @@ from deepseek_learn.course.authoring import exercises, grading, submissions, wor
 from deepseek_learn.course.authoring.grading_report import Grade, harmless, page, table
 from deepseek_learn.course.lessons import lesson
 from deepseek_learn.errors import DeepSeekLearnError
-from deepseek_learn.sandbox import isolation
+from deepseek_learn.sandbox import isolation, temporary_folder
 
 ID, ANSWER = "multiply_in_integers", "linear_int8"  # a function of arrays
 closed = pytest.mark.skipif(
@@ -262,12 +262,19 @@ def test_a_folder_that_cannot_be_read_costs_its_student_only(tmp_path, monkeypat
     assert bob.unreadable == ("RuntimeError: nobody expected this",)
 
 
-def test_folders_are_searched_to_a_depth(tmp_path):
-    deep = tmp_path / "ann" / "/".join(["d"] * 400)
-    deep.mkdir(parents=True)
-    (deep / f"{ID}.py").write_text("answer = 1")
-    (tmp_path / "ann" / "d" / f"{ID}.py").write_text("answer = 2")
-    assert submissions.read(tmp_path)[0].answer(problems.get(ID)) == ["answer = 2"]
+def test_folders_are_searched_to_a_depth():
+    """Python cannot recurse as deep as these folders are."""
+    with temporary_folder("class-") as folder:
+        path = folder / "ann"
+        path.mkdir()
+        for _ in range(1500):
+            path = path / "d"
+            os.mkdir(path)
+        (path / f"{ID}.py").write_text("answer = 1")
+        (folder / "ann" / "d" / f"{ID}.py").write_text("answer = 2")
+        ann = submissions.read(folder)[0]
+    assert ann.answer(problems.get(ID)) == ["answer = 2"]
+    assert not ann.unreadable
 
 
 def test_code_is_limited(tmp_path, monkeypatch):
