@@ -1,6 +1,7 @@
 """Code in a sandbox cannot reach out of it, and what it returns is only data."""
 
 import errno
+import json
 import os
 import pickle
 import socket
@@ -23,6 +24,8 @@ from deepseek_learn.sandbox import (
     isolation,
     process,
     syscalls,
+    tree,
+    values,
     view,
 )
 from deepseek_learn.sandbox.values import HEAD, decode, encode
@@ -543,3 +546,161 @@ def test_a_filter_refuses_by_number_and_argument(name):
         assert run_filter(program, 0, architecture=0x40000003) == refused  # i386
         assert run_filter(program, 0x40000000, **words) == refused  # x32
     assert syscalls.filters(machine, children=True)[1] == b""
+
+
+DEEP = """
+import os
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+open("file", "w").close()
+"""
+
+
+def deep_folder(folder):
+    folder.mkdir()
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        exec(DEEP)
+        os.mkdir("locked", 0o500)
+        os.symlink("/etc", "link")
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def test_a_folder_of_any_depth_is_removed(tmp_path):
+    deep_folder(tmp_path / "deep")
+    (tmp_path / "deep" / "closed").mkdir(mode=0)
+    names = [name for _, name, _ in tree.walk(tmp_path / "deep")]
+    assert (names.count("d"), names.count("file"), names.count("locked")) == (
+        3000,
+        1,
+        1,
+    )
+    assert names.index("file") < names.index("d")
+    tree.remove(tmp_path / "deep")
+    assert not (tmp_path / "deep").exists()
+    assert Path("/etc").exists()
+
+
+def test_a_folder_that_does_not_exist_is_not_removed(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        tree.remove(tmp_path / "none")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_any_depth_changes_its_owner(tmp_path):
+    deep_folder(tmp_path / "deep")
+    tree.own(tmp_path / "deep", 61184)
+    for parent, name, _ in tree.walk(tmp_path / "deep"):
+        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        assert (facts.st_uid, facts.st_gid) == (61184, 61184)
+    assert Path("/etc").stat().st_uid == 0
+    tree.remove(tmp_path / "deep")
+
+
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_nothing_stays_of_a_temporary_folder(fixture, request):
+    room = request.getfixturevalue(fixture)
+    with tree.temporary_folder("test-") as folder:
+        ended = python(replace(room, folder=folder), DEEP)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (folder / "d" / "d").exists()
+    assert not folder.exists()
+
+
+@closed
+@pytest.mark.parametrize("root", [True, False])
+def test_a_copy_of_the_folder_ends_with_the_room(room, root, monkeypatch):
+    if not root:  # take the way of users who are not root
+        monkeypatch.setattr(process, "stranger", lambda: None)
+    folder = Path(room.folder)
+    (folder / "sub").mkdir()
+    for name in ("sub/given", "hidden"):
+        (folder / name).write_text("content")
+    copied = replace(room, keep=False, file_mib=8, hidden=[folder / "hidden"])
+    ended = python(copied, COPIED)
+    assert ended.stdout.split() == ["content", "[]", "full", "full"], ended.stderr
+    assert (folder / "sub" / "given").read_text() == "content"
+    assert sorted(os.listdir(folder)) == ["hidden", "sub"]
+    assert folder.stat().st_uid == os.geteuid()
+
+
+COPIED = """
+import errno
+import json
+print(open("sub/given").read(), [*open("hidden")])
+open("sub/given", "a").write("changed")
+def fill(name, content):
+    try:
+        for number in range(100_000):
+            with open(f"{name}{number}", "wb") as file:
+                file.write(content)
+    except OSError as error:
+        print("full" if error.errno == errno.ENOSPC else error)
+fill("large", bytes(1 << 20))
+fill("small", b"")
+"""
+
+
+@closed
+def test_a_folder_that_is_too_large_is_not_copied(room):
+    (Path(room.folder) / "large").write_bytes(bytes(2 << 20))
+    with pytest.raises(SandboxError, match=r"nothing was run.*No space left"):
+        python(replace(room, keep=False, file_mib=1), "")
+
+
+def encoded(tree):
+    content = json.dumps(tree).encode()
+    return HEAD.pack(len(content), 0, 0) + content
+
+
+def test_arrays_of_texts_have_a_limit_together(monkeypatch):
+    """A reply of one megabyte made an array of two gigabytes."""
+    monkeypatch.setattr(values, "TEXTS", 8000)
+    texts = ["texts", [[20], ["x" * 50] + [""] * 19]]  # 20 texts, each 50 wide
+    assert decode(encoded(texts)).nbytes == 4000
+    assert len(decode(encoded(["list", [texts] * 2]))) == 2
+    for content in (["list", [texts] * 3], ["texts", [[41], ["x" * 50] + [""] * 40]]):
+        with pytest.raises(ValueRefused, match="ValueError"):
+            decode(encoded(content))
+
+
+def test_a_small_reply_does_not_become_a_large_array():
+    with pytest.raises(ValueRefused, match="ValueError"):
+        decode(encoded(["texts", [[500], ["x" * 1_000_000] + [""] * 499]]))
+
+
+OWNER = """
+import sys
+from deepseek_learn.sandbox import Sandbox, process
+if sys.argv[2] == "loose":
+    process.isolation = lambda: "sockets refused"
+Sandbox(sys.argv[1], 60, 4096).run(["python", "-c", sys.argv[3]])
+"""
+ALIVE = """
+import time
+while True:
+    open("alive", "a").write("x")
+    time.sleep(0.01)
+"""
+
+
+@linux
+@pytest.mark.parametrize("fixture", ["room", "loose"])
+def test_a_command_ends_with_its_owner(fixture, tmp_path):
+    alive = tmp_path / "alive"
+    command = [sys.executable, "-c", OWNER, tmp_path, fixture, ALIVE]
+    with subprocess.Popen(command) as owner:
+        while not alive.exists():
+            assert owner.poll() is None
+            time.sleep(0.05)
+        owner.kill()
+    for _ in range(100):
+        size = alive.stat().st_size
+        time.sleep(0.1)
+        if alive.stat().st_size == size:
+            return
+    raise AssertionError("it goes on for 10 s")

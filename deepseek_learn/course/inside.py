@@ -46,10 +46,15 @@ def answer(name, arguments, named):
     return [result, [data(each) for each in arguments], after]
 
 
-def check(id, name, seed):
-    """Check the answer in this process, and return the outcome's status and message."""
-    from deepseek_learn import course
+def check(id, name, seed, cells):
+    """Check the answer in this process, and return the outcome's status and message.
 
+    `cells` stand for the file of the exercise's answers, which is hidden here.
+    """
+    from deepseek_learn import course
+    from deepseek_learn.course import problems
+
+    problems.read_answers = lambda path: dict(cells)
     outcome = course.check(id, defined(name), seed=seed, record=False)
     return [outcome.status, outcome.message]
 

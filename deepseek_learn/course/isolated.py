@@ -7,13 +7,13 @@ and returns what comes back, which is only data.
 
 import importlib.util
 import inspect
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..sandbox import Sandbox, Session
+from ..sandbox import Sandbox, Session, temporary_folder
+from . import problems
 from .arguments import same
 from .problem import Problem
 from .record import home
@@ -37,6 +37,18 @@ def hidden() -> list[Path]:
         if spec is not None and spec.origin is not None:
             paths.append(Path(spec.origin).parent)
     return paths
+
+
+def hidden_beside_check(id: str) -> list[Path]:
+    """Return what a learner's code must not read where its check runs beside it.
+
+    That is all other exercises, and the answers of this one. The check itself, which
+    knows the right results, can be read there.
+    """
+    own = next(problems.FOLDER.glob(f"*/{id}"))
+    siblings = [*problems.FOLDER.iterdir(), *own.parent.iterdir()]
+    others = [path for path in siblings if path.is_dir() and path not in own.parents]
+    return [home(), own / "answers.py", *(path for path in others if path != own)]
 
 
 def proxy(session: Session, problem: Problem) -> Callable:
@@ -97,11 +109,10 @@ def room(
         files: the learner's files, by their names.
         hide: what cannot be read in the sandbox.
     """
-    with tempfile.TemporaryDirectory(prefix="deepseek-learn-") as name:
-        folder = Path(name)
+    with temporary_folder("deepseek-learn-") as folder:
         for path, content in files.items():
             (folder / path).write_bytes(content)
         entry = folder / ENTRY
         entry.write_bytes(INSIDE.read_bytes())
-        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide)
+        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide, keep=False)
         yield sandbox, entry

@@ -6,14 +6,16 @@
 >>> call("answer.py", "shift_sum", 3, sandbox=room)                 # doctest: +SKIP
 
 On Linux with namespaces the code has no network, sees no other process, and reads
-only the interpreter, its packages and this library; it writes only to one folder. That
-also needs a kernel of 5.12 or later and root or permitted user namespaces. Elsewhere
+only the interpreter, its packages and this library; it writes only to one folder. Calls
+that pass by namespaces are refused (`syscalls.py`). That also needs a kernel of 5.12 or
+later, x86-64 or 64-bit ARM, and root or permitted user namespaces. Elsewhere
 `isolation()` is "sockets refused": the limits hold and Python refuses sockets, which
 stops a mistake but no attacker.
 """
 
 from .process import Ended, Sandbox, SandboxError, isolation
 from .session import CodeRaised, Session, call
+from .tree import temporary_folder
 from .values import ValueRefused
 
 __all__ = [
@@ -25,4 +27,5 @@ __all__ = [
     "ValueRefused",
     "call",
     "isolation",
+    "temporary_folder",
 ]

@@ -35,6 +35,7 @@ ATTRIBUTE_READ_ONLY, ATTRIBUTES = 1, 2 | 4  # no set-user-ID programs, no device
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SUBREAPER = 1, 38, 36
 SET_FILTER, BY_PROGRAM = 22, 2
 INNER_USER = 1000  # what an unprivileged user is called inside
+FILES = 1 << 16  # in a copy of the folder
 DEVICES = ("null", "zero", "full", "random", "urandom")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,6 +72,7 @@ def start_init(plan: dict[str, Any]) -> None:
     if child:
         os.close(plan["report"])
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+        libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
         os._exit(exit_code(os.waitpid(child, 0)[1]))
 
 
@@ -112,7 +114,10 @@ def build_root(root: Path, plan: dict[str, Any]) -> None:
     for path in plan["hidden"]:
         if path not in inside:
             hide(path, root)
-    show(plan["folder"], root, writable=True)
+    if plan["copy_mib"] is None:
+        show(plan["folder"], root, writable=True)
+    else:
+        copy(plan, root)
     for path in inside:
         hide(path, root)
     enter_root(root)
@@ -141,6 +146,21 @@ def show(path: str, root: Path, writable: bool) -> None:
         target.touch()
     mount(path, target, None, BIND | RECURSIVE)
     restrict(target, ATTRIBUTES | (0 if writable else ATTRIBUTE_READ_ONLY))
+
+
+def copy(plan: dict[str, Any], root: Path) -> None:
+    """Copy the folder into memory; what is written to the copy ends with the room."""
+    import shutil
+
+    target = root / plan["folder"][1:]
+    target.mkdir(parents=True, exist_ok=True)
+    size = f"size={plan['copy_mib']}m,nr_inodes={FILES},mode=700"
+    mount("tmpfs", target, "tmpfs", NO_SETUID | NO_DEVICES, size)
+    shutil.copytree(plan["folder"], target, symlinks=True, dirs_exist_ok=True)
+    user = -1 if plan["user"] is None else plan["user"]
+    for place, folders, files in os.walk(target):
+        for path in [place, *(f"{place}/{name}" for name in [*folders, *files])]:
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 def hide(path: str, root: Path) -> None:
@@ -197,6 +217,8 @@ def run_command(plan: dict[str, Any]) -> None:
     os.close(plan["report"])
     if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
         signal.signal(signal.SIGTERM, lambda *_: end_children(124))
+        if sys.platform == "linux":
+            libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
     while True:
         ended, status = os.wait()
         if ended == child:

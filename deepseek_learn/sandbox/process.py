@@ -50,8 +50,8 @@ class Sandbox:
 
     Args:
         folder: the only folder that the command may write to, its working directory
-            and its home. It is bound, not copied. When root runs the sandbox, its files
-            belong to an unused user during the run.
+            and its home. It is bound, not copied, unless `keep` is False. When root
+            runs the sandbox, its files belong to an unused user during the run.
         seconds: the limit of wall time; processor time is limited as well.
         memory_mib: the limit of each process's address space, not of all together.
             Importing torch takes about 650 of it (its build for CUDA more).
@@ -61,9 +61,14 @@ class Sandbox:
         readable: files and folders that the command may read, besides the interpreter,
             its packages, the system's programs and this library.
         processes: the maximum number of processes and threads.
-        file_mib: the size limit of each file that it writes.
+        file_mib: the size limit of each file that it writes. What it writes to /tmp and
+            /dev/shm lies in memory, at most `memory_mib` in each; the size of `folder`
+            has no limit, unless `keep` is False.
         children: whether it may start other processes; threads it may always start.
             (False needs Linux on x86-64 or 64-bit ARM.)
+        keep: whether what it writes stays in `folder`. If not, it gets a copy of the
+            folder in memory, which holds at most `file_mib` and ends with the room.
+            (This needs namespaces; elsewhere all stays.)
 
     Raises:
         ValueError: if `folder` is not a folder, or a limit is not positive.
@@ -77,6 +82,7 @@ class Sandbox:
     processes: int = 64
     file_mib: int = 256
     children: bool = True
+    keep: bool = True
 
     def __post_init__(self) -> None:
         if not Path(self.folder).is_dir():
@@ -122,7 +128,7 @@ class Sandbox:
             tempfile.TemporaryFile() as stdout,
             tempfile.TemporaryFile() as stderr,
             tempfile.TemporaryDirectory(prefix="sandbox-root-") as root,
-            lent(Path(self.folder).resolve(), user),
+            lent(Path(self.folder).resolve(), user if self.keep else None),
         ):
             receiver, sender = os.pipe()
             plan = self._plan(command, root, user, sender)
@@ -178,6 +184,7 @@ class Sandbox:
             "readable": [*always_readable(), *resolved(self.readable)],
             "hidden": resolved(self.hidden),
             "memory_mib": self.memory_mib,
+            "copy_mib": None if self.keep else self.file_mib,
             "limits": limits,
             "filters": [each.hex() for each in self._filters()],
             "report": report,

@@ -8,6 +8,7 @@ object arrays would do.
 
 import json
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 HEAD = struct.Struct(">QQQ")  # the lengths of the tree, the tensors and the arrays
 DEEPEST = 50  # how deeply lists and dictionaries may be nested
 LARGEST = 16 << 20  # bytes of a tree: a parsed one takes twenty times as much memory
+TEXTS = 256 << 20  # bytes of all arrays of texts, each as wide as its longest text
 
 
 class ValueRefused(DeepSeekLearnError):
@@ -68,8 +70,7 @@ def decode(content: bytes) -> Any:
         for length in lengths:
             parts.append(content[start : start + length])
             start += length
-        tensors, arrays = _blobs(parts[1], parts[2])
-        return _value(json.loads(parts[0]), tensors, arrays, 0)
+        return _value(json.loads(parts[0]), _parts(parts[1], parts[2]), 0)
     except Exception as error:  # the bytes are a stranger's: anything may be wrong
         raise ValueRefused(
             f"the reply is not a value in JSON and safetensors, the only form that is "
@@ -77,16 +78,29 @@ def decode(content: bytes) -> Any:
         ) from error
 
 
-def _blobs(tensors: bytes, arrays: bytes) -> tuple[dict, dict]:
-    loaded: tuple[dict, dict] = ({}, {})
+@dataclass
+class Parts:
+    """What the tree of a value refers to.
+
+    Attributes:
+        texts: how many bytes its arrays of texts may still take.
+    """
+
+    tensors: dict
+    arrays: dict
+    texts: int
+
+
+def _parts(tensors: bytes, arrays: bytes) -> Parts:
+    loaded = Parts({}, {}, TEXTS)
     if tensors:
         from safetensors.torch import load
 
-        loaded = (load(tensors), {})
+        loaded.tensors = load(tensors)
     if arrays:
         from safetensors.numpy import load as load_arrays
 
-        loaded = (loaded[0], load_arrays(arrays))
+        loaded.arrays = load_arrays(arrays)
     return loaded
 
 
@@ -120,25 +134,34 @@ def _tree(value: Any, tensors: dict, arrays: dict, depth: int) -> list:
     )
 
 
-def _value(tree: Any, tensors: dict, arrays: dict, depth: int) -> Any:
+def _value(tree: Any, parts: Parts, depth: int) -> Any:
     kind, content = tree
     if depth > DEEPEST:
         raise ValueError("nested too deeply")
     if kind == "plain" and not isinstance(content, list | dict):
         return content
     if kind in ("list", "tuple"):
-        parts = [_value(each, tensors, arrays, depth + 1) for each in content]
-        return parts if kind == "list" else tuple(parts)
+        values = [_value(each, parts, depth + 1) for each in content]
+        return values if kind == "list" else tuple(values)
     if kind == "dict" and all(isinstance(key, str | int) for key, _ in content):
-        return {k: _value(v, tensors, arrays, depth + 1) for k, v in content}
+        return {k: _value(v, parts, depth + 1) for k, v in content}
     if kind == "bytes":
         return bytes.fromhex(content)
     if kind == "texts" and all(isinstance(each, str) for each in content[1]):
-        return np.array(content[1], dtype=np.str_).reshape(content[0])
+        shape, texts = content
+        return _texts(shape, texts, parts)
     if kind == "tensor":
-        return tensors[content]
+        return parts.tensors[content]
     if kind == "array":
-        return arrays[content]
+        return parts.arrays[content]
     if kind == "number":
-        return arrays[content][()]
+        return parts.arrays[content][()]
     raise ValueError("unknown kind")
+
+
+def _texts(shape: list[int], texts: list[str], parts: Parts) -> np.ndarray:
+    """Return an array of texts; one long text makes all others as wide as itself."""
+    parts.texts -= 4 * len(texts) * max(map(len, texts), default=0)
+    if parts.texts < 0:
+        raise ValueError("too many long texts")
+    return np.array(texts, dtype=np.str_).reshape(shape)

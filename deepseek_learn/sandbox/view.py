@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from .tree import own
+
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 # what programs need of a Linux system; nothing below /home, /root, /var or /run
@@ -36,10 +38,10 @@ def lent(folder: Path, user: int | None) -> Iterator[None]:
         yield
         return
     try:
-        _own(folder, user)
+        own(folder, user)
         yield
     finally:
-        _own(folder, os.geteuid())
+        own(folder, os.geteuid())
 
 
 @cache
@@ -85,10 +87,3 @@ def _covered(path: str, paths: list[str]) -> bool:
 def resolved(paths: Sequence[str | Path]) -> list[str]:
     """Return the paths without symbolic links."""
     return [str(Path(path).resolve()) for path in paths]
-
-
-def _own(folder: Path, user: int) -> None:
-    for place, folders, files, descriptor in os.fwalk(folder):
-        for name in [*folders, *files]:
-            os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
-        os.chown(place, user, user)

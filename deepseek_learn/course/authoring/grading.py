@@ -1,7 +1,8 @@
 """Grade a folder of submissions, each answer in a sandbox of its own.
 
 An answer that crashes, loops or attacks costs its student this answer, and nobody else
-anything. Where the answer is a function of plain data, the check stays outside the
+anything. The same holds for a file that is malformed, and for a check that an answer
+brings to its end. Where the answer is a function of plain data, the check stays outside the
 sandbox and the answer cannot reach it. Other answers (modules, optimizers, functions
 that get functions) are checked inside the same sandbox: they can harm nothing, but can
 forge their own outcome, so the report marks them.
@@ -12,10 +13,8 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,14 @@ from ...errors import DeepSeekLearnError
 from ...sandbox import Sandbox, Session, call, isolation
 from .. import problems
 from ..expect import AnswerRaised
-from ..isolated import hidden, proxy, room
+from ..isolated import hidden, hidden_beside_check, proxy, room
 from ..lessons import lesson as find_lesson
 from ..lessons import lessons
 from ..problem import Failed, Problem
-from ..record import home
 from . import grading_report, submissions
 from .grading_report import Grade
 from .submissions import Submission
+from .workers import Worker, WorkerEnded, importable, share
 
 SECONDS, START = 60, 20  # of a check; for the imports before it
 STATUSES = ("passed", "failed", "raised", "not attempted")
@@ -84,21 +83,22 @@ def grade(
     Raises:
         NotADirectoryError: if `folder` has no folders.
         UnknownNameError: if there is no such lesson.
-        DeepSeekLearnError: if code cannot be isolated here and `trust` is not set.
+        DeepSeekLearnError: if code cannot be isolated here and `trust` is not set, or if
+            Python would import modules from `folder`.
     """
     if isolation() != "namespaces" and not trust:
         raise DeepSeekLearnError(text("grading.no_isolation"))
+    if entry := importable(Path(folder)):
+        raise DeepSeekLearnError(text("grading.importable", folder=entry))
     students = submissions.read(folder)
     chosen = chosen_problems(students, lesson)
     rules = Rules(secrets.randbelow(2**31) if seed is None else seed, seconds)
     start, grades = time.monotonic(), list[Grade]()
-    work = partial(grade_student, problems=[p.id for p in chosen], rules=rules)
-    # fresh processes: a fork would share what an earlier check left behind
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for rows in pool.map(work, students):
-            grades += rows
-            points = sum(row.points for row in rows)
-            say(f"{grading_report.visible(rows[0].student)}: {points}")
+    work = partial(grade_student, ids=[p.id for p in chosen], rules=rules)
+    for student, rows in zip(students, share(work, students, jobs), strict=True):
+        grades += rows
+        points = sum(row.points for row in rows)
+        say(f"{grading_report.visible(student.student)}: {points}")
     minutes = (time.monotonic() - start) / 60
     grading_report.write(out, grades, students, rules.seed, minutes)
     return grades
@@ -112,39 +112,61 @@ def chosen_problems(
     chosen = []
     for slug in slugs:
         loaded = problems.load(slug)
-        answered = any(s.answer(p) is not None for s in students for p in loaded)
+        answered = any(s.has(p) for s in students for p in loaded)
         chosen += loaded if answered or lesson else []
     return chosen
 
 
 def grade_student(
-    student: Submission, problems: Sequence[str], rules: Rules
+    worker: Worker, student: Submission, ids: Sequence[str], rules: Rules
 ) -> list[Grade]:
-    """Grade all answers of a student."""
-    return [grade_answer(student, id, rules) for id in problems]
+    """Let a worker grade all answers of a student."""
+    return [grade_in(worker, student, id, rules) for id in ids]
+
+
+def grade_in(worker: Worker, student: Submission, id: str, rules: Rules) -> Grade:
+    """Let a worker grade one answer; if the worker ends, the grade says so."""
+    problem, start = problems.get(id), time.monotonic()
+    limit = 3 * max(rules.seconds_of(problem), Rules(0).seconds_of(problem)) + SECONDS
+    try:
+        return worker.ask((student, id, rules), limit)
+    except WorkerEnded as error:
+        return graded(student, problem, "raised", str(error), start, True)
 
 
 def grade_answer(student: Submission, id: str, rules: Rules) -> Grade:
     """Grade one answer; whatever it does, there is a grade."""
-    problem = problems.get(id)
-    cells, start, outside = student.answer(problem), time.monotonic(), True
-    if cells is None:
-        status, why = "missing", ""
-    elif submissions.is_starter(cells[-1], problem):
-        status, why = "not attempted", ""
-    else:
-        outside = checks_outside(id)
-        judge = check_outside if outside else check_inside
-        try:
+    problem, start, outside = problems.get(id), time.monotonic(), True
+    try:
+        cells = student.answer(problem)
+        if cells is None:
+            status, why = "missing", ""
+        elif submissions.is_starter(cells[-1], problem):
+            status, why = "not attempted", ""
+        else:
+            outside = checks_outside(id)
+            judge = check_outside if outside else check_inside
             status, why = judge(problem, cells, rules)
-        except DeepSeekLearnError as error:  # it ended, or sent something else
-            status, why = "raised", str(error)
-        except Exception as error:  # a check may stumble over what an answer returns
-            status, why = "raised", f"{type(error).__name__}: {error}"
+    except DeepSeekLearnError as error:  # it ended, or sent something else
+        status, why = "raised", str(error)
+    except Exception as error:  # a check may stumble over what an answer returns
+        status, why = "raised", f"{type(error).__name__}: {error}"
+    return graded(student, problem, status, why, start, outside)
+
+
+def graded(
+    student: Submission,
+    problem: Problem,
+    status: str,
+    why: str,
+    start: float,
+    outside: bool,
+) -> Grade:
+    """Return the grade of an answer whose grading began at the time `start`."""
     return Grade(
         student=student.student,
         lesson=problem.lesson,
-        problem=id,
+        problem=problem.id,
         title=choose(problem.title),
         status=status,
         points=problem.points if status == "passed" else 0,
@@ -182,7 +204,8 @@ def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str
 def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
     """Check an answer in its own sandbox: return the status that it says, and why."""
     files = {"cells.json": json.dumps(cells).encode()}
-    with room(files, rules.seconds_of(problem), [home()]) as (sandbox, entry):
+    hide = hidden_beside_check(problem.id)
+    with room(files, rules.seconds_of(problem), hide) as (sandbox, entry):
         outcome = inside(sandbox, entry, problem, rules)
     match outcome:
         case [str(status), str(message)] if status in STATUSES:
@@ -191,8 +214,12 @@ def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str,
 
 
 def inside(sandbox: Sandbox, entry: Path, problem: Problem, rules: Rules) -> Any:
-    seed = rules.seed_of(problem)
-    return call(entry, "check", problem.id, problem.answer, seed, sandbox=sandbox)
+    seed, cells = rules.seed_of(problem), {"starter": problem.starter}
+    if problem.kind == "practice":  # it must have a solution, which is hidden
+        cells["solution"] = ""
+    return call(
+        entry, "check", problem.id, problem.answer, seed, cells, sandbox=sandbox
+    )
 
 
 @cache

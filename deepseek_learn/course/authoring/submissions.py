@@ -18,9 +18,12 @@ from typing import Any
 from ..problem import Problem
 
 LARGEST = 16 << 20  # bytes of a notebook
-FILES = 200  # of a student
+FILES, BYTES, CODE = 200, 64 << 20, 4 << 20  # of a student, in all
+CELL = 100  # what a cell counts in `CODE`, besides its characters
+LONGEST_STARTER = 1 << 16  # a syntax tree takes a thousand times as much memory
+DEPTH = 20  # how deep a student's folders are searched
 OURS = re.compile(r"(setup|start|progress|heading)|.*-(check|hint|solution|tests)")
-MAGIC = re.compile(r"^\s*[%!?].*$", re.MULTILINE)
+MAGIC = ("%", "!", "?")  # how a line begins that is not Python, but Jupyter's
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,16 @@ class Submission:
         They are the student's own cells before it, but no other answers and no checks.
         If several notebooks have an answer, the first that is not the starter counts.
         """
-        answers = [a for cells in self.notebooks if (a := _before(cells, problem))]
+        answers = self._answers(problem)
         attempted = [a for a in answers if not is_starter(a[-1], problem)]
         return next(iter(attempted or answers), None)
+
+    def has(self, problem: Problem) -> bool:
+        """Return whether there is an answer, without a look at its code."""
+        return bool(self._answers(problem))
+
+    def _answers(self, problem: Problem) -> list[list[str]]:
+        return [a for cells in self.notebooks if (a := _before(cells, problem))]
 
 
 def read(folder: str | Path) -> list[Submission]:
@@ -77,6 +87,8 @@ def read(folder: str | Path) -> list[Submission]:
 
 def is_starter(source: str, problem: Problem) -> bool:
     """Return whether an answer is the starter, apart from comments and spaces."""
+    if len(source) > LONGEST_STARTER:
+        return False
     try:
         return ast.dump(ast.parse(source)) == ast.dump(ast.parse(problem.starter))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -84,51 +96,101 @@ def is_starter(source: str, problem: Problem) -> bool:
 
 
 def _read(folder: Path) -> Submission:
+    """Read one student's files; what is wrong with them costs nobody else anything."""
     notebooks: list[tuple[Cell, ...]] = []
-    unreadable = []
-    for path in _files(folder):
-        try:
-            content = _content(path)
-            if path.suffix == ".py":
-                notebooks.append((Cell(f"{path.stem}-answer", content),))
-            else:
-                notebooks.append(tuple(_cells(json.loads(content))))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            name = path.relative_to(folder)
-            unreadable.append(f"{name}: {type(error).__name__}: {error}")
+    unreadable: list[str] = []
+    size = code = 0
+    try:
+        for path in _files(folder):
+            try:
+                content = _content(path, min(LARGEST, BYTES - size))
+                size += len(content)
+                cells = tuple(_code(path, content.decode("utf-8"), CODE - code))
+                code += _length(cells)
+                notebooks.append(cells)
+            except Exception as error:  # the file is a stranger's
+                unreadable.append(f"{path.relative_to(folder)}: {_words(error)}")
+    except Exception as error:  # and so are the folders
+        unreadable.append(_words(error))
     return Submission(folder.name, tuple(notebooks), tuple(unreadable))
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield notebooks and Python files, without following links."""
     count = 0
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        deep = len(Path(place).relative_to(folder).parts) >= DEPTH
+        folders[:] = [] if deep else sorted(n for n in folders if n[0] != ".")
         for name in sorted(names):
             if name.endswith((".ipynb", ".py")) and count < FILES:
                 count += 1
                 yield Path(place) / name
 
 
-def _content(path: Path) -> str:
+def _content(path: Path, limit: int) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("not a regular file")
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"larger than {LARGEST} bytes")
-    return content.decode("utf-8")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(
+            f"a file has at most {LARGEST} bytes, and all of a student's {BYTES}"
+        )
+    return content
 
 
-def _cells(notebook: dict[str, Any]) -> Iterator[Cell]:
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            source = cell["source"]
-            source = source if isinstance(source, str) else "".join(source)
-            facts = cell.get("metadata", {})
+def _code(path: Path, content: str, limit: int) -> Iterator[Cell]:
+    """Yield the code cells of a file.
+
+    Raises:
+        ValueError: if it is malformed, or has more code than anyone writes.
+    """
+    if path.suffix == ".py":
+        cells = iter([Cell(f"{path.stem}-answer", content)])
+    else:
+        cells = _cells(json.loads(content))
+    for cell in cells:
+        limit -= _length([cell])
+        if limit < 0:
+            raise ValueError(f"a student has at most {CODE} characters of code in all")
+        yield cell
+
+
+def _length(cells: Sequence[Cell]) -> int:
+    return sum(CELL + len(cell.id) + len(cell.source) for cell in cells)
+
+
+def _cells(notebook: Any) -> Iterator[Cell]:
+    for each in _typed(
+        _typed(notebook, dict, "the notebook").get("cells"), list, "cells"
+    ):
+        cell = _typed(each, dict, "a cell")
+        if cell.get("cell_type") == "code":
+            source = cell.get("source")
+            lines = (
+                [source] if isinstance(source, str) else _typed(source, list, "source")
+            )
+            facts = _typed(cell.get("metadata", {}), dict, "metadata")
             # older notebooks have no ids of cells, but nbgrader's
-            id = cell.get("id") or facts.get("nbgrader", {}).get("grade_id") or ""
-            yield Cell(str(id), MAGIC.sub("", source))
+            grader = _typed(facts.get("nbgrader", {}), dict, "nbgrader")
+            id = cell.get("id") or grader.get("grade_id") or ""
+            yield Cell(_typed(id, str, "id"), without_magic("".join(lines)))
+
+
+def _typed(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
+    return value
+
+
+def without_magic(source: str) -> str:
+    """Return the source with Jupyter's own lines, such as `%time`, emptied."""
+    lines = source.split("\n")
+    return "\n".join("" if line.lstrip().startswith(MAGIC) else line for line in lines)
 
 
 def _before(cells: Sequence[Cell], problem: Problem) -> list[str]:

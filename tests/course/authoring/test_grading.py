@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -10,11 +13,11 @@ from typer.testing import CliRunner
 
 from deepseek_learn.cli.commands import app
 from deepseek_learn.course import problems
-from deepseek_learn.course.authoring import exercises, grading, submissions
+from deepseek_learn.course.authoring import exercises, grading, submissions, workers
 from deepseek_learn.course.authoring.grading_report import Grade, harmless, page, table
 from deepseek_learn.course.lessons import lesson
 from deepseek_learn.errors import DeepSeekLearnError
-from deepseek_learn.sandbox import isolation
+from deepseek_learn.sandbox import isolation, temporary_folder
 
 ID, ANSWER = "multiply_in_integers", "linear_int8"  # a function of arrays
 closed = pytest.mark.skipif(
@@ -67,6 +70,9 @@ def graded(tmp_path_factory):
     (root / "submitted" / "zoe" / f"{ID}.py").write_text(solution(ID))
     (root / "submitted" / "zoe" / "broken.ipynb").write_text("{")
     os.symlink("/etc/passwd", root / "submitted" / "zoe" / "link.ipynb")
+    (root / "submitted" / "max").mkdir()
+    cell = {"cell_type": "code", "source": "x", "metadata": None}
+    (root / "submitted" / "max" / "a.ipynb").write_text(json.dumps({"cells": [cell]}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grading.problems, "load", lambda slug: [problems.get(ID)])
         grades = grading.grade(
@@ -117,6 +123,7 @@ def test_the_report_says_who_and_where_the_class_fails(graded):
     assert all(student in content for student in grades)
     assert "broken.ipynb: JSONDecodeError" in content
     assert "link.ipynb: OSError" in content
+    assert "max: a.ipynb: ValueError: metadata is a NoneType" in content
     assert "root:x:" not in content
     assert "<script>" not in content
     assert "\x1b" not in content
@@ -140,6 +147,25 @@ def test_an_answer_that_gets_a_network_is_checked_inside_and_marked(tmp_path):
         grade = grading.grade_answer(student, id, grading.Rules(1))
         assert grade.status in statuses
         assert not grade.outside
+
+
+READS = """
+import pathlib
+from deepseek_learn.course import problems
+root = problems.FOLDER
+files = [path for path in root.glob("*/*/*") if path.stat().st_size]
+raise SystemExit(" ".join(sorted(path.name for path in files)))
+"""
+
+
+@closed
+def test_an_answer_beside_its_check_reads_no_answers_and_no_other_exercises(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "mend_the_broadcast.py").write_text(READS)
+    student = submissions.read(tmp_path)[0]
+    grade = grading.grade_answer(student, "mend_the_broadcast", grading.Rules(1))
+    names = set(grade.why.removeprefix("SystemExit: ").split()) - {"__pycache__"}
+    assert names == {"check.py", "words.en.md", "words.zh.md"}
 
 
 def test_nobody_is_graded_without_isolation(tmp_path, monkeypatch):
@@ -195,3 +221,177 @@ def test_cells_of_a_table_are_no_formulas():
     assert harmless("=1+1") == "'=1+1"
     assert "\n'=1+1,l,p,t,failed,0,1,0.0,True,'@x \n" in table([grade])
     assert "=1+1" in page([grade], [], 1, 0.1)
+
+
+MALFORMED = [
+    ({"metadata": None}, "metadata is a NoneType, not a dict"),
+    ({"metadata": [1]}, "metadata is a list, not a dict"),
+    ({"metadata": {"nbgrader": None}}, "nbgrader is a NoneType, not a dict"),
+    ({"source": None}, "source is a NoneType, not a list"),
+    ({"source": [1]}, "TypeError"),
+    ({"id": {"a": 1}}, "id is a dict, not a str"),
+    (None, "a cell is a NoneType, not a dict"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), MALFORMED)
+def test_a_malformed_notebook_costs_its_student_only(tmp_path, change, reason):
+    hand_in(tmp_path, "ann", {ID: solution(ID)})
+    cell = change and {"cell_type": "code", "source": "x", "metadata": {}} | change
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob" / "a.ipynb").write_text(json.dumps({"cells": [cell]}))
+    ann, bob = submissions.read(tmp_path)
+    assert ann.answer(problems.get(ID))
+    assert not ann.unreadable
+    assert (bob.student, bob.notebooks) == ("bob", ())
+    assert reason in bob.unreadable[0]
+
+
+def test_a_folder_that_cannot_be_read_costs_its_student_only(tmp_path, monkeypatch):
+    def files(folder):
+        if folder.name == "bob":
+            raise RuntimeError("nobody expected this")
+        return [folder / f"{ID}.py"]
+
+    for name in ("ann", "bob"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{ID}.py").write_text("answer = 1")
+    monkeypatch.setattr(submissions, "_files", files)
+    ann, bob = submissions.read(tmp_path)
+    assert ann.has(problems.get(ID))
+    assert bob.unreadable == ("RuntimeError: nobody expected this",)
+
+
+def test_folders_are_searched_to_a_depth():
+    """Python cannot recurse as deep as these folders are."""
+    with temporary_folder("class-") as folder:
+        path = folder / "ann"
+        path.mkdir()
+        for _ in range(1500):
+            path = path / "d"
+            os.mkdir(path)
+        (path / f"{ID}.py").write_text("answer = 1")
+        (folder / "ann" / "d" / f"{ID}.py").write_text("answer = 2")
+        ann = submissions.read(folder)[0]
+    assert ann.answer(problems.get(ID)) == ["answer = 2"]
+    assert not ann.unreadable
+
+
+def test_code_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "CODE", 10_000)
+    monkeypatch.setattr(submissions, "BYTES", 30_000)
+    (tmp_path / "ann").mkdir()
+    sizes = {"a": 5000, "b": 9000, "c": 3000, "d": 20_000}
+    for name, size in sizes.items():
+        (tmp_path / "ann" / f"{name}.py").write_text("#" * size)
+    ann = submissions.read(tmp_path)[0]
+    assert [cells[0].id for cells in ann.notebooks] == ["a-answer", "c-answer"]
+    assert "b.py: ValueError: a student has at most 10000" in ann.unreadable[0]
+    assert "d.py: ValueError: a file has at most" in ann.unreadable[1]
+
+
+def test_lines_of_jupyter_are_removed_in_one_pass():
+    """A million empty lines took hours with a regular expression."""
+    assert submissions.without_magic("a\n %time\n\n!ls\nb") == "a\n\n\n\nb"
+    blank = "\n" * 1_000_000
+    assert submissions.without_magic(blank) == blank
+
+
+def test_only_short_code_is_compared_with_the_starter():
+    problem = problems.get(ID)
+    short, long = "# soon\n" * 10, "# soon\n" * 100_000
+    assert submissions.is_starter(short + problem.starter, problem)
+    assert not submissions.is_starter(long + problem.starter, problem)
+
+
+@closed
+def test_no_module_of_a_student_is_imported(tmp_path):
+    """The grader starts where the students' folders are."""
+    harmful = "open({path!r}, 'a').write(__name__)\nraise SystemExit"
+    for name in ("socket", "sitecustomize", "deepseek_learn", "numpy", "pickle"):
+        module = tmp_path / "submitted" / name / "__init__.py"
+        module.parent.mkdir(parents=True)
+        module.write_text(harmful.format(path=str(tmp_path / "attacked")))
+    right = tmp_path / "submitted" / "ann" / f"{ID}.py"
+    right.parent.mkdir()
+    right.write_text(solution(ID))
+    command = tmp_path / "programs" / "deepseek-learn"
+    command.parent.mkdir()
+    command.write_text(
+        "if __name__ == '__main__':\n    import deepseek_learn.cli\n"
+        "    deepseek_learn.cli.main()"
+    )
+    root = str(Path(grading.__file__).parents[3])
+    process = subprocess.run(
+        [
+            sys.executable,
+            command,
+            "author",
+            "grade",
+            ".",
+            "--out",
+            "../report",
+            "--lesson",
+            "deploy",
+        ],
+        cwd=tmp_path / "submitted",
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert not (tmp_path / "attacked").exists()
+    assert (
+        "ann,deploy,multiply_in_integers"
+        in (tmp_path / "report" / "grades.csv").read_text()
+    ), process.stdout
+
+
+@closed
+@pytest.mark.parametrize("inside", [".", "ann"])
+def test_a_path_of_imports_among_the_submissions_is_refused(
+    tmp_path, monkeypatch, inside
+):
+    (tmp_path / "ann").mkdir()
+    assert workers.importable(tmp_path) == ""
+    monkeypatch.chdir(tmp_path / inside)
+    monkeypatch.syspath_prepend("")
+    with pytest.raises(DeepSeekLearnError, match="another folder"):
+        grading.grade(tmp_path, tmp_path / "out")
+
+
+def test_a_worker_that_ends_costs_one_answer(monkeypatch, tmp_path):
+    """The worker is told to end by the first request, and to reply by the second."""
+    (tmp_path / "dying.py").write_text(DYING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(workers, "MODULE", "dying")
+    student = submissions.Submission("ann", ())
+    (grades,) = workers.share(
+        lambda worker, item: [
+            grading.grade_in(worker, item, id, grading.Rules(0))
+            for id in (ID, "shift_sum")
+        ],
+        [student],
+        jobs=1,
+    )
+    assert (grades[0].status, grades[0].points) == ("raised", 0)
+    assert "exit code -9" in grades[0].why
+    assert grades[1] == "a grade"
+
+
+DYING = """
+import os, pickle, signal, sys
+language, student, id, rules = pickle.load(sys.stdin.buffer)
+if id != "shift_sum":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.stdout.buffer.write(pickle.dumps("a grade"))
+sys.stdout.flush()
+"""
+
+
+def test_a_worker_that_hangs_is_ended(monkeypatch, tmp_path):
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(workers, "MODULE", "hanging")
+    with pytest.raises(workers.WorkerEnded, match="exit code -15"):
+        list(workers.share(lambda worker, item: worker.ask((item,), 0.5), [1], 1))
