@@ -1,19 +1,17 @@
 """The recorded results of a portfolio, and the same numbers computed once more."""
 
-import importlib.metadata
 import json
-import platform
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ... import __version__
 from ..lessons import STAGES
 from ..problems import load
 from . import scoring
 from .contents import Contents
+from .environment import check_environment, environment
 from .learner import RUNS, Learner, read_json, write_json
-from .refusal import Refused, printable
+from .refusal import Refused
 from .running import check_config
 from .scoring import Interval
 from .tasks import draw, tasks
@@ -23,7 +21,6 @@ PROJECTS = 3  # at least
 FIELDS = {"protocol", "made", "projects", "graded"}
 ROW = ("seed", "training_seed", "score", "baseline")
 SAME = 1e-6  # how far a recorded number may be from the recomputed one
-PACKAGES = ("torch", "numpy", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -218,26 +215,6 @@ def graded_answers(contents: Contents) -> list[str]:
     return ids
 
 
-def environment() -> dict[str, str]:
-    """Return what the results may depend on: versions and the processor."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    facts = {"python": platform.python_version(), "library": __version__}
-    return facts | versions | {"processor": _processor(), "system": platform.system()}
-
-
-def check_environment(contents: Contents) -> dict[str, str]:
-    """Return the recorded environment.
-
-    Raises:
-        Refused: if it has other fields, or values that are not short, visible text.
-    """
-    found = read_json(contents, "environment.json", set(environment()))
-    for value in found.values():
-        if not isinstance(value, str) or printable(value) != value:
-            raise Refused("malformed", file="environment.json")
-    return found
-
-
 def check_date(words: Any) -> None:
     try:
         if date.fromisoformat(words).isoformat() == words:
@@ -269,12 +246,3 @@ def read_predictions(contents: Contents, path: str) -> list[int]:
     if not isinstance(found, list) or not all(type(label) is int for label in found):
         raise Refused("malformed", file=path)
     return found
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            lines = [line for line in file if line.startswith("model name")]
-        return lines[0].split(":")[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()

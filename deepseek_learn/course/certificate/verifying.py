@@ -10,10 +10,11 @@ from . import keys, pictures
 from .agreement import check_same
 from .contents import Contents, read
 from .credential import Certificate, Issuer, issuer_of
+from .environment import check_environment, environment
 from .learner import Learner, check_name
 from .making import Say, check_graded, run_once
 from .refusal import Refused
-from .results import Project, check_environment, environment
+from .results import Project
 from .running import fresh_seed, fresh_training_seed
 
 
