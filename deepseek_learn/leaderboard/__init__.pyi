@@ -8,4 +8,5 @@ from .racing import run_again as run_again
 from .racing import run_field as run_field
 from .records import Record as Record
 from .records import sign_test as sign_test
+from .source import EntryError as EntryError
 from .track import load_track as load_track

@@ -3,6 +3,7 @@ from .cache import Cache as Cache
 from .checkpoint import load as load
 from .config import Config as Config
 from .decoder import Decoder as Decoder
+from .decoding import Decoding as Decoding
 from .experts import MixtureOfExperts as MixtureOfExperts
 from .experts import separate as separate
 from .generation import generate as generate

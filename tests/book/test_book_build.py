@@ -174,8 +174,9 @@ def test_find_it_shows_papers_files_lessons_and_scripts(book):
         assert 'href="https://arxiv.org/abs/2210.17323"' in page
         assert "gptq.py" in page
         assert "dpg_quality" in page
-        lesson = f"{'../' * edition.count('/')}../notebooks/basic/03_quantization.html"
-        assert re.search(rf"""href=["']{re.escape(lesson)}["']""", page)
+        assert re.search(
+            r"""href=["']\.\./notebooks/basic/03_quantization.html["']""", page
+        )
         assert "<!-- find-it -->" not in page
 
 
