@@ -18,6 +18,7 @@ from .layers import DPGLinear
 from .packed import PackedMatrix
 
 ACTIVATIONS = ("silu", "relu", "gelu")
+MOST_EXPERTS, MOST_GROUPS = 1024, 256  # arrays in `only_the_best_groups`
 SCORES = ("sigmoid", "softmax", "sqrtsoftplus")
 
 
@@ -273,7 +274,7 @@ class Program:
         self._append(Gate(*addresses, len(x), ACTIVATIONS.index(kind)), *tensors)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """y += x."""
+        """y += x, with both of shape `[n]`."""
         self._append(Add(_address(x), _address(y), len(x)), x, y)
 
     def experts(
@@ -298,8 +299,16 @@ class Program:
             bias: added to the scores for the choice only.
             groups: the number of groups of experts, how many of them are considered, and
                 how many of a group's scores are added to rank it.
+
+        Raises:
+            ValueError: if there are more experts or groups than the kernel has room for.
         """
         count = len(scores)
+        if count > MOST_EXPERTS or groups[0] > MOST_GROUPS:
+            raise ValueError(
+                f"scores must be of at most {MOST_EXPERTS} experts in {MOST_GROUPS} "
+                f"groups; got {count} in {groups[0]}."
+            )
         chosen = torch.empty(top, dtype=torch.int32)
         weights, biased = torch.empty(top), torch.empty(count)
         bias = None if bias is None else bias.detach().float()

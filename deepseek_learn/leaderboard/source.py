@@ -105,10 +105,10 @@ def original_line(source: bytes, line: int) -> int:
         strict=False,
     )
     lines = {ours.lineno: theirs.lineno for ours, theirs in pairs}
-    known = sorted(lines)
+    starts = sorted(lines)
     # a decorator stands above the line of its function
-    place = min(bisect_left(known, line), len(known) - 1)
-    return lines[known[place]] if known else line
+    place = min(bisect_left(starts, line), len(starts) - 1)
+    return lines[starts[place]] if starts else line
 
 
 def _code(source: bytes) -> ast.Module:

@@ -197,7 +197,7 @@ def _latent(module: LatentAttention, program: Program, room: Room) -> None:
     program.linear([module.o_proj], output.flatten(), room.x, add=True)
 
     def take(cache_of_model: Cache, length: int) -> None:
-        buffer = cache_of_model.kept(module.layer, "latent")
+        buffer = cache_of_model.vectors(module.layer, "latent")
         cache[0, :length] = buffer[0, :length]
 
     room.takes.append(take)
@@ -230,7 +230,9 @@ def _plain_attention(module: decoder.Attention, program: Program, room: Room) ->
     program.linear([module.out], output.flatten(), room.x, add=True)
 
     def take(cache: decoder.Cache, length: int) -> None:
-        for mine, theirs in zip((keys, values), cache.pairs[module.layer], strict=True):
-            mine[:, :length] = theirs[0]
+        for target, source in zip(
+            (keys, values), cache.pairs[module.layer], strict=True
+        ):
+            target[:, :length] = source[0]
 
     room.takes.append(take)

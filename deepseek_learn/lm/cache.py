@@ -97,7 +97,7 @@ class Cache:
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
 
-    def kept(self, layer: int, name: str) -> Tensor:
+    def vectors(self, layer: int, name: str) -> Tensor:
         """Return the vectors of all tokens so far, of shape `[B, S, D]`."""
         return self._buffers[layer, name].values[:, : self.end]
 

@@ -28,7 +28,8 @@ class Decoding:
         length: the number of tokens read so far.
 
     Raises:
-        ValueError: if `capacity` or `dtype` is invalid.
+        ValueError: if `capacity` or `dtype` is invalid, or the model is not on the CPU.
+        TypeError: if the model is of another kind.
         DeepSeekLearnError: if the model contains a module that cannot be decoded this
             way.
         KernelUnavailable: if there is no C++ compiler.
@@ -41,6 +42,9 @@ class Decoding:
         dtype: torch.dtype = torch.bfloat16,
     ):
         self._family = _family(model)
+        device = self._family.norm.weight.device.type
+        if device != "cpu":
+            raise ValueError(f"model must be on the CPU; got a model on {device}.")
         if not 1 <= capacity <= self._family.limit:
             raise ValueError(
                 f"capacity must be from 1 to {self._family.limit}; got {capacity}."
@@ -65,6 +69,9 @@ class Decoding:
 
         Returns:
             A tensor of shape `[vocab_size]`.
+
+        Raises:
+            ValueError: if `ids` is malformed or longer than the capacity.
         """
         if ids.dim() != 1 or ids.dtype != torch.int64 or not len(ids):
             raise ValueError(
@@ -84,6 +91,10 @@ class Decoding:
 
         Returns:
             A tensor of shape `[vocab_size]`, in the same memory at each call.
+
+        Raises:
+            ValueError: if the sequence has reached its capacity.
+            IndexError: if there is no such token.
         """
         self._require_room(1, self.length)
         self._room.x.copy_(self._family.embed(token, self.length))

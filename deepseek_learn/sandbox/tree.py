@@ -23,20 +23,20 @@ def walk(folder: str | Path) -> Iterator[tuple[int, str, bool]]:
         OSError: if a folder cannot be opened, or is moved meanwhile.
     """
     here = os.open(folder, FOLDER)
-    left = [os.listdir(here)]  # the names to visit, of each folder on the way
+    queue = [os.listdir(here)]  # the names to visit, of each folder on the way
     way: list[tuple[str, tuple[int, int]]] = []  # each folder's name; who is above it
     try:
-        while left:
-            if left[-1]:
-                name = left[-1].pop()
+        while queue:
+            if queue[-1]:
+                name = queue[-1].pop()
                 if _is_folder(name, here):
                     way.append((name, _identity(here)))
                     here = _go(name, here)
-                    left.append(os.listdir(here))
+                    queue.append(os.listdir(here))
                 else:
                     yield here, name, False
             else:
-                left.pop()
+                queue.pop()
                 if way:
                     name, above = way.pop()
                     here = _go("..", here)

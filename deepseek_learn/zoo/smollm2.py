@@ -123,7 +123,7 @@ def _bind(module: GroupedQueryAttention, program: Program, room: Room) -> None:
     program.linear([module.o_proj], output.flatten(), room.x, add=True)
 
     def take(cache: Cache, length: int) -> None:
-        pair = cache.kept(module.layer, "latent")[0].unflatten(1, (2, -1, dim))
+        pair = cache.vectors(module.layer, "latent")[0].unflatten(1, (2, -1, dim))
         key, value = pair.unbind(1)  # [S, 3, dim]
         positions = torch.arange(length)[None]
         turned = rotate(key[None], angles(positions, dim, c.rope("main")))[0]

@@ -156,10 +156,10 @@ def test_attention(heads, groups, size, dtype):
     y = torch.zeros(heads, 24)
     program = Program()
     program.attend(q, keys, values, y, 0.3)
-    for seen in (1, 2, 128, 129, 400):
-        program.run(seen - 1)
+    for length in (1, 2, 128, 129, 400):
+        program.run(length - 1)
         k, v = (
-            t.double()[:, :seen].repeat_interleave(heads // groups, 0)
+            t.double()[:, :length].repeat_interleave(heads // groups, 0)
             for t in (keys, values)
         )
         p = (torch.einsum("hd,hsd->hs", q.double(), k) * 0.3).softmax(1)
@@ -215,6 +215,19 @@ def test_other_models_are_refused():
         TypeError, match="must be a LanguageModel or a Decoder; got Linear"
     ):
         lm.Decoding(torch.nn.Linear(2, 2), 8)
+
+
+def test_a_model_elsewhere_is_refused():
+    with pytest.raises(ValueError, match="on the CPU; got a model on meta"):
+        lm.Decoding(language_model().to("meta"), 8)
+
+
+def test_more_experts_than_the_kernel_has_room_for_are_refused():
+    options = {"scoring": "sigmoid", "top": 1, "scale": 1.0, "normalized": True}
+    with pytest.raises(
+        ValueError, match="at most 1024 experts in 256 groups; got 1025"
+    ):
+        Program().experts(torch.zeros(1025), None, [], torch.zeros(1), **options)
 
 
 def test_an_attention_that_is_not_supported_is_named():

@@ -24,11 +24,11 @@ def check_environment(contents: Contents) -> dict[str, str]:
     Raises:
         Refused: if it has other fields, or values that are not short, visible text.
     """
-    found = read_json(contents, "environment.json", set(environment()))
-    for value in found.values():
+    record = read_json(contents, "environment.json", set(environment()))
+    for value in record.values():
         if not isinstance(value, str) or printable(value) != value:
             raise Refused("malformed", file="environment.json")
-    return found
+    return record
 
 
 def _processor() -> str:
