@@ -110,7 +110,7 @@ def verdicts() -> list[tuple[str, str, str]]:
 
 def main_effects(table) -> dict[str, dict[str, float]]:
     """Objective → hyperparameter → exact fraction of the variance over the grid."""
-    names, grids = zip(*digits_table.GRID.items(), strict=True)
+    names, grids = zip(*digits_table.GRID.axes.items(), strict=True)
     cells = [
         list(results(table, dict(zip(names, values, strict=True))).values())
         for values in product(*grids)
@@ -207,7 +207,7 @@ def tuner_rows(table, few: bool) -> Iterator[Row]:
 def tool_rows(table, count: int) -> Iterator[Row]:
     """The explanations of DPG, DeepOpt, the search and the wizard."""
     explained.in_english()
-    axes = {name: list(values) for name, values in digits_table.GRID.items()}
+    axes = {name: list(values) for name, values in digits_table.GRID.axes.items()}
     explanations = {
         "DPG: the layers with most and with fewest bits": explained.of_dpg(count),
         "DeepOpt: the rule for a kind of parameter": explained.of_deepopt(),

@@ -1,7 +1,6 @@
 """The table of trained networks: it snaps and rejects, and its cells are reproducible."""
 
 import importlib
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ def table(digits_table):
 
 
 def test_every_cell_of_the_grid_was_trained(digits_table, table):
-    shape = tuple(len(values) for values in digits_table.GRID.values())
+    shape = tuple(len(values) for values in digits_table.GRID.axes.values())
     assert table.errors.shape == (*shape, digits_table.EPOCHS)
     assert np.prod(shape) == 1152
     assert np.isfinite(table.errors).all()
@@ -35,8 +34,8 @@ def test_every_cell_of_the_grid_was_trained(digits_table, table):
     assert (table.errors <= 1).all()
     assert (table.cpu_seconds > 0).all()
     assert (table.latency_ms > 0).all()
-    assert table.facts["protocol"] == digits_table.PROTOCOL
-    assert digits_table.PATH.stat().st_size <= 2**20
+    assert table.facts["protocol"] == digits_table.TASK.version
+    assert digits_table.TASK.path.stat().st_size <= 2**20
 
 
 def test_networks_have_the_parameters_that_the_table_says(digits_table, table):
@@ -50,7 +49,7 @@ def test_networks_have_the_parameters_that_the_table_says(digits_table, table):
 
 
 def test_lookup_snaps_in_the_logarithm(digits_table, table):
-    exact = {name: values[1] for name, values in digits_table.GRID.items()}
+    exact = {name: values[1] for name, values in digits_table.GRID.axes.items()}
     answer = table.lookup(exact)
     assert answer["point"] == exact
     assert len(answer["errors"]) == 8
@@ -67,14 +66,14 @@ def test_lookup_snaps_in_the_logarithm(digits_table, table):
 
 def test_the_space_is_what_lookup_takes(digits_table, table):
     optuna = pytest.importorskip("optuna")
-    assert list(table.space) == list(digits_table.GRID)
+    assert list(table.space) == list(digits_table.GRID.axes)
     for name, distribution in table.space.items():
-        values = digits_table.GRID[name]
+        values = digits_table.GRID.axes[name]
         if isinstance(values[0], str):
             assert distribution.choices == values
         else:
             assert (distribution.low, distribution.high) == (values[0], values[-1])
-            logarithmic = name in digits_table.LOGARITHMIC
+            logarithmic = name in digits_table.GRID.logarithmic
             assert distribution.log == logarithmic
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
@@ -124,29 +123,27 @@ def test_cells_trained_again_give_the_same_errors(
             pytest.skip(f"{fact} is {here[fact]}, the table's is {made[fact]}")
     point = CELL | {"optimizer": optimizer}
     point |= {"lr": digits_table.LRS[3]}
-    again = digits_table.train(point)
+    again = digits_table.TASK.train(point)
     assert again["errors"] == table.lookup(point)["errors"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(digits_table):
     x, y, x_out, y_out = digits_table.pictures()
     parts = (x.clone().fill_(float("nan")), y, x_out, y_out)
-    run = digits_table.train(CELL, parts)
+    run = digits_table.TASK.train(CELL, parts)
     assert run["errors"] == [1.0] * digits_table.EPOCHS
 
 
-def test_order_of_cells_is_the_order_of_the_grid(digits_table, tmp_path, monkeypatch):
-    monkeypatch.setattr(digits_table, "PATH", tmp_path / "table.npz")
-    points = list(product(*digits_table.GRID.values()))
+def test_order_of_cells_is_the_order_of_the_grid(digits_table, tmp_path):
+    points = digits_table.GRID.configurations()
     cells = [
         {"errors": [i / 2000] * 8, "cpu_seconds": i + 1.0, "date": "2026-01-01"}
         | {"machine": {}}
         for i in range(len(points))
     ]
-    digits_table.write(cells, [float(i) for i in range(24)])
-    written = digits_table.load(tmp_path / "table.npz")
+    latencies = [float(i) for i in range(24)]
+    written = digits_table.TASK.write(cells, latencies, tmp_path / "table.npz")
     for i in (0, 17, 600, 1151):
-        config = dict(zip(digits_table.GRID, points[i], strict=True))
-        answer = written.lookup(config)
+        answer = written.lookup(points[i])
         assert answer["errors"] == [i / 2000] * 8
         assert answer["cpu_seconds"] == i + 1.0
