@@ -15,9 +15,10 @@ answers that get the points that they deserve.
 
 `certificate` (C17). A portfolio of three practical projects (emails, reviews, movements)
 and one graded exercise of each stage is made, copied, and verified five times in a new
-process, by somebody without its key, in a network namespace without any interface. Ten
+process, by somebody without its key, in a network namespace without any interface. Thirteen
 forgeries (`learning/portfolio.py`), each on a copy: refused with the reason that names
-what was done. An honest project is refused about once in 200 verifications by design.
+what was done. An honest project is refused about once in 200 verifications by design, and
+whenever a run is no better than the simplest classifier on the same data.
 
 `leaderboard` (C18). The entries listed as better, in each track, and a copy of the
 reference under another name, race again on fresh seeds: the fraction of the former that

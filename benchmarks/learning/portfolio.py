@@ -1,5 +1,6 @@
 """A portfolio, made as a learner would, and the ways to forge its certificate."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -7,13 +8,18 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from deepseek_learn.course import problems
 from deepseek_learn.course.certificate import (
     Refused,
     create_key,
+    jws,
     keys,
     make,
     making,
+    pdf,
     start,
     verify,
 )
@@ -125,9 +131,44 @@ def train_less_and_seal_again(folder: Path) -> None:
     for task, (_, config) in PROJECTS.items():
         path = folder / "projects" / task / "config.json"
         path.write_text(json.dumps(config | {"epochs": 1, "lr": 1e-4}))
+    seal_again(folder)
+
+
+def seal_again(folder: Path) -> None:
     contents, path = read(folder), keys.learners_key()
     certificate = Certificate.of(contents, Issuer("", keys.own_public(path)))
     making.seal(folder, contents, certificate, path.read_bytes())
+
+
+def swap_the_pdf(folder: Path) -> None:
+    """The portfolio claims to be made with another matplotlib."""
+
+    def change(content: dict) -> None:
+        content["matplotlib"] = "3.0.0"
+
+    change_json(folder, "environment.json", change)
+    seal_again(folder)
+    page = pdf.document("A doctorate", [(30, "Prof. Dr. L")])
+    (folder / "certificate.pdf").write_bytes(page)
+
+
+def say_a_field_twice(folder: Path) -> None:
+    """The signature fits; a reader that takes the first of two sees another name."""
+    path = folder / "credential.jwt"
+    head, body, _ = path.read_text().split(".")
+    content = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    twice = jws.encoded(b'{"name":"A doctorate",' + content[1:])
+    key = load_pem_private_key(keys.learners_key().read_bytes(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    signature = jws.encoded(key.sign(f"{head}.{twice}".encode()))
+    path.write_text(f"{head}.{twice}.{signature}")
+
+
+def carry_weights(folder: Path) -> None:
+    """In many files, each of which is small."""
+    for number in range(20):
+        path = folder / "projects" / "mail" / f"part_{number}.py"
+        path.write_text(f"# {'x' * (32 << 10)}\n")
 
 
 def hide_a_file(folder: Path) -> None:
@@ -153,6 +194,9 @@ FORGERIES: Mapping[Callable[[Path], None], tuple[str, ...]] = {
     train_less_and_seal_again: ("not_reproduced", "below"),
     hide_a_file: ("name", "unknown_file"),
     link_a_file: ("link",),
+    swap_the_pdf: ("picture",),
+    say_a_field_twice: ("credential_form",),
+    carry_weights: ("too_much_code",),
 }
 
 __all__ = ["FORGERIES", "make", "refusal", "verified_elsewhere", "write"]

@@ -1,0 +1,353 @@
+"""SmolLM2 in 4 and in 3 bits: what is lost at equal bytes, against seven ways to round.
+
+    python benchmarks/lm_weights.py [--quick] [--anew] [--time]
+
+Protocol. SmolLM2-135M-Instruct (`zoo.smollm2`; its head is tied to the embedding, and its
+weights come from a file of 4 to 5 bits, which is the reference for all). Calibration: 32
+windows of 256 tokens of the emails before the cut (`data.mail`), the same for all. Figures:
+16 windows of 256 tokens each of two texts, later emails, and English verses
+(`data.english_verses`), which are unrelated to the calibration; mean divergence from the
+reference's predictions in nats, and perplexity. Weights alone are rounded: every side
+multiplies in float32 (bitsandbytes and torchao in bfloat16).
+
+Ours: `dpg.allocate` and GPTQ as they come, the head included (simulated: nothing packed).
+At the bytes of a peer: the largest budget whose stored bytes are no more than the peer's.
+"gptq" is ours with so many bits in every row, the head in 8.
+
+Peers. NNCF (symmetric, AWQ, scale estimation and GPTQ together) and its mixed precision
+by a HAWQ-like metric, AutoRound (200 steps a block), each in groups of 64, set up as
+`language/weight_peers.py` says, in an environment and a process of their own; torchao's
+int4 and its HQQ, groups of 32, and bitsandbytes' nf4, as they come, heads included;
+llama.cpp's Q4_0 and Q5_0 as the package `gguf` writes them, the head in Q8_0 (its K-quants
+need rows of 256 and fall back to these on this model). Bytes are those of all weights, of
+which a tied matrix is one.
+
+A row is our divergence over a peer's, at the peer's bytes or fewer: the mean over windows,
+95 % of 2,000 resamplings of the windows, the same for both. Time: `dpg.compress`, by the
+clock, two threads, nothing beside it; a reading each time the script runs with `--time`.
+
+Targets, stated before the run: at most 0.8 of the divergence of each peer, on either text;
+`dpg.compress` within 60 s. Seen before: on twelve windows of verses, calibrated on verses,
+ours, gptq and llama.cpp's formats.
+
+Finished runs are lines in `results/lm_weights.jsonl`. `--quick`: 4 bits, two windows a
+text, 8 to calibrate, llama.cpp's formats.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from deploying.backends import peer_python
+from harness.interval import resampled
+from harness.runs import Runs, end_time
+from harness.script import BENCHMARKS, Run, Script
+from language.weight_peers import PACKAGES
+
+from deepseek_learn.ledger.rows import Row
+
+ENVIRONMENT, WORKER = BENCHMARKS / ".venv" / "weights", "language/weight_peers.py"
+LENGTH, CALIBRATION, TEST, GROUP = 256, 32, 16, 64
+BETTER, SECONDS, RESAMPLINGS = 0.8, 60, 2000
+ELSEWHERE = {4: ("nncf", "nncf hawq", "autoround"), 3: ("nncf", "autoround")}
+HERE = {4: ("Q4_0", "Q5_0", "torchao int4", "torchao int4 HQQ", "nf4"), 3: ()}
+TEXTS = ("emails", "verses")
+HEAD = "lm_head"
+
+
+def spread_out(tokens: list[int], count: int):
+    """`[count, LENGTH + 1]` tokens, evenly spread."""
+    import torch
+
+    starts = np.linspace(0, len(tokens) - LENGTH - 1, count).astype(int)
+    return torch.tensor([tokens[i : i + LENGTH + 1] for i in starts])
+
+
+def material(tests: int, few: int):
+    """The model, the windows to calibrate with, and those of each text."""
+    from deepseek_learn import data
+    from deepseek_learn.zoo import smollm2
+
+    model, tokenizer = smollm2.load()
+    mails = data.load("mail")
+    verses = bytes(data.english_verses().test.numpy()).decode()
+
+    def tokens(part, most: int) -> list[int]:
+        texts = [text for text in part.frame["text"] if len(text) > 200][-most:]
+        return tokenizer.encode("\n\n".join(texts)).ids
+
+    texts = {
+        "emails": spread_out(tokens(mails.test, 200), tests),
+        "verses": spread_out(tokenizer.encode(verses).ids, tests),
+    }
+    return model, spread_out(tokens(mails.train, 400), few)[:, :-1], texts
+
+
+class Bench:
+    """The model, its texts, and the divergence of any other answer."""
+
+    def __init__(self, run: Run):
+        counts = (2, 8) if run.quick else (TEST, CALIBRATION)
+        self.model, self.calibration, self.texts = material(*counts)
+        self.reference = self.answers(self.model)
+        self.runs = run.finished_runs(anywhere=True)
+
+    @cached_property
+    def statistics(self):
+        from deepseek_learn import dpg
+
+        return dpg.calibrate(self.model, self.calibration.split(4))
+
+    def answers(self, model) -> dict:
+        """Text → log-probabilities `[N, T, V]`."""
+        import torch
+
+        with torch.inference_mode():
+            return {
+                name: torch.cat(
+                    [model(row[None, :-1]).float().log_softmax(-1) for row in rows]
+                )
+                for name, rows in self.texts.items()
+            }
+
+    def losses(self, answers: dict) -> dict:
+        """Text → its divergence in each window; and its perplexity."""
+        result = {}
+        for name, log_p in answers.items():
+            q, targets = self.reference[name], self.texts[name][:, 1:, None]
+            pairs = zip(q, log_p, strict=True)
+            kl = [float((a.exp() * (a - b)).sum(-1).mean()) for a, b in pairs]
+            result[name] = kl
+            nats = -log_p.gather(-1, targets).mean()
+            result[f"{name}, perplexity"] = float(nats.exp())
+        return result
+
+    def ours(self, most: int) -> dict:
+        """DPG with the largest budget that is stored in no more than `most` bytes."""
+        from deepseek_learn import dpg
+
+        def allocation(bits: float):
+            return dpg.allocate(self.model, self.statistics, bits)
+
+        # stored bytes are nearly linear in the bits
+        points = {bits: allocation(bits).stored_bytes for bits in (3.0, 5.0)}
+        slope = (points[5.0] - points[3.0]) / 2
+        bits = 3.0 + (most - points[3.0]) / slope
+        chosen = allocation(bits)
+        while chosen.stored_bytes > most:
+            bits -= 1e-3 + (chosen.stored_bytes - most) / slope
+            chosen = allocation(bits)
+        small = dpg.simulate(self.model, chosen, self.statistics)
+        facts = {"bytes": chosen.stored_bytes, "bits": bits}
+        return facts | self.losses(self.answers(small))
+
+    def gptq(self, bits: int) -> dict:
+        from deepseek_learn import dpg
+
+        uniform = dpg.uniform(self.model, bits, GROUP, {HEAD: 8})
+        small = dpg.simulate(self.model, uniform, self.statistics)
+        return {"bytes": uniform.stored_bytes} | self.losses(self.answers(small))
+
+    def here(self, method: str) -> dict:
+        """A peer that runs in this process."""
+        from models import peers
+
+        from deepseek_learn import dpg
+
+        if method.startswith("Q"):
+            small, size = in_gguf(self.model, method)
+            return {"bytes": size} | self.losses(self.answers(small))
+        small = {
+            "torchao int4": peers.torchao_int4,
+            "torchao int4 HQQ": lambda model: peers.torchao_int4(model, hqq=True),
+            "nf4": peers.bitsandbytes_nf4,
+        }[method](self.model)
+        linear = dpg.uniform(self.model, 4).bits
+        weights = {n: self.model.get_submodule(n).weight.numel() for n in linear}
+        size = dpg.bytes_of(self.model) - 4 * sum(weights.values())
+        size += sum(peers.weight_bytes(small.get_submodule(n)) for n in linear)
+        return {"bytes": size} | self.losses(self.answers(small))
+
+    def elsewhere(self, method: str, bits: int) -> dict:
+        """A peer in an environment and a process of its own."""
+        import torch
+
+        python = peer_python(ENVIRONMENT, *PACKAGES)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            export(self.model, folder)
+            np.save(folder / "calibration.npy", self.calibration.numpy())
+            rows = torch.cat([rows[:, :-1] for rows in self.texts.values()])
+            np.save(folder / "texts.npy", rows.numpy())
+            words = [python, BENCHMARKS / WORKER, method, bits, GROUP, folder]
+            done = subprocess.run([*map(str, words)], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip().splitlines()[-1])
+            facts = json.loads((folder / "facts.json").read_text())
+            logits = torch.from_numpy(np.load(folder / "logits.npy"))
+        parts = logits.split([len(rows) for rows in self.texts.values()])
+        pairs = zip(self.texts, parts, strict=True)
+        return facts | self.losses({name: z.log_softmax(-1) for name, z in pairs})
+
+
+def in_gguf(model, name: str):
+    """A copy with weights as llama.cpp stores them, its head in Q8_0; their bytes."""
+    import copy
+
+    import torch
+    from gguf import GGMLQuantizationType, quants
+
+    from deepseek_learn import dpg
+
+    small = copy.deepcopy(model)
+    layers = {n: small.get_submodule(n) for n in dpg.uniform(model, 4).bits}
+    size = dpg.bytes_of(model) - 4 * sum(x.weight.numel() for x in layers.values())
+    for layer_name, layer in layers.items():
+        kind = GGMLQuantizationType["Q8_0" if layer_name == HEAD else name]
+        packed = quants.quantize(layer.weight.detach().numpy(), kind)
+        size += packed.nbytes
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor(quants.dequantize(packed, kind)))
+    return small, size
+
+
+def export(model, folder: Path) -> None:
+    """The weights under the names that transformers has, and its configuration.
+
+    Its rotary pairs are half a head apart, ours are neighbors.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    config, state = model.config, {}
+    heads, dim = config.num_attention_heads, config.head_dim
+
+    def apart(weight):
+        pairs = weight.unflatten(0, (-1, dim // 2, 2))  # [heads, dim / 2, 2, D]
+        return pairs.transpose(1, 2).flatten(0, 2).contiguous()
+
+    for name, weight in model.state_dict().items():
+        if name.endswith("kv_proj.weight"):
+            key, value = weight.chunk(2)
+            state[name.replace("kv_proj", "k_proj")] = apart(key)
+            state[name.replace("kv_proj", "v_proj")] = value.contiguous()
+        elif name.endswith("q_proj.weight"):
+            state[name] = apart(weight)
+        elif name != "lm_head.weight":
+            state[name] = weight.clone(memory_format=torch.contiguous_format)
+    save_file(state, folder / "weights.safetensors")
+    layers = model.model.layers
+    facts = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": heads,
+        "num_key_value_heads": layers[0].self_attn.kv_proj.out_features // 2 // dim,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_parameters["rope_theta"],
+        "tie_word_embeddings": True,
+    }
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
+def compress_once() -> None:
+    """Compress with two threads, and print the seconds."""
+    import torch
+
+    from deepseek_learn import dpg
+
+    torch.set_num_threads(2)
+    model, calibration, _ = material(1, CALIBRATION)
+    start = time.monotonic()
+    dpg.compress(model, calibration.split(4), progress=False)
+    print(time.monotonic() - start)
+
+
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="few windows",
+    anew=True,
+    flags={"time": "the time of `dpg.compress` once more, and nothing else"},
+    children={"child": compress_once},
+    of_the_machine=False,
+)
+
+
+def time_row(runs: Runs, again: bool) -> Row:
+    def measure() -> dict:
+        command = [sys.executable, __file__, "--child"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return {"seconds": float(done.stdout.split()[-1])}
+
+    result = (runs.again if again else runs.once)({"time": True}, measure)
+    return Row(
+        claim="C2",
+        source="ours",
+        what="SmolLM2: dpg.compress, two threads",
+        unit="s",
+        better="lower",
+        target=SECONDS,
+        measured=result["seconds"],
+    ).at(end_time(result))
+
+
+def against(name: str, bits: int, text: str, mine: dict, other: dict, target) -> Row:
+    """Our divergence over a peer's, at the peer's bytes or fewer."""
+    a, b = np.array(mine[text]), np.array(other[text])
+    rng, count = np.random.default_rng(0), len(a)
+    picks = rng.integers(0, count, (RESAMPLINGS, count))
+    again = [*(a[picks].mean(1) / b[picks].mean(1))]
+    perplexity = f"{text}, perplexity"
+    return Row(
+        claim="C2",
+        source="ours",
+        what=f"SmolLM2, {text}: DPG's divergence over that of {name}, {bits} bits",
+        unit="ratio",
+        better="lower",
+        target=target,
+        note=f"{a.mean():.3f} against {b.mean():.3f} nats, perplexity "
+        f"{mine[perplexity]:.1f} against {other[perplexity]:.1f}, "
+        f"{mine['bytes'] / 1e6:.1f} against {other['bytes'] / 1e6:.1f} MB",
+        **vars(resampled(float(a.mean() / b.mean()), again, count)),
+    )
+
+
+def measure(run: Run) -> Iterator[Row]:
+    if run.has("time"):
+        yield time_row(run.finished_runs(), again=True)
+        return
+    bench = Bench(run)
+    once = bench.runs.once
+    for bits in (4,) if run.quick else (4, 3):
+        here = HERE[bits][:2] if run.quick else HERE[bits]
+        there = () if run.quick else ELSEWHERE[bits]
+        peers = {
+            n: once({"way": n, "bits": bits}, lambda n=n: bench.here(n)) for n in here
+        }
+        for name in there:
+            key = {"way": name, "bits": bits}
+            peers[name] = once(key, lambda n=name, b=bits: bench.elsewhere(n, b))
+        peers["gptq"] = once(
+            {"way": "gptq", "bits": bits}, lambda b=bits: bench.gptq(b)
+        )
+        for text in TEXTS:
+            for name, other in peers.items():
+                key = {"way": "dpg", "most": other["bytes"]}
+                mine = once(key, lambda o=other: bench.ours(o["bytes"]))
+                target = None if name == "gptq" else BETTER
+                yield against(name, bits, text, mine, other, target)
+    if not run.quick:
+        yield time_row(run.finished_runs(), again=False)
+
+
+if __name__ == "__main__":
+    SCRIPT.main(measure)
