@@ -22,6 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..dpg.kernels import can_group, grouped, grouped_packed
+from ..dpg.layers import DPGLinear
+from ..dpg.packed import PackedMatrix
 from .config import Config
 from .latent import learning, linear
 
@@ -32,6 +35,8 @@ SCORES = {
 }
 # (tokens `[N k, d]` sorted by expert, their experts, load `[E]`) → outputs `[N k, d]`
 Run = Callable[[Tensor, Tensor, Tensor], Tensor]
+PROJECTIONS = ("gate_up_proj", "down_proj")
+WORTH_A_KERNEL = 1 << 20  # weights; smaller models need no compiled library
 BLOCK = 32  # tokens per expert; larger blocks use all cores even without batching
 
 
@@ -209,12 +214,17 @@ class Experts(nn.Module):
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
     def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
-        """Apply the experts, using one batched product if each has only a few tokens.
+        """Apply the experts, using one product for all if each has only a few tokens.
 
-        For the batched product, each expert's block of tokens is zero-padded to the
-        size of the largest block.
+        Without the C++ kernel or with gradients, that is a batched product, for which
+        each expert's block of tokens is zero-padded to the size of the largest block.
         """
         most = int(load.max())
+        stacks = (self.gate_up_proj, self.down_proj)
+        large = self.gate_up_proj.numel() >= WORTH_A_KERNEL
+        if large and most <= BLOCK and can_group(x, *stacks):
+            gate, up = grouped(x, load, self.gate_up_proj).chunk(2, -1)
+            return grouped(F.silu(gate) * up, load, self.down_proj)
         if most > BLOCK or len(load) * most > 4 * len(x):
             networks = [partial(feed, gate_up=g, down=d) for g, d in self.pairs()]
             return one_by_one(networks)(x, expert, load)
@@ -250,7 +260,28 @@ class SeparateExperts(nn.ModuleList):
     """
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        return dispatch(x, chosen, weights, len(self), one_by_one(self))
+        return dispatch(x, chosen, weights, len(self), self._run)
+
+    def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
+        first, second = (_matrices(self, name) for name in PROJECTIONS)
+        if not first or not second or not can_group(x):
+            return one_by_one(self)(x, expert, load)
+        gate, up = grouped_packed(x, load, first).chunk(2, -1)
+        return grouped_packed(F.silu(gate) * up, load, second)
+
+
+def _matrices(experts: Iterable[nn.Module], name: str) -> list[PackedMatrix]:
+    """Return one layer's matrix of each expert, or [] if one call cannot multiply them.
+
+    They must all be packed, of one size, and read at 8-bit activations.
+    """
+    layers = [getattr(expert, name) for expert in experts]
+    if not all(isinstance(layer, DPGLinear) for layer in layers):
+        return []
+    matrices = [layer.matrix for layer in layers]
+    kinds = {(m.rows, m.columns, m.group_size, m.wide) for m in matrices}
+    plain = all(layer.bias is None for layer in layers) and not matrices[0].wide
+    return matrices if plain and len(kinds) == 1 else []
 
 
 def separate(model: nn.Module) -> nn.Module:

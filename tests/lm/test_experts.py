@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deepseek_learn import dpg
+from deepseek_learn.dpg import backend
 from deepseek_learn.lm import Config, MixtureOfExperts, separate
 from deepseek_learn.lm import experts as module
 from deepseek_learn.lm.experts import Experts, Router
@@ -65,12 +67,111 @@ def test_separate_experts_answer_the_same_and_are_linear_layers():
     assert mixture.experts.gate_up_proj[0].abs().max() > 0
 
 
-def test_an_expert_that_no_token_chose_is_not_read():
+@pytest.fixture
+def kernel(monkeypatch):
+    """The C++ kernel for models of any size."""
+    if backend().name != "cpp":
+        pytest.skip(f"the C++ kernel is not in use: {backend().reason}")
+    monkeypatch.setattr(module, "WORTH_A_KERNEL", 0)
+
+
+SHAPES = {
+    "usual": ({}, 20),
+    "one token": ({}, 1),
+    "many tokens an expert": ({"n_routed_experts": 3}, 30),
+    "columns that do not fill a register": ({"hidden_size": 19}, 20),
+    "an odd number of rows": ({"moe_intermediate_size": 7, "hidden_size": 33}, 20),
+    "rows in several blocks": ({"moe_intermediate_size": 100}, 20),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernel_is_the_sum_over_experts(shape, kernel, monkeypatch):
+    changes, tokens = SHAPES[shape]
+    torch.manual_seed(tokens)
+    c = config(**changes)
+    experts = Experts(c)
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter)
+    calls = []
+    product = module.grouped
+    monkeypatch.setattr(module, "grouped", lambda *a: calls.append(a) or product(*a))
+    x = torch.randn(tokens, c.hidden_size)
+    chosen = torch.rand(tokens, c.n_routed_experts).topk(3).indices
+    weights = torch.rand(tokens, 3)
+    with torch.no_grad():
+        got = experts(x, chosen, weights)
+        assert len(calls) == 2
+        expected = one_by_one(experts.double(), x.double(), chosen, weights.double())
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["float", "packed"])
+def test_the_number_of_threads_changes_nothing(packed, kernel):
+    torch.manual_seed(0)
+    mixture = MixtureOfExperts(config(hidden_size=64, moe_intermediate_size=100)).eval()
+    model = torch.nn.ModuleList([mixture])
+    if packed:
+        apart = separate(model)
+        model = dpg.convert(apart, dpg.uniform(apart, 4))
+    x, before = torch.randn(2, 9, 64), torch.get_num_threads()
+    answers = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                answers.append(model[0](x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("precision", [8, 2])
+def test_packed_experts_in_one_call_are_those_one_by_one(
+    precision, kernel, monkeypatch
+):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "moe_intermediate_size": 24}
+    model = torch.nn.ModuleList([MixtureOfExperts(config(**sizes)).eval()])
+    apart = separate(model)
+    small = dpg.convert(apart, dpg.uniform(apart, 4))
+    dpg.set_precision(small, precision)
+    x = torch.randn(2, 9, 48)
+    with torch.no_grad():
+        together = small[0](x)
+        monkeypatch.setattr(module, "can_group", lambda *tensors: False)
+        alone = small[0](x)
+    assert torch.equal(together, alone)
+
+
+def test_experts_of_different_kinds_are_called_one_by_one(kernel, monkeypatch):
+    torch.manual_seed(0)
+    model = torch.nn.ModuleList([MixtureOfExperts(config(hidden_size=48)).eval()])
+    apart = separate(model)
+    bits = {"*": 8}
+    chosen = dpg.uniform(
+        apart, 4, layer_bits=bits, filter=lambda name, _: "experts.3." not in name
+    )
+    small, x = dpg.convert(apart, chosen), torch.randn(2, 9, 48)
+    monkeypatch.setattr(module, "grouped_packed", None)
+    with torch.no_grad():
+        torch.testing.assert_close(small[0](x), apart[0](x), rtol=0.02, atol=0.02)
+
+
+def test_with_gradients_the_batched_product_is_used(kernel, monkeypatch):
+    monkeypatch.setattr(module, "grouped", None)
+    experts = Experts(config())
+    experts(torch.randn(4, 16), torch.tensor([[0, 1, 2]] * 4), torch.ones(4, 3))
+
+
+def test_an_expert_that_no_token_chose_is_not_read(kernel):
     experts = Experts(config())
     with torch.no_grad():
         experts.gate_up_proj[5:] = float("nan")
     x, chosen = torch.randn(4, 16), torch.tensor([[0, 1, 2], [2, 3, 4]] * 2)
     assert torch.isfinite(experts(x, chosen, torch.ones(4, 3))).all()
+    with torch.no_grad():
+        assert torch.isfinite(experts(x, chosen, torch.ones(4, 3))).all()
 
 
 def test_the_bias_steers_the_choice_and_not_the_weights():

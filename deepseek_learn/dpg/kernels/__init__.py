@@ -6,7 +6,7 @@ error bound.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -106,6 +106,42 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
         y = kernel.multiply(matrix, coarse, bias)
         return y.add_(kernel.multiply(matrix, x - coarse, None))
     return kernel.multiply(matrix, x, bias)
+
+
+def can_group(x: Tensor, *weights: Tensor) -> bool:
+    """Whether `grouped` and `grouped_packed` can multiply `x`, without gradients."""
+    tensors = (x, *weights)
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+        return False
+    return _override in (None, "cpp") and _name("cpu", None) == "cpp"
+
+
+def grouped(x: Tensor, load: Tensor, weight: Tensor) -> Tensor:
+    """Multiply tokens sorted by expert by their expert's matrix, in one call.
+
+    This reads each weight once and copies none, which is faster than a batched product
+    if each expert has only a few tokens. Call it only if `can_group` is True.
+
+    Args:
+        x: the tokens, a tensor of shape `[n, K]`.
+        load: the number of tokens of each expert, of shape `[E]`.
+        weight: the matrices, of shape `[E, N, K]`.
+
+    Returns:
+        A tensor of shape `[n, N]`.
+    """
+    return _module("cpp").grouped(x, load, weight)
+
+
+def grouped_packed(
+    x: Tensor, load: Tensor, matrices: "Sequence[PackedMatrix]"
+) -> Tensor:
+    """The same with packed matrices, all with the same size and group size."""
+    return _module("cpp").grouped_packed(x, load, matrices)
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:

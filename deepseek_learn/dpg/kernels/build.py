@@ -21,7 +21,7 @@ from ...catalog import text
 from ...errors import DeepSeekLearnError
 
 SOURCE = Path(__file__).with_name("step.cpp")
-INCLUDED = Path(__file__).with_name("planes.cpp")  # by SOURCE
+INCLUDED = tuple(SOURCE.with_name(f"{name}.cpp") for name in ("planes", "grouped"))
 # Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
@@ -50,10 +50,11 @@ class Segment(ctypes.Structure):
 def load() -> ctypes.CDLL:
     """Return the compiled kernel library, building it first if necessary.
 
-    The library contains the functions of `planes.cpp` and of `step.cpp`. It is built
-    once into `cache_folder()`, which takes a few seconds and prints one line to stderr.
-    If that folder is not writable, the library is built into a temporary folder for
-    this process only. A cached file is rebuilt if it is damaged or fails to load.
+    The library contains the functions of `planes.cpp`, `grouped.cpp` and `step.cpp`. It
+    is built once into `cache_folder()`, which takes a few seconds and prints one line
+    to stderr. If that folder is not writable, the library is built into a temporary
+    folder for this process only. A cached file is rebuilt if it is damaged or fails to
+    load.
 
     Raises:
         KernelUnavailable: if there is no C++ compiler, if compilation fails, or if the
@@ -89,7 +90,8 @@ def kernel_key(compiler: list[str]) -> str:
     version = run([*compiler, "--version"]).stdout
     machine = (sys.platform, platform.machine())
     parts = (compiler, version, FLAGS, OPTIONS, *machine)
-    return build_key(SOURCE.read_bytes() + INCLUDED.read_bytes(), *parts)
+    sources = b"".join(path.read_bytes() for path in (SOURCE, *INCLUDED))
+    return build_key(sources, *parts)
 
 
 def compiled(compiler: list[str], target: Path) -> Path:
@@ -136,6 +138,19 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     ]
     library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
     library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
+    library.grouped_float.argtypes = [
+        *(c_void_p, c_void_p, size),  # x [n, K], starts [E + 1], E
+        *(c_void_p, size, size),  # weight [E, N, K], N, K
+        *(c_void_p, c_int),  # y [n, N], threads
+    ]
+    library.grouped_float.restype = None
+    library.grouped_packed.argtypes = [
+        *(c_void_p, c_void_p, size),  # x [n, K], starts [E + 1], E
+        *(c_void_p, c_void_p),  # segments of each expert [E], their numbers [E]
+        *(size, size, size),  # K, padded_K, G
+        *(c_void_p, size),  # y [n, N], N
+        *(c_void_p, size, c_int, c_int),  # scratch, bytes for a thread, level, threads
+    ]
     # operations, their number, position, level, threads
     library.step_run.argtypes = [c_void_p, size, size, c_int, c_int]
     library.step_tokens_of_a_task.argtypes = []

@@ -23,6 +23,9 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>

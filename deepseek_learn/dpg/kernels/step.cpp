@@ -8,6 +8,8 @@
 // does not depend on the number of threads.
 
 #include "planes.cpp"
+//
+#include "grouped.cpp"
 
 extern "C" {
 // Strides are in elements. [heads][n] with stride s: element i of head h is at h * s + i.
