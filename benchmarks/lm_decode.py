@@ -1,58 +1,102 @@
-"""One token at a time: SmolLM2 packed in 4 bits by `lm.Decoding`, beside llama.cpp.
+"""One token at a time: SmolLM2 packed by DPG and read by `lm.Decoding`, beside llama.cpp.
 
-    python benchmarks/lm_decode.py [--quick]
+    python benchmarks/lm_decode.py [--quick] [--anew]
 
-Protocol. Ours: SmolLM2-135M-Instruct (`zoo.smollm2`), every layer packed with 4 bits a
-weight in groups of 64, the head with 8, read by `lm.Decoding` with its cache in bfloat16.
-Peer: llama.cpp (the wheel `xllamacpp`, in an environment and a process of its own) with
-the file that the weights come from, Q4_1, and its settings as they come. One round: the
-peer reads a prompt of so many tokens and continues it by 64, then ours does; a ratio is
-the median over the rounds of the ratio within a round, with the quartiles as interval. One
-thread: processor time. Two threads: time by the clock. The peer's time of a token is the
-difference of a request for 65 tokens and one for 1, divided by 64: it includes sampling,
-of which ours has none.
+Protocol. Ours: SmolLM2-135M-Instruct (`zoo.smollm2`), compressed by DPG to 4 bits a weight
+on average, the head included (`dpg.compress`, calibrated on the windows of
+`lm_weights.py`), read by `lm.Decoding` with its cache in bfloat16. Peer: llama.cpp (the
+wheel `xllamacpp`, in an environment and a process of its own) with the same weights in
+Q4_0, the head in Q8_0, which is what its own tool makes of this model, and its settings
+as they come. Q4_0 is the format for which it has its fastest products; "Q4_1" is the file
+that the weights come from, for information. One round: the peer reads a prompt of so many
+tokens and continues it by 64, then ours does; a ratio is the median over the rounds of the
+ratio within a round, with the quartiles as interval. One thread: processor time. Two
+threads: time by the clock. The peer's time of a token is the difference of a request for
+65 tokens and one for 1, divided by 64: it includes sampling, of which ours has none.
 
 "Ordinary path" is the same packed model called as it is, token by token. "AVX2": both
 sides without AVX-512 and AMX in their products, as the wheel is built; ours lets the small
 operators between them use what the processor has. The prompt is read by the model itself.
 
+Quality: the divergence from the model of the file and the perplexity, on the windows of
+`lm_weights.py`; ours is really run, with its 8-bit activations, of the peer's the weights
+alone are rounded. Bytes: of all weights as they are stored. Memory: by how much a process
+grows while it loads its file and reads 512 tokens, after the imports; room for 640 tokens.
+
+Bound: the bytes of the weights and of the cache that a token reads, over the bandwidth
+with which one core reads a large block with huge pages; the row is the fraction of it that
+ours reaches.
+
 Targets, stated before the first run: a token in at most 0.5 of llama.cpp's time after up
 to 512 tokens, 0.8 after up to 4,096, on one thread and on two; 0.75 at the AVX2 level; a
-prompt of 512 in at most 0.5. After 8,192 tokens no target. Seen before: a prototype, and
-rounds of a first version at 64, 500 and 4,000 tokens, and a full run that was ended
-after one thread at 4,096.
+prompt of 512 in at most 0.5; its divergence and bytes at most the peer's, its memory at
+most the peer's; 0.6 of the bound. After 8,192 tokens no target. Seen before: a prototype,
+rounds of a first version, a full run that was ended after one thread at 4,096, all against
+Q4_1, and while the kernels were changed a few readings of either side at 128 to 2,048.
 
-Not compared here: quality. 4 bits of weights that were 4 bits before lose more than the
-peer's file, so these are ratios of speed at fewer bytes, not at equal quality.
-
-What a run gives is one reading of each row. `--quick`: 128 and 512 tokens, 2 rounds.
+What a run gives is one reading of each row; finished contexts are lines in
+`results/lm_decode.jsonl`, from which a run of the same day goes on. `--quick`: 128 and 512
+tokens, 2 rounds.
 """
 
 import importlib.util
+import json
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
 from deploying.backends import peer_python
-from harness.interval import quartiles
+from harness.interval import Estimate, quartiles
 from harness.script import BENCHMARKS, Run, Script, Skip
+from language.gguf_files import weights, written
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure.memory import REUSE_FREED
 
-SCRIPT = Script(
-    __file__, __doc__, quick="short contexts, 2 rounds", environment=REUSE_FREED
-)
 PEER, WORKER = BENCHMARKS / ".venv" / "llama", "language/llama_cpp.py"
 PACKAGES = ("xllamacpp==2026.10.*",)
 CONTEXTS, NEW, FIRST, ROUNDS = (128, 512, 1024, 2048, 4096, 8192 - 80), 64, 100, 7
-NEAR, FAR, NARROW, PROMPT = 0.5, 0.8, 0.75, 0.5
+NEAR, FAR, NARROW, PROMPT, SHARE = 0.5, 0.8, 0.75, 0.5, 0.6
 AVX2 = 1  # a level of the kernel
 OVER = "over llama.cpp's"
+ROOM, READ = 640, 512  # for memory
+
+
+def grown(path: str, config: str) -> None:
+    """Print by how many bytes this process grows to load a model and read a prompt."""
+    import torch
+
+    from deepseek_learn import dpg
+    from deepseek_learn.lm import Config, Decoding, LanguageModel
+    from deepseek_learn.measure import resident_bytes
+    from deepseek_learn.zoo import smollm2
+
+    assert smollm2.GROUPED  # registers the kind of attention
+    with torch.device("meta"):
+        model = LanguageModel(Config(**json.loads(config)))
+        model.lm_head.weight = model.model.embed_tokens.weight
+    before = resident_bytes()
+    decoding = Decoding(dpg.load(path, model), ROOM)
+    decoding.read(torch.arange(FIRST, FIRST + READ))
+    decoding.step(FIRST)
+    print(resident_bytes() - before)
+
+
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="short contexts, 2 rounds",
+    anew=True,
+    environment=REUSE_FREED,
+    children={"grown": grown},
+)
 
 
 class Peer:
@@ -73,11 +117,19 @@ class Peer:
 
     def times(self, read: int) -> tuple[float, float]:
         """The seconds of a prompt, and of a token after it."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{read} {NEW}\n")
-        self.process.stdin.flush()
+        self._write(f"{read} {NEW}")
         prompt, token = map(float, self._answer())
         return prompt, token
+
+    def grown(self) -> int:
+        """The bytes by which its memory has grown."""
+        self._write("memory")
+        return int(self._answer()[0])
+
+    def _write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def _answer(self) -> list[str]:
         assert self.process.stdout is not None
@@ -121,82 +173,179 @@ class Ours:
         return 0.0, (self.clock() - start) / (NEW // 8)
 
 
-def packed():
-    """SmolLM2 in 4 bits, its head in 8, and the file that llama.cpp reads."""
-    from deepseek_learn import dpg
-    from deepseek_learn.zoo import smollm2
+class Sides:
+    """The model, ours packed, and the files that llama.cpp reads."""
 
-    model, _ = smollm2.load()
-    bits = dpg.uniform(model, 4, layer_bits={"lm_head": 8})
-    spec = importlib.util.find_spec(smollm2.PACKAGE)
-    assert spec is not None
-    assert spec.origin is not None
-    return dpg.convert(model, bits), Path(spec.origin).parent / smollm2.FILE
+    def __init__(self, folder: Path, quick: bool):
+        import torch
+        from lm_weights import CALIBRATION, TEST, Losses, material
 
+        from deepseek_learn import dpg
+        from deepseek_learn.zoo import smollm2
 
-def row(what: str, values: list[float], target: float | None, note: str) -> Row:
-    reading = Row(
-        claim="C2",
-        source="ours",
-        what=f"SmolLM2, {what}",
-        unit="ratio",
-        better="lower",
-        target=target,
-        note=note,
-        **vars(quartiles(values)),
-    )
-    print(f"{what}: {reading.measured:.2f} ({note})", flush=True)
-    return reading.at(now())
+        torch.set_num_threads(2)
+        counts = (2, 4) if quick else (TEST, CALIBRATION)
+        model, calibration, texts = material(*counts)
+        self.losses, self.config = Losses(model, texts), model.config
+        self.small = dpg.compress(model, calibration.split(4), progress=False).model
+        self.packed = dpg.save(self.small, folder / "small")
+        self.bytes = {"ours": dpg.bytes_of(self.small)}
+        spec = importlib.util.find_spec(smollm2.PACKAGE)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).parent / smollm2.FILE
+        self.files = {"Q4_0": folder / "q4_0.gguf", "Q4_1": source}
+        self.bytes["Q4_0"] = written(source, self.files["Q4_0"], "Q4_0")
 
 
-def after(read: int, threads: int, rounds: int, model, file: Path) -> Iterator[Row]:
-    """The rows of one context and number of threads."""
+def row(what: str, unit: str, estimate: Estimate, better="lower", **facts) -> Row:
+    what = f"SmolLM2, {what}"
+    facts |= {"claim": "C2", "source": "ours", "better": better}
+    result = Row(what=what, unit=unit, **vars(estimate), **facts)
+    print(f"{what}: {result.measured:.3g} ({result.note})", flush=True)
+    return result
+
+
+def reading(what: str, values: list[float], target: float | None, note: str) -> Row:
+    estimate = quartiles(values)
+    return row(what, "ratio", estimate, target=target, note=note).at(now())
+
+
+def quality_rows(sides: Sides) -> Iterator[Row]:
+    ours = sides.losses.of(sides.losses.answers(sides.small))
+    peer = sides.losses.of(sides.losses.answers(weights(sides.files["Q4_0"])))
+    for text in sides.losses.texts:
+        mine, other = (statistics.mean(side[text]) for side in (ours, peer))
+        words = [f"{side[f'{text}, perplexity']:.2f}" for side in (ours, peer)]
+        note = (
+            f"{mine:.3f} against {other:.3f} nats, perplexity {words[0]} and {words[1]}"
+        )
+        what = f"{text}: divergence {OVER} Q4_0"
+        yield row(what, "ratio", Estimate(mine / other), target=1.0, note=note)
+    share = sides.bytes["ours"] / sides.bytes["Q4_0"]
+    sizes = [f"{sides.bytes[name] / 1e6:.1f}" for name in ("ours", "Q4_0")]
+    note = f"{sizes[0]} against {sizes[1]} MB"
+    yield row(f"bytes {OVER} Q4_0", "ratio", Estimate(share), target=1.0, note=note)
+
+
+def memory_row(sides: Sides) -> Row:
+    peer = Peer(sides.files["Q4_0"], 1, ROOM)
+    peer.times(READ)
+    theirs = peer.grown()
+    peer.close()
+    facts = json.dumps(asdict(sides.config), default=list)
+    command = [sys.executable, __file__, "--grown", str(sides.packed), facts]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    mine = int(done.stdout.split()[-1])
+    note = f"{mine / 1e6:.0f} against {theirs / 1e6:.0f} MB"
+    what = f"growth of the process, a prompt of {READ}: {OVER}"
+    result = row(what, "ratio", Estimate(mine / theirs, n=1), target=1.0, note=note)
+    return result.at(now())
+
+
+def bandwidth() -> float:
+    """Bytes a second that one core reads from a block with huge pages."""
+    import torch
+
+    from deepseek_learn.dpg.arena import Pool
+
+    block, times = Pool().zeros(64 << 20, dtype=torch.float32), []
+    block += 1
+    for _ in range(9):
+        start = time.perf_counter()
+        torch.dot(block, block)
+        times.append(time.perf_counter() - start)
+    return block.nbytes / statistics.median(times)
+
+
+def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
+    """The times of each side in each round, after one number of tokens."""
     import torch
 
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     context = read + NEW + 8
-    peer, ours = Peer(file, threads, context), Ours(model, context, clock)
-    ways: dict[str, list] = {"llama.cpp": [], "ours": [], "AVX2": [], "ordinary": []}
-    peer.times(read), ours.fast(read)  # warm up
+    peers = {name: Peer(file, threads, context) for name, file in sides.files.items()}
+    ours = Ours(sides.small, context, clock)
+    ways: dict[str, list] = {
+        "ours": [],
+        "AVX2": [],
+        "ordinary": [],
+        **{n: [] for n in peers},
+    }
+    for peer in peers.values():
+        peer.times(read)  # warm up
+    ours.fast(read)
     for turn in range(rounds):
-        ways["llama.cpp"].append(peer.times(read))
+        for name, peer in peers.items():
+            if name == "Q4_0" or turn < 3:
+                ways[name].append(peer.times(read))
         ways["ours"].append(ours.fast(read))
         if threads == 1:
             with patch("deepseek_learn.dpg.program.best_level", lambda: AVX2):
                 ways["AVX2"].append(ours.fast(read))
             if turn < 2:
                 ways["ordinary"].append(ours.ordinary(read))
-    peer.close()
-    peers_times = ways.pop("llama.cpp")
+    for peer in peers.values():
+        peer.close()
+    c = sides.config
+    cache = read * len(sides.small.model.layers) * 2 * 3 * c.head_dim * 2
+    bound = (sides.bytes["ours"] + cache) / bandwidth()
+    return {"ways": ways, "bound": bound}
+
+
+def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
+    ways = result["ways"]
+    peer = ways["Q4_0"]
     where = f"{threads} threads" if threads > 1 else "one thread"
     targets = {"ours": NEAR if read <= 512 else FAR if read <= 4096 else None}
     targets["AVX2"] = NARROW if read <= 4096 else None
-    for name, times in ways.items():
+    for name in ("ours", "AVX2", "ordinary"):
+        times = ways[name]
         if not times:
             continue
-        pairs = list(zip(times, peers_times, strict=False))
+        pairs = list(zip(times, peer, strict=False))
         ratios = [mine[1] / other[1] for mine, other in pairs]
-        medians = [
-            statistics.median(t for _, t in side) for side in (times, peers_times)
-        ]
+        medians = [statistics.median(t for _, t in side) for side in (times, peer)]
         note = f"{1e3 * medians[0]:.1f} against {1e3 * medians[1]:.1f} ms"
-        label = "" if name == "ours" else f", {name}"
+        label = {"ours": "", "ordinary": ", ordinary path"}.get(name, f", {name}")
         what = f"a token after {read}, {where}{label}: time {OVER}"
-        yield row(what, ratios, targets.get(name), note)
+        yield reading(what, ratios, targets.get(name), note)
         if name == "ours":
             ratios = [mine[0] / other[0] for mine, other in pairs]
             target = PROMPT if read == 512 else None
-            note = f"{statistics.median(mine[0] for mine, _ in pairs):.2f} s"
-            yield row(f"a prompt of {read}, {where}: time {OVER}", ratios, target, note)
+            seconds = [statistics.median(t for t, _ in side) for side in (times, peer)]
+            note = f"{seconds[0]:.2f} against {seconds[1]:.2f} s"
+            what = f"a prompt of {read}, {where}: time {OVER}"
+            yield reading(what, ratios, target, note)
+    pairs = list(zip(ways["ours"], ways["Q4_1"], strict=False))
+    ratios = [mine[1] / other[1] for mine, other in pairs]
+    note = f"{1e3 * statistics.median(t for _, t in ways['Q4_1']):.1f} ms"
+    yield reading(
+        f"a token after {read}, {where}: time {OVER} with Q4_1", ratios, None, note
+    )
+    if threads == 1:
+        shares = [result["bound"] / token for _, token in ways["ours"]]
+        note = f"the bound is {1e3 * result['bound']:.1f} ms"
+        what = f"a token after {read}: fraction of the bound of memory"
+        estimate = quartiles(shares)
+        target = SHARE if read <= 512 else None
+        yield row(what, "of 1", estimate, "higher", target=target, note=note).at(now())
 
 
 def measure(run: Run) -> Iterator[Row]:
-    model, file = packed()
-    for read in CONTEXTS[:2] if run.quick else CONTEXTS:
-        rounds = 2 if run.quick else ROUNDS if read <= 1024 else 3
-        for threads in (1, 2):
-            yield from after(read, threads, rounds, model, file)
+    runs = run.finished_runs()
+    with tempfile.TemporaryDirectory() as folder:
+        sides = Sides(Path(folder), run.quick)
+        yield from quality_rows(sides)
+        yield memory_row(sides)
+        for read in CONTEXTS[:2] if run.quick else CONTEXTS:
+            rounds = 2 if run.quick else ROUNDS if read <= 1024 else 3
+            for threads in (1, 2):
+                key = {"day": now()[:10], "read": read, "threads": threads}
+                values = (sides, read, threads, rounds)
+                result = runs.once(key, lambda v=values: measured(*v))
+                yield from rows_after(read, threads, result)
 
 
 if __name__ == "__main__":

@@ -89,20 +89,12 @@ def material(tests: int, few: int):
     return model, spread_out(tokens(mails.train, 400), few)[:, :-1], texts
 
 
-class Bench:
-    """The model, its texts, and the divergence of any other answer."""
+class Losses:
+    """What a model's answers lose against those of another one, on some texts."""
 
-    def __init__(self, run: Run):
-        counts = (2, 8) if run.quick else (TEST, CALIBRATION)
-        self.model, self.calibration, self.texts = material(*counts)
-        self.reference = self.answers(self.model)
-        self.runs = run.finished_runs(anywhere=True)
-
-    @cached_property
-    def statistics(self):
-        from deepseek_learn import dpg
-
-        return dpg.calibrate(self.model, self.calibration.split(4))
+    def __init__(self, model, texts: dict):
+        self.texts = texts
+        self.reference = self.answers(model)
 
     def answers(self, model) -> dict:
         """Text → log-probabilities `[N, T, V]`."""
@@ -116,7 +108,7 @@ class Bench:
                 for name, rows in self.texts.items()
             }
 
-    def losses(self, answers: dict) -> dict:
+    def of(self, answers: dict) -> dict:
         """Text → its divergence in each window; and its perplexity."""
         result = {}
         for name, log_p in answers.items():
@@ -127,6 +119,28 @@ class Bench:
             nats = -log_p.gather(-1, targets).mean()
             result[f"{name}, perplexity"] = float(nats.exp())
         return result
+
+
+class Bench:
+    """The model, its texts, and every way to round it."""
+
+    def __init__(self, run: Run):
+        counts = (2, 8) if run.quick else (TEST, CALIBRATION)
+        self.model, self.calibration, self.texts = material(*counts)
+        self._losses = Losses(self.model, self.texts)
+        self.runs = run.finished_runs(anywhere=True)
+
+    @cached_property
+    def statistics(self):
+        from deepseek_learn import dpg
+
+        return dpg.calibrate(self.model, self.calibration.split(4))
+
+    def answers(self, model) -> dict:
+        return self._losses.answers(model)
+
+    def losses(self, answers: dict) -> dict:
+        return self._losses.of(answers)
 
     def ours(self, most: int) -> dict:
         """DPG with the largest budget that is stored in no more than `most` bytes."""

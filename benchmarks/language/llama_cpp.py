@@ -3,18 +3,27 @@
     PYTHON llama_cpp.py FILE THREADS CONTEXT
 
 answers each line `READ NEW` on standard input with the seconds that a prompt of READ
-tokens takes and those of each of NEW tokens after it. It runs under the interpreter of an
+tokens takes and those of each of NEW tokens after it, and a line `memory` with the bytes
+by which its resident memory has grown since the import. It runs under the interpreter of an
 environment that has the wheel `xllamacpp`, and imports nothing of ours.
 """
 
+import resource
 import sys
 import time
 
 FIRST = 100  # the tokens are 100, 101, ...: what they say does not change the time
 
 
+def resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
 def main(file: str, threads: int, context: int) -> None:
     import xllamacpp
+
+    before = resident()
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
@@ -40,6 +49,9 @@ def main(file: str, threads: int, context: int) -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
+        if line.strip() == "memory":
+            print(resident() - before, flush=True)
+            continue
         read, new = map(int, line.split())
         # a request also parses JSON and samples: the difference of two is the tokens'
         prompt = seconds(read, 1, cached=False) - seconds(read, 1, cached=True)

@@ -20,6 +20,7 @@ from .allocation import (
     check_group_size,
     uniform,
 )
+from .arena import gather
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
 from .codes import Codes
@@ -274,7 +275,9 @@ def convert(
             tied = packed_layer(float_layer(model, name), new[first].matrix)
             share_matrix(tied, new[first])
             new[name] = tied
-    return assemble(model, new)
+    result = assemble(model, new)
+    gather(result)
+    return result
 
 
 def simulate(

@@ -22,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import DamagedFileError
 from ..files import atomic_write
+from .arena import gather
 from .compression import assemble
 from .layers import (
     DPGConv,
@@ -116,7 +117,9 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         raise DamagedFileError(
             f"{path} does not fit this model: it differs in {difference!r}."
         )
-    return _filled(result, tensors, path)
+    result = _filled(result, tensors, path)
+    gather(result)
+    return result
 
 
 def _refuse_meta(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..dpg.arena import Pool
 from ..dpg.program import Program
 from ..errors import DeepSeekLearnError
 from . import decoder
@@ -60,6 +61,7 @@ class Room:
         self.capacity, self.dtype = capacity, dtype
         self.takes: list[Take] = []
         self.caches: list[Tensor] = []
+        self._pool = Pool()
         self._scratch: dict[tuple, Tensor] = {}
         self._turns: dict[tuple, Tensor] = {}
 
@@ -71,8 +73,9 @@ class Room:
 
     def cache(self, heads: int, width: int) -> Tensor:
         """Return a new cache of shape `[heads, capacity, width]`."""
-        self.caches.append(torch.zeros(heads, self.capacity, width, dtype=self.dtype))
-        return self.caches[-1]
+        cache = self._pool.zeros(heads, self.capacity, width, dtype=self.dtype)
+        self.caches.append(cache)
+        return cache
 
     def turns(self, dim: int, parameters: dict) -> Tensor:
         """Return the rotary cosines and sines, of shape `[capacity, dim/2, 2]`."""

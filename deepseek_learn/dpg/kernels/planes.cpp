@@ -541,7 +541,10 @@ void multiply(const Call& c, const dpg_segment* segments, int64_t count, bool ac
   // The outer loop is over panels, so the x8 of a panel stays in the L2 cache for all weights.
   const int64_t tasks = (c.M + PANEL - 1) / PANEL * blocks;
 #if defined(_OPENMP)
-  const int64_t share = std::max<int64_t>(1, tasks / (16 * c.threads));
+  // One row of x takes as long as reading the weights: each thread gets one range of them, so that
+  // none prefetches what another one will use. More rows compute, and shares even out delays.
+  const int64_t parts = c.M <= FEW ? 1 : 16;
+  const int64_t share = std::max<int64_t>(1, (tasks + parts * c.threads - 1) / (parts * c.threads));
 #pragma omp parallel for num_threads(c.threads) if (c.threads > 1) schedule(dynamic, share)
 #endif
   for (int64_t task = 0; task < tasks; task++) {

@@ -219,30 +219,133 @@ void store(const step_store& s, int64_t position) {
   }
 }
 
-// The tokens first .. first+n-1 for the heads of one group. Each head's part is its largest score,
+INLINE void load_lanes(Lanes& lanes, const float* from) { std::memcpy(&lanes, from, sizeof lanes); }
+
+INLINE void load_lanes(Lanes& lanes, const uint16_t* bfloat16) {
+  uint16_t halves __attribute__((vector_size(32)));
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  std::memcpy(&halves, bfloat16, sizeof halves);
+  lanes = (Lanes)(__builtin_convertvector(halves, Words) << 16);
+}
+
+// One step of 16 sums over the lanes of 16 vectors at once: half of each vector is added to its
+// other half, and two vectors of half the length share one.
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int32_t Places __attribute__((vector_size(64)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
+#endif
+#define ADD_HALVES(sums, count, LOW, HIGH)                         \
+  UNROLL                                                           \
+  for (int i = 0; i < count; i++)                                  \
+    sums[i] = SHUFFLE(sums[2 * i], sums[2 * i + 1], LOW) + SHUFFLE(sums[2 * i], sums[2 * i + 1], HIGH)
+#define LOW_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define LOW_4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define HIGH_4 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
+#define LOW_2 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29
+#define HIGH_2 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31
+#define LOW_1 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define HIGH_1 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+
+INLINE void add_lanes(Lanes (&sums)[LANES], float* totals) {  // in the order of `sum`
+  ADD_HALVES(sums, 8, LOW_8, HIGH_8);
+  ADD_HALVES(sums, 4, LOW_4, HIGH_4);
+  ADD_HALVES(sums, 2, LOW_2, HIGH_2);
+  ADD_HALVES(sums, 1, LOW_1, HIGH_1);
+  std::memcpy(totals, &sums[0], sizeof sums[0]);
+}
+
+// scores[h][s] = q[h] · k[s] for H heads, which share the keys.
+template <int H, typename T>
+INLINE void score_tokens(const float* q, int64_t dim, const T* keys, int64_t stride, int64_t n,
+                         float (*scores)[TOKENS]) {
+  for (int64_t first = 0; first < n; first += LANES) {
+    Lanes sums[H][LANES] = {};
+    const int64_t some = std::min<int64_t>(LANES, n - first);
+    const int64_t whole = dim / LANES * LANES;
+    for (int64_t s = 0; s < some; s++) {
+      const T* key = keys + (first + s) * stride;
+      Lanes sum[H] = {};
+      for (int64_t i = 0; i < whole; i += LANES) {
+        Lanes part;
+        load_lanes(part, key + i);
+        UNROLL
+        for (int h = 0; h < H; h++) {
+          Lanes query;
+          load_lanes(query, q + h * dim + i);
+          sum[h] += query * part;
+        }
+      }
+      UNROLL
+      for (int h = 0; h < H; h++) sums[h][s] = sum[h];
+    }
+    UNROLL
+    for (int h = 0; h < H; h++) add_lanes(sums[h], scores[h] + first);
+    for (int64_t s = 0; s < some; s++)
+      for (int64_t rest = whole; rest < dim; rest++)
+        for (int h = 0; h < H; h++)
+          scores[h][first + s] += q[h * dim + rest] * of(keys[(first + s) * stride + rest]);
+  }
+}
+
+// y[h] = Σ_s scores[h][s] v[s] for H heads, which share the values.
+template <int H, typename T>
+INLINE void weigh_tokens(const float (*scores)[TOKENS], const T* values, int64_t stride, int64_t n,
+                         int64_t dim, float* y, int64_t y_stride) {
+  int64_t i = 0;
+  for (; i + LANES <= dim; i += LANES) {
+    Lanes sums[H] = {};
+    for (int64_t s = 0; s < n; s++) {
+      Lanes value;
+      load_lanes(value, values + s * stride + i);
+      UNROLL
+      for (int h = 0; h < H; h++) sums[h] += scores[h][s] * value;
+    }
+    for (int h = 0; h < H; h++) std::memcpy(y + h * y_stride + i, &sums[h], sizeof sums[h]);
+  }
+  for (int h = 0; h < H; h++)
+    for (int64_t rest = i; rest < dim; rest++) {
+      y[h * y_stride + rest] = 0;
+      for (int64_t s = 0; s < n; s++)
+        y[h * y_stride + rest] += scores[h][s] * of(values[s * stride + rest]);
+    }
+}
+
+// The tokens first .. first+n-1 for H heads of one group. Each head's part is its largest score,
 // the sum of the exponentials, and the sum of the values weighted by them.
+template <int H, typename T>
+INLINE void attend_heads(const step_attend& a, const float* q, const T* keys, const T* values,
+                         int64_t n, float* parts) {
+  const int64_t size = 2 + a.value_dim;
+  float scores[H][TOKENS];
+  score_tokens<H>(q, a.key_dim, keys, a.key_token, n, scores);
+  for (int h = 0; h < H; h++) {
+    float* mine = scores[h];
+    float largest = mine[0];
+    for (int64_t s = 1; s < n; s++) largest = std::max(largest, mine[s]);
+    for (int64_t s = 0; s < n; s++) mine[s] = exponential((mine[s] - largest) * a.scale);
+    parts[h * size] = largest * a.scale;
+    parts[h * size + 1] = sum_of(n, [&](int64_t s) INLINE_LAMBDA { return mine[s]; });
+  }
+  weigh_tokens<H>(scores, values, a.value_token, n, a.value_dim, parts + 2, size);
+}
+
 template <typename T>
 INLINE void attend_part(const step_attend& a, int64_t group, int64_t first, int64_t n,
                         float* parts) {
-  const int64_t heads = a.heads / a.groups;
+  const int64_t heads = a.heads / a.groups, size = 2 + a.value_dim;
   const float* q = a.q + group * heads * a.key_dim;
   const T* keys = static_cast<const T*>(a.keys) + group * a.key_head + first * a.key_token;
   const T* values = static_cast<const T*>(a.values) + group * a.value_head + first * a.value_token;
-  float scores[TOKENS];
-  for (int64_t h = 0; h < heads; h++, q += a.key_dim, parts += 2 + a.value_dim) {
-    for (int64_t s = 0; s < n; s++) scores[s] = dot(q, keys + s * a.key_token, a.key_dim);
-    float largest = scores[0];
-    for (int64_t s = 1; s < n; s++) largest = std::max(largest, scores[s]);
-    for (int64_t s = 0; s < n; s++) scores[s] = exponential((scores[s] - largest) * a.scale);
-    parts[0] = largest * a.scale;
-    parts[1] = sum_of(n, [&](int64_t s) INLINE_LAMBDA { return scores[s]; });
-    float* y = parts + 2;
-    std::memset(y, 0, a.value_dim * sizeof *y);
-    for (int64_t s = 0; s < n; s++) {
-      const T* value = values + s * a.value_token;
-      for (int64_t i = 0; i < a.value_dim; i++) y[i] += scores[s] * of(value[i]);
-    }
-  }
+  int64_t h = 0;
+  for (; h + 4 <= heads; h += 4)
+    attend_heads<4>(a, q + h * a.key_dim, keys, values, n, parts + h * size);
+  q += h * a.key_dim, parts += h * size;
+  if (heads - h == 3) attend_heads<3>(a, q, keys, values, n, parts);
+  if (heads - h == 2) attend_heads<2>(a, q, keys, values, n, parts);
+  if (heads - h == 1) attend_heads<1>(a, q, keys, values, n, parts);
 }
 
 EACH_LEVEL void attend_float(const step_attend& a, int64_t g, int64_t s, int64_t n, float* to) {

@@ -1,0 +1,92 @@
+"""Memory with huge pages, for what a token reads from front to back.
+
+With pages of 4 KiB, the processor looks up an address every 4 KiB and its prefetcher
+stops at each boundary. With pages of 2 MiB, a core reads about half as fast again.
+Linux gives them to large blocks that ask for them (`madvise`); the planes of one layer
+and the cache of one layer are too small on their own.
+"""
+
+import mmap
+from collections.abc import Iterator
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from .packed import PackedMatrix
+
+HUGE = 2 << 20  # bytes of a huge page
+HAS_HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")  # Linux
+BLOCK = 16 * HUGE
+LINE = 64
+WORTH_IT = 4 * HUGE  # smaller models stay in the processor's cache anyway
+
+
+def gather(model: nn.Module) -> None:
+    """Move the packed matrices of `model` into one block, in the order of its modules.
+
+    Their values do not change. Nothing happens where the system has no huge pages to
+    give, if the matrices take less than 8 MiB, or for a matrix that is not on the CPU
+    or has a refine term, which may be mapped from a file.
+    """
+    matrices = {id(matrix): matrix for matrix in _movable(model)}
+    tensors = [
+        (matrix, name, tensor)
+        for matrix in matrices.values()
+        for name, tensor in matrix.named_buffers(recurse=False)
+    ]
+    size = sum(_room(tensor) for _, _, tensor in tensors)
+    if size < WORTH_IT or not HAS_HUGE_PAGES:
+        return
+    block = _huge_block(size)
+    start = 0
+    for matrix, name, tensor in tensors:
+        place = block[start : start + tensor.nbytes].view(tensor.dtype)
+        place = place.view(tensor.shape)
+        place.copy_(tensor)
+        setattr(matrix, name, place)
+        start += _room(tensor)
+    for matrix in matrices.values():
+        matrix.generation += 1  # cached pointers are invalid
+
+
+class Pool:
+    """A supply of zeroed tensors that lie in large blocks.
+
+    Memory is used as it is written, 2 MiB at a time.
+    """
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, dtype=torch.uint8)
+
+    def zeros(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        """Return a tensor of zeros."""
+        if not HAS_HUGE_PAGES:
+            return torch.zeros(shape, dtype=dtype)
+        size = prod(shape) * dtype.itemsize
+        if size > len(self._block):
+            self._block = _huge_block(max(size, BLOCK))
+        tensor, rest = self._block[:size], -(-size // LINE) * LINE
+        self._block = self._block[rest:]
+        return tensor.view(dtype).view(shape)
+
+
+def _movable(model: nn.Module) -> Iterator[PackedMatrix]:
+    for module in model.modules():
+        base_only = isinstance(module, PackedMatrix) and not module.has_refinement
+        if base_only and module.order.device.type == "cpu":
+            yield module
+
+
+def _room(tensor: Tensor) -> int:
+    return -(-tensor.nbytes // LINE) * LINE
+
+
+def _huge_block(size: int) -> Tensor:
+    """Return a block of bytes that starts at a huge page."""
+    # shared memory, the default, would get small pages
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    whole = mmap.mmap(-1, size + HUGE, flags)
+    whole.madvise(mmap.MADV_HUGEPAGE)
+    block = torch.frombuffer(whole, dtype=torch.uint8)
+    return block[-block.data_ptr() % HUGE :]
