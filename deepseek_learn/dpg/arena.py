@@ -72,10 +72,10 @@ class Pool:
 
 
 def _movable(model: nn.Module) -> Iterator[PackedMatrix]:
-    for module in model.modules():
-        base_only = isinstance(module, PackedMatrix) and not module.has_refinement
-        if base_only and module.order.device.type == "cpu":
-            yield module
+    packed = (m for m in model.modules() if isinstance(m, PackedMatrix))
+    for matrix in packed:
+        if not matrix.has_refinement and matrix.order.device.type == "cpu":
+            yield matrix
 
 
 def _room(tensor: Tensor) -> int:
