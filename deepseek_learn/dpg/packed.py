@@ -141,7 +141,7 @@ class PackedMatrix(nn.Module):
         The index is an int64 tensor of shape `[...]`, and the result is a float32
         tensor of shape `[..., K]`. Only the requested rows are unpacked.
         """
-        stored = self._stored_rows()[index.flatten()]
+        stored = self.stored_rows()[index.flatten()]
         values = self.order.new_zeros(len(stored), self.padded, dtype=torch.float32)
         for part in self.parts():
             mask = (stored >= part.first) & (stored < part.first + len(part.order))
@@ -149,7 +149,7 @@ class PackedMatrix(nn.Module):
             values[mask] += part_values(part, self.group_size, rows)
         return values[:, : self.columns].view(*index.shape, self.columns)
 
-    def _stored_rows(self) -> Tensor:
+    def stored_rows(self) -> Tensor:
         """Return the stored index of each row, an int64 tensor of shape `[N]`.
 
         The result is cached until the tensors are moved or reloaded.

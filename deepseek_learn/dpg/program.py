@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .kernels.build import Segment, load
 from .kernels.cpp_backend import best_level, segment_of
-from .layers import DPGLinear
+from .layers import DPGEmbedding, DPGLinear
 from .packed import PackedMatrix
 
 ACTIVATIONS = ("silu", "relu", "gelu")
@@ -101,8 +101,17 @@ class Experts(ctypes.Structure):
     ]
 
 
+class Lookup(ctypes.Structure):
+    _fields_ = [
+        *_fields("index table"),
+        ("segments", POINTER(Segment)),
+        *_fields("stored y", "count columns padded_columns G", ("add", c_int32)),
+    ]
+
+
 Linear = nn.Linear | DPGLinear
-KINDS = (Product, Dense, Norm, Rotate, Store, Attend, Gate, Add, Route, Experts)
+Embedding = nn.Embedding | DPGEmbedding
+KINDS = (Product, Dense, Norm, Rotate, Store, Attend, Gate, Add, Route, Experts, Lookup)
 
 
 class Program:
@@ -194,6 +203,31 @@ class Program:
                 self._kept += [part, shifted]
             offset += matrix.rows
         return (Segment * len(structs))(*structs)
+
+    def lookup(
+        self, layer: Embedding, index: Tensor, y: Tensor, add: bool = False
+    ) -> None:
+        """y = layer(index), with an int64 tensor of one element, which may change."""
+        if isinstance(layer, DPGEmbedding):
+            matrix, stored = layer.matrix, layer.matrix.stored_rows()
+            segments = self._segments([matrix], False)
+            self._append(
+                Lookup(
+                    *(_address(index), None, segments, _address(stored), _address(y)),
+                    *(len(segments), matrix.columns, matrix.padded, matrix.group_size),
+                    int(add),
+                ),
+                *(index, stored, y, segments, matrix),
+            )
+            return
+        table = layer.weight.detach().float().contiguous()
+        self._append(
+            Lookup(
+                *(_address(index), _address(table), None, None, _address(y)),
+                *(0, table.shape[1], 0, 0, int(add)),
+            ),
+            *(index, table, y),
+        )
 
     def dense(self, weight: Tensor, x: Tensor, y: Tensor, add: bool = False) -> None:
         """y = W x; with a matrix for each head, `[H, N, K]`, y_h = W_h x_h."""

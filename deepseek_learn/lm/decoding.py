@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dpg.program import Linear, Program
+from ..dpg.program import Embedding, Linear, Program
 from . import decoder
 from .bindings import Room, bind
 from .cache import Cache
@@ -54,6 +54,12 @@ class Decoding:
         self.model, self.capacity, self.length = model, capacity, 0
         self._room = Room(self._family.size, capacity, dtype)
         self._program = Program()
+        self._token = torch.zeros(1, dtype=torch.int64)
+        self._position = torch.zeros(1, dtype=torch.int64)
+        for i, (layer, index) in enumerate(
+            zip(self._family.embeddings, (self._token, self._position), strict=False)
+        ):
+            self._program.lookup(layer, index, self._room.x, add=i > 0)
         for block in self._family.blocks:
             bind(block, self._program, self._room)
         self._program.norm(self._room.x, self._family.norm, self._room.normed)
@@ -97,7 +103,12 @@ class Decoding:
             IndexError: if there is no such token.
         """
         self._require_room(1, self.length)
-        self._room.x.copy_(self._family.embed(token, self.length))
+        if not 0 <= token < self._family.embeddings[0].num_embeddings:
+            raise IndexError(
+                f"token must be from 0 to "
+                f"{self._family.embeddings[0].num_embeddings - 1}; got {token}."
+            )
+        self._token[0], self._position[0] = token, self.length
         self._program.run(self.length)
         self.length += 1
         return self._logits
@@ -115,16 +126,18 @@ class Decoding:
 
 
 class _Family:
-    """What `Decoding` needs to know about a family of models."""
+    """What `Decoding` needs to know about a family of models.
+
+    Attributes:
+        embeddings: of the token, and of its position if there is one; they are added.
+    """
 
     size: int
     limit: int
+    embeddings: list[Embedding]
     blocks: list[nn.Module]
     norm: nn.RMSNorm | nn.LayerNorm
     head: Linear
-
-    def embed(self, token: int, position: int) -> Tensor:
-        raise NotImplementedError
 
     def read(self, ids: Tensor) -> tuple[Tensor, Any]:
         """Return the last token's logits and the cache of the model itself."""
@@ -146,11 +159,9 @@ class _Latent(_Family):
         c = model.config
         self.model, self.size = model, c.hidden_size
         self.limit = c.max_position_embeddings
+        self.embeddings = [model.model.embed_tokens]
         self.blocks = list(model.model.layers[: c.num_hidden_layers])
         self.norm, self.head = model.model.norm, model.lm_head
-
-    def embed(self, token: int, position: int) -> Tensor:
-        return self.model.model.embed_tokens(torch.tensor([token]))[0]
 
     def read(self, ids: Tensor) -> tuple[Tensor, Cache]:
         cache = Cache(self.model, 1, len(ids))
@@ -162,14 +173,9 @@ class _Plain(_Family):
     def __init__(self, model: decoder.Decoder):
         self.model, self.size = model, model.token.embedding_dim
         self.limit = model.context
+        self.embeddings = [model.token, model.position]
         self.blocks = list(model.blocks)
         self.norm, self.head = model.norm, model.head
-
-    def embed(self, token: int, position: int) -> Tensor:
-        places = torch.tensor([position])
-        return (self.model.token(torch.tensor([token])) + self.model.position(places))[
-            0
-        ]
 
     def read(self, ids: Tensor) -> tuple[Tensor, decoder.Cache]:
         cache = decoder.Cache()

@@ -86,6 +86,16 @@ typedef struct {  // chooses experts by their scores: `chosen` [top], `weights` 
   int32_t scoring, normalized;  // scoring 0: sigmoid, 1: softmax, 2: sqrt of softplus
 } step_route;
 
+typedef struct {  // y = the row *index of a table, or y += it; packed if `segments` is given
+  const int64_t* index;
+  const float* table;  // [rows, columns]
+  const dpg_segment* segments;
+  const int64_t* stored;  // [rows]: where each row of a packed table is stored
+  float* y;
+  int64_t count, columns, padded_columns, G;
+  int32_t add;
+} step_lookup;
+
 typedef struct {
   int32_t kind;
   void* arguments;
@@ -103,7 +113,7 @@ typedef struct {  // runs the list of each chosen expert; `factor` is its weight
 
 namespace {
 
-enum Kind { PRODUCT, DENSE, NORM, ROTATE, STORE, ATTEND, GATE, ADD, ROUTE, EXPERTS };
+enum Kind { PRODUCT, DENSE, NORM, ROTATE, STORE, ATTEND, GATE, ADD, ROUTE, EXPERTS, LOOKUP };
 #define INLINE_LAMBDA __attribute__((always_inline))
 constexpr int LANES = 16;         // partial sums that do not wait for each other
 constexpr int64_t TOKENS = 128;   // of a task of attention
@@ -401,6 +411,43 @@ EACH_LEVEL void add(const step_add& a) {
   for (int64_t i = 0; i < a.n; i++) a.y[i] += a.x[i];
 }
 
+// Adds the weights of one stored row of a segment to y.
+void add_row(const step_lookup& a, const dpg_segment& s, int64_t row) {
+  const int64_t block = row / ROWS, groups = a.padded_columns / a.G;
+  for (int64_t g = 0; g < groups; g++) {
+    const float scale = of(s.scale[g * s.rows + row]) * s.step;
+    const int64_t end = std::min((g + 1) * a.G, a.columns);
+    for (int64_t k = g * a.G; k < end; k++) {
+      int code = 0;
+      for (int i = 0; i < 3 && s.widths[i]; i++) {
+        const int width = s.widths[i], line = 32 / width;  // values of k in a line
+        const uint8_t* bytes = s.planes[i] + 2 * width * block * a.padded_columns;
+        const uint8_t byte = bytes[LINE * (k / line) + 4 * (row % ROWS) + k % 4];
+        code = code << width | (byte >> (width * (k % line / 4)) & ((1 << width) - 1));
+      }
+      a.y[k] += (code - s.zero) * scale;
+    }
+  }
+}
+
+void lookup(const step_lookup& a) {
+  const int64_t row = *a.index;
+  if (!a.add) std::memset(a.y, 0, a.columns * sizeof *a.y);
+  if (!a.segments) {
+    for (int64_t k = 0; k < a.columns; k++) a.y[k] += a.table[row * a.columns + k];
+    return;
+  }
+  // every term has its own segments, and each stores all rows in the same order
+  int64_t first = 0;
+  bool accumulate = false;
+  for (const dpg_segment* s = a.segments; s < a.segments + a.count; s++) {
+    if (bool(s->accumulate) != accumulate) first = 0, accumulate = s->accumulate;
+    const int64_t place = a.stored[row] - first;
+    if (place >= 0 && place < s->rows) add_row(a, *s, place);
+    first += s->rows;
+  }
+}
+
 // The best of `n` values by selection, since few are wanted. Ties go to the first.
 int64_t take_best(float* values, int64_t n) {
   const int64_t best = std::max_element(values, values + n) - values;
@@ -479,6 +526,7 @@ int step_run(const step_operation* operations, int64_t count, int64_t position, 
       case ATTEND: attend(*static_cast<const step_attend*>(a), position + 1, threads); break;
       case GATE: gate(*static_cast<const step_gate*>(a)); break;
       case ADD: add(*static_cast<const step_add*>(a)); break;
+      case LOOKUP: lookup(*static_cast<const step_lookup*>(a)); break;
       case ROUTE: route(*static_cast<const step_route*>(a)); break;
       case EXPERTS: {
         const step_experts& e = *static_cast<const step_experts*>(a);
