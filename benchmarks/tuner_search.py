@@ -88,7 +88,7 @@ def search(problem: Problem, name: str, seed: int, counts: list[int]) -> dict:
         return result | {"ms": 1000 * sampler.seconds / max(counts)}
 
 
-def searches(runs: Runs, problem: Problem) -> Found:
+def searches(runs: Runs, problem: Problem, slow_seeds: int) -> Found:
     names = (*OPTUNA, *ELSEWHERE) if problem.of_the_mean else (*OPTUNA,)
     found: Found = {name: [] for name in names}
     for seed in range(problem.seeds):
@@ -96,7 +96,7 @@ def searches(runs: Runs, problem: Problem) -> Found:
             counts = [*problem.counts]
             if name == SLOW:
                 counts = [count for count in counts if count <= SLOW_TRIALS]
-                if seed >= SLOW_SEEDS:
+                if seed >= slow_seeds:
                     continue
             key = {"problem": problem.name, "sampler": name, "seed": seed}
             key |= {"trials": max(counts)}
@@ -195,7 +195,7 @@ def measure(run: Run) -> Iterator[Row]:
     for problem in problems():
         if run.quick:
             problem = replace(problem, seeds=2, counts=(30,))
-        found = searches(runs, problem)
+        found = searches(runs, problem, 0 if run.quick else SLOW_SEEDS)
         if problem.of_the_mean:
             all_found[problem.name] = found
         yield from rows_of(problem, found)
