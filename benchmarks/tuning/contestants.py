@@ -1,4 +1,4 @@
-"""The samplers of `tuner_search.py`: asked for configurations, told their values."""
+"""The samplers of `tuner_peers.py`: asked for configurations, told their values."""
 
 import json
 import subprocess

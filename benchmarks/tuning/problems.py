@@ -1,4 +1,4 @@
-"""The search problems of `tuner_search.py`; all objectives are minimized."""
+"""The search problems of `tuner_peers.py`; all objectives are minimized."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
