@@ -1,4 +1,4 @@
-"""The table of trained networks: it snaps and rejects, and its cells are reproducible."""
+"""The tables of trained networks: they snap and reject, and their cells can be made again."""
 
 import importlib
 from pathlib import Path
@@ -101,6 +101,26 @@ def test_what_lies_outside_is_refused(table, change, message):
 def test_a_config_that_lacks_a_name_is_refused(table):
     with pytest.raises(ValueError, match=r"config must name .*; got \['lr'\]"):
         table.lookup({"lr": 1e-3})
+
+
+def test_the_table_of_movements_is_whole(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = importlib.import_module("models.movements_table")
+    table, task = module.load(), module.TASK
+    assert table.errors.shape == (6, 3, 4, 3, 3, 3, module.EPOCHS)
+    right = table.errors * module.HELD_OUT
+    assert np.allclose(right, right.round(), atol=1e-9)
+    assert (table.errors >= 0).all()
+    assert (table.errors <= 1).all()
+    assert (table.latency_ms > 0).all()
+    assert table.facts["protocol"] == task.version
+    assert task.path.stat().st_size <= 2**20
+    config = task.grid.configurations()[700]
+    model = task.network(**{n: config[n] for n in task.grid.architecture})
+    assert model(torch.rand(2, 6, 128)).shape == (2, 12)
+    answer = table.lookup(config)
+    assert answer["point"] == config
+    assert answer["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 @pytest.fixture
