@@ -1,4 +1,4 @@
-"""The tables of trained networks: they snap and reject, and their cells can be made again."""
+"""The tables of trained networks: they snap and reject, and cells can be made again."""
 
 import importlib
 from pathlib import Path
