@@ -52,7 +52,9 @@ class Dense(ctypes.Structure):
 
 
 class Norm(ctypes.Structure):
-    _fields_ = _fields("x weight bias y", "n", ("eps", c_float), ("centered", c_int32))
+    _fields_ = _fields(
+        "x weight bias y", "rows n", ("eps", c_float), ("centered", c_int32)
+    )
 
 
 class Rotate(ctypes.Structure):
@@ -67,7 +69,7 @@ class Store(ctypes.Structure):
 
 class Attend(ctypes.Structure):
     _fields_ = _fields(
-        "q keys values y parts",
+        "q keys values y parts seen sinks",
         "heads groups key_dim value_dim key_head key_token value_head value_token",
         ("scale", c_float),
         ("bfloat16", c_int32),
@@ -109,9 +111,37 @@ class Lookup(ctypes.Structure):
     ]
 
 
+class Compress(ctypes.Structure):
+    _fields_ = _fields(
+        "both tokens scratch bias weight turns entries",
+        "rate overlap dim rope stride",
+        ("eps", c_float),
+        ("bfloat16", c_int32),
+    )
+
+
+class Choose(ctypes.Structure):
+    _fields_ = _fields(
+        "q weights entries chosen scores count",
+        "heads dim stride rate top",
+        ("bfloat16", c_int32),
+    )
+
+
+class Gather(ctypes.Structure):
+    _fields_ = _fields(
+        "recent entries chosen chosen_count keys count",
+        "window rate dim recent_stride entry_stride",
+        ("bfloat16", c_int32),
+    )
+
+
 Linear = nn.Linear | DPGLinear
 Embedding = nn.Embedding | DPGEmbedding
-KINDS = (Product, Dense, Norm, Rotate, Store, Attend, Gate, Add, Route, Experts, Lookup)
+KINDS = (
+    *(Product, Dense, Norm, Rotate, Store, Attend, Gate, Add, Route, Experts, Lookup),
+    *(Compress, Choose, Gather),
+)
 
 
 class Program:
@@ -245,7 +275,12 @@ class Program:
             bias = layer.bias.detach().float()
         tensors = (x, layer.weight.detach().float(), bias, y)
         addresses = (_address(t) for t in tensors)
-        self._append(Norm(*addresses, len(x), layer.eps, centered), *tensors)
+        self._append(Norm(*addresses, 1, len(x), layer.eps, centered), *tensors)
+
+    def norm_heads(self, x: Tensor, eps: float, y: Tensor) -> None:
+        """y_h = x_h divided by its root mean square, with both of shape `[H, d]`."""
+        addresses = (_address(x), None, None, _address(y))
+        self._append(Norm(*addresses, *x.shape, eps, 0), x, y)
 
     def rotate(self, x: Tensor, turns: Tensor, y: Tensor) -> None:
         """y_h = x_h with its channel pairs turned (see `lm/rotary.py`).
@@ -269,7 +304,14 @@ class Program:
         self._append(Store(*addresses, *x.shape, *strides, kind), x, cache)
 
     def attend(
-        self, q: Tensor, keys: Tensor, values: Tensor, y: Tensor, scale: float
+        self,
+        q: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        y: Tensor,
+        scale: float,
+        seen: Tensor | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         """y_h = Σ_s softmax_s(scale q_h · k_s) v_s over the tokens so far.
 
@@ -277,12 +319,15 @@ class Program:
             q, y: `[H, d]` and `[H, v]`, contiguous.
             keys, values: `[G, capacity, d]` and `[G, capacity, v]`, float32 or bfloat16.
                 The heads are divided into G groups, which share keys and values.
+            seen: how many vectors to attend to instead, an int64 tensor of one element.
+            sinks: a score per head that takes part in the softmax, with the value 0.
         """
         heads, (groups, capacity, value_dim) = len(q), values.shape
         tokens = self._library.step_tokens_of_a_task()
         tasks = groups * -(-capacity // tokens)
         parts = torch.empty(tasks, heads // groups, 2 + value_dim)
-        tensors = (q, keys, values, y, parts)
+        sinks = None if sinks is None else sinks.detach().float()
+        tensors = (q, keys, values, y, parts, seen, sinks)
         self._append(
             Attend(
                 *(_address(t) for t in tensors),
@@ -293,6 +338,99 @@ class Program:
             ),
             *tensors,
         )
+
+    def compress(
+        self,
+        both: Tensor,
+        tokens: Tensor,
+        bias: Tensor,
+        norm: nn.RMSNorm,
+        turns: Tensor,
+        entries: Tensor,
+    ) -> None:
+        """Write an entry whenever its window is complete (see `lm.hybrid.Windows`).
+
+        Args:
+            both: the contents and the gates of the new token, `[2 width]`.
+            tokens: memory for those of the last tokens, `[2 rate, 2 width]`.
+            bias: added to the gates, `[rate, width]`; the width is that of an entry, or
+                twice as much if windows overlap.
+            turns: the cosines and sines at each position, `[capacity, r/2, 2]`.
+            entries: the cache of the entries, `[1, windows, d]`.
+        """
+        bias, weight = bias.detach().float(), norm.weight.detach().float()
+        rate, width, dim = *bias.shape, entries.shape[2]
+        scratch = torch.empty(3, dim)
+        tensors = (both, tokens, scratch, bias, weight, turns, entries)
+        self._append(
+            Compress(
+                *(_address(t) for t in tensors),
+                *(rate, width // dim - 1, dim, 2 * turns.shape[1], entries.stride(1)),
+                *(norm.eps, int(entries.dtype == torch.bfloat16)),
+            ),
+            *tensors,
+        )
+
+    def choose(
+        self, q: Tensor, weights: Tensor, entries: Tensor, rate: int, top: int
+    ) -> tuple[Tensor, Tensor]:
+        """Choose the complete entries with the best Σ_h w_h relu(q_h · e).
+
+        Args:
+            q, weights: `[H, d]` and `[H]`.
+            entries: the cache of the entries, `[1, windows, d]`.
+
+        Returns:
+            The numbers of the chosen entries and how many they are, int32 tensors of
+            shape `[windows]` and int64 of shape `[1]`.
+        """
+        windows = entries.shape[1]
+        chosen = torch.empty(windows, dtype=torch.int32)
+        count, scores = torch.zeros(1, dtype=torch.int64), torch.empty(windows)
+        tensors = (q, weights, entries, chosen, scores, count)
+        self._append(
+            Choose(
+                *(_address(t) for t in tensors),
+                *(*q.shape, entries.stride(1), rate, top),
+                int(entries.dtype == torch.bfloat16),
+            ),
+            *tensors,
+        )
+        return chosen, count
+
+    def gather(
+        self,
+        recent: Tensor,
+        window: int,
+        entries: Tensor | None = None,
+        rate: int = 1,
+        choice: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Collect the vectors of the last tokens, and the entries that are chosen.
+
+        Args:
+            recent: the cache of the tokens, `[1, capacity, d]`.
+            entries: the cache of the entries, `[1, windows, d]`.
+            choice: of `choose`; without it, all complete entries are taken.
+
+        Returns:
+            The vectors, `[1, n, d]`, and how many there are, int64 of shape `[1]`.
+        """
+        most = min(window, recent.shape[1])
+        most += entries.shape[1] if entries is not None else 0
+        keys = torch.empty(1, most, recent.shape[2])
+        count = torch.zeros(1, dtype=torch.int64)
+        tensors = (recent, entries, *(choice or (None, None)), keys, count)
+        stride = entries.stride(1) if entries is not None else 0
+        self._append(
+            Gather(
+                *(_address(t) for t in tensors),
+                *(window, rate, recent.shape[2], recent.stride(1), stride),
+                int(recent.dtype == torch.bfloat16),
+            ),
+            *tensors,
+        )
+        return keys, count
 
     def gate(
         self,

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ..dpg.arena import Pool
+from ..dpg.layers import DPGLinear
 from ..dpg.program import Program
 from ..errors import DeepSeekLearnError
 from . import decoder
 from .cache import Cache
 from .experts import MLP, Experts, MixtureOfExperts, SeparateExperts
+from .hybrid import EntryIndexer, HybridAttention, Windows
 from .latent import LatentAttention
 from .model import Block
 from .rotary import angles
@@ -71,9 +73,13 @@ class Room:
             self._scratch[name, shape] = torch.zeros(shape)
         return self._scratch[name, shape]
 
-    def cache(self, heads: int, width: int) -> Tensor:
-        """Return a new cache of shape `[heads, capacity, width]`."""
-        cache = self._pool.zeros(heads, self.capacity, width, dtype=self.dtype)
+    def cache(self, heads: int, width: int, length: int | None = None) -> Tensor:
+        """Return a new cache of shape `[heads, length, width]`.
+
+        The length is the capacity unless it is given.
+        """
+        length = self.capacity if length is None else length
+        cache = self._pool.zeros(heads, length, width, dtype=self.dtype)
         self.caches.append(cache)
         return cache
 
@@ -204,6 +210,97 @@ def _latent(module: LatentAttention, program: Program, room: Room) -> None:
         cache[0, :length] = buffer[0, :length]
 
     room.takes.append(take)
+
+
+@binds(HybridAttention)
+def _hybrid(module: HybridAttention, program: Program, room: Room) -> None:
+    c, heads, dim = (
+        module.config,
+        module.config.num_attention_heads,
+        module.config.head_dim,
+    )
+    turns = room.turns(c.qk_rope_head_dim, c.rope(module.turn))
+    tail = dim - c.qk_rope_head_dim
+    rank = module.q_a_proj.out_features
+    joined = room.scratch("query_latent", rank + dim)
+    q_latent, kv = joined.split([rank, dim])
+    program.linear([module.q_a_proj, module.kv_proj], room.normed, joined)
+    program.norm(q_latent, module.q_a_norm, q_latent)
+    program.norm(kv, module.kv_norm, kv)
+    program.rotate(kv[None, tail:], turns, kv[None, tail:])
+    recent = room.cache(1, dim)
+    program.store(kv[None], recent)
+    q = room.scratch("query", heads * dim)
+    program.linear([module.q_b_proj], q_latent, q)
+    q = q.view(heads, dim)
+    program.norm_heads(q, c.rms_norm_eps, q)
+    program.rotate(q[:, tail:], turns, q[:, tail:])
+    if module.turn == "compress":
+        compressor = module.compressor
+        entries, rate = _windows(compressor, program, room), compressor.rate
+        choice = None
+        if module.indexed:
+            choice = _index(compressor.indexer, q_latent, program, room)
+        keys, seen = program.gather(recent, c.sliding_window, entries, rate, choice)
+    else:
+        keys, seen = program.gather(recent, c.sliding_window)
+    output = room.scratch("heads", heads, dim)
+    program.attend(q, keys, keys, output, dim**-0.5, seen, module.sinks)
+    back = turns * torch.tensor([1.0, -1.0])
+    program.rotate(output[:, tail:], back, output[:, tail:])
+    low = room.scratch("groups", c.o_groups, c.o_lora_rank)
+    weight = module.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
+    program.dense(weight, output.view(c.o_groups, -1), low)
+    program.linear([module.o_b_proj], low.flatten(), room.x, add=True)
+
+    def take(cache: Cache, length: int) -> None:
+        positions, values = cache.held(module.layer, "recent")
+        recent[0, positions] = values.to(recent.dtype)
+
+    room.takes.append(take)
+
+
+def _windows(windows: Windows, program: Program, room: Room) -> Tensor:
+    """Write the operations that compress the tokens, and return the entries' cache."""
+    layers, rate = [windows.kv_proj, windows.gate_proj], windows.rate
+    both = room.scratch("windows", 2 * windows.kv_proj.out_features)
+    program.linear(layers, room.normed, both)
+    tokens = torch.zeros(2 * rate, len(both))
+    entries = room.cache(1, windows.dim, room.capacity // rate + 1)
+    c = windows.config
+    turns = room.turns(c.qk_rope_head_dim, c.rope("compress"))
+    bias, norm = windows.position_bias, windows.kv_norm
+    program.compress(both, tokens, bias, norm, turns, entries)
+
+    def take(cache: Cache, length: int) -> None:
+        held = cache.held(windows.layer, windows.name + " tokens")
+        positions, values = (rows[-len(tokens) :] for rows in held)
+        tokens[positions % len(tokens)] = values.float()
+        done = length // rate
+        of_model = cache.vectors(windows.layer, windows.name + " entries")
+        entries[0, :done] = of_model[0, :done].to(entries.dtype)
+
+    room.takes.append(take)
+    return entries
+
+
+def _index(
+    indexer: EntryIndexer, q_latent: Tensor, program: Program, room: Room
+) -> tuple[Tensor, Tensor]:
+    """Write the operations that choose entries; see `Program.choose`."""
+    c = indexer.config
+    entries = _windows(indexer, program, room)
+    q = room.scratch("index query", indexer.q_b_proj.out_features)
+    program.linear([indexer.q_b_proj], q_latent, q)
+    q = q.view(c.index_n_heads, -1)
+    tail = q.shape[1] - c.qk_rope_head_dim
+    turns = room.turns(c.qk_rope_head_dim, c.rope("compress"))
+    program.rotate(q[:, tail:], turns, q[:, tail:])
+    scorer = indexer.scorer["weights_proj"]
+    assert isinstance(scorer, nn.Linear | DPGLinear)
+    weights = room.scratch("index weights", c.index_n_heads)
+    program.linear([scorer], room.normed, weights)
+    return program.choose(q, weights, entries, indexer.rate, c.index_topk)
 
 
 @binds(decoder.Block)

@@ -101,6 +101,17 @@ class Cache:
         """Return the vectors of all tokens so far, of shape `[B, S, D]`."""
         return self._buffers[layer, name].values[:, : self.end]
 
+    def held(self, layer: int, name: str) -> tuple[Tensor, Tensor]:
+        """Return what a ring buffer holds of the first sequence, by position.
+
+        The positions have the shape `[n]` and ascend; the vectors have the shape
+        `[n, D]`.
+        """
+        buffer = self._buffers[layer, name]
+        positions = buffer.held(self.lengths[:1, None])[0]
+        positions = positions[positions >= 0].sort().values
+        return positions, buffer.values[0, positions % buffer.size]
+
     def advance(self, tokens: Tensor) -> None:
         """Add the number of new tokens in each row, of shape `[B]`, to the lengths."""
         self.lengths = self.lengths + tokens

@@ -21,7 +21,7 @@ from ...catalog import text
 from ...errors import DeepSeekLearnError
 
 SOURCE = Path(__file__).with_name("step.cpp")
-INCLUDED = tuple(SOURCE.with_name(f"{name}.cpp") for name in ("planes", "grouped"))
+INCLUDED = [SOURCE.with_name(f"{n}.cpp") for n in ("planes", "grouped", "hybrid")]
 # Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
@@ -50,11 +50,11 @@ class Segment(ctypes.Structure):
 def load() -> ctypes.CDLL:
     """Return the compiled kernel library, building it first if necessary.
 
-    The library contains the functions of `planes.cpp`, `grouped.cpp` and `step.cpp`. It
-    is built once into `cache_folder()`, which takes a few seconds and prints one line
-    to stderr. If that folder is not writable, the library is built into a temporary
-    folder for this process only. A cached file is rebuilt if it is damaged or fails to
-    load.
+    The library contains the functions of `step.cpp` and of the files that it includes.
+    It is built once into `cache_folder()`, which takes a few seconds and prints one
+    line to stderr. If that folder is not writable, the library is built into a
+    temporary folder for this process only. A cached file is rebuilt if it is damaged or
+    fails to load.
 
     Raises:
         KernelUnavailable: if there is no C++ compiler, if compilation fails, or if the

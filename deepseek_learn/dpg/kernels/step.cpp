@@ -33,9 +33,9 @@ typedef struct {  // y[h] = W[h] x[h], or y[h] += W[h] x[h]; one head: a dense l
 } step_dense;
 
 typedef struct {  // y = (x - mean) / sqrt(var + eps) * weight + bias; RMS norm: no mean, no bias
-  const float *x, *weight, *bias;
+  const float *x, *weight, *bias;  // [rows][n], [n] or null, [n] or null
   float* y;
-  int64_t n;
+  int64_t rows, n;
   float eps;
   int32_t centered;
 } step_norm;
@@ -53,10 +53,13 @@ typedef struct {  // writes the heads of the new token into a cache, [heads][cap
   int32_t bfloat16;
 } step_store;
 
-typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far
+typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far, or over
+                  // the first *seen; sinks[h] is one more score, with the value 0
   const float* q;  // [heads][key_dim]
   const void *keys, *values;  // the cache of `step_store`; `heads / groups` heads share a group
   float *y, *parts;           // [heads][value_dim]; [tasks][heads / groups][2 + value_dim]
+  const int64_t* seen;        // or null
+  const float* sinks;         // [heads] or null
   int64_t heads, groups, key_dim, value_dim;
   int64_t key_head, key_token, value_head, value_token;  // strides
   float scale;
@@ -113,7 +116,8 @@ typedef struct {  // runs the list of each chosen expert; `factor` is its weight
 
 namespace {
 
-enum Kind { PRODUCT, DENSE, NORM, ROTATE, STORE, ATTEND, GATE, ADD, ROUTE, EXPERTS, LOOKUP };
+enum Kind { PRODUCT, DENSE, NORM, ROTATE, STORE, ATTEND, GATE, ADD, ROUTE, EXPERTS, LOOKUP,
+            COMPRESS, CHOOSE, GATHER };
 #define INLINE_LAMBDA __attribute__((always_inline))
 constexpr int LANES = 16;         // partial sums that do not wait for each other
 constexpr int64_t TOKENS = 128;   // of a task of attention
@@ -191,15 +195,18 @@ void dense(const step_dense& d, [[maybe_unused]] int threads) {
 }
 
 EACH_LEVEL void norm(const step_norm& a) {
-  const float* x = a.x;
-  const float total = sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return x[i]; });
-  const float mean = a.centered ? total / a.n : 0.0f;
-  const float squares =
-      sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return (x[i] - mean) * (x[i] - mean); });
-  const float factor = 1 / std::sqrt(squares / a.n + a.eps);
-  for (int64_t i = 0; i < a.n; i++) {
-    const float value = (a.x[i] - mean) * factor * a.weight[i];
-    a.y[i] = a.bias ? value + a.bias[i] : value;
+  for (int64_t row = 0; row < a.rows; row++) {
+    const float* x = a.x + row * a.n;
+    float* y = a.y + row * a.n;
+    const float total = sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return x[i]; });
+    const float mean = a.centered ? total / a.n : 0.0f;
+    const float squares =
+        sum_of(a.n, [=](int64_t i) INLINE_LAMBDA { return (x[i] - mean) * (x[i] - mean); });
+    const float factor = 1 / std::sqrt(squares / a.n + a.eps);
+    for (int64_t i = 0; i < a.n; i++) {
+      const float value = (x[i] - mean) * factor * (a.weight ? a.weight[i] : 1.0f);
+      y[i] = a.bias ? value + a.bias[i] : value;
+    }
   }
 }
 
@@ -371,6 +378,10 @@ EACH_LEVEL void merge(const step_attend& a, int64_t head, int64_t chunks) {
   const float* first = a.parts + head / heads * chunks * heads * size + head % heads * size;
   float largest = first[0], total = 0, *y = a.y + head * a.value_dim;
   for (int64_t c = 1; c < chunks; c++) largest = std::max(largest, first[c * heads * size]);
+  if (a.sinks) {
+    largest = std::max(largest, a.sinks[head]);
+    total = exponential(a.sinks[head] - largest);
+  }
   std::memset(y, 0, a.value_dim * sizeof *y);
   for (int64_t c = 0; c < chunks; c++) {
     const float* part = first + c * heads * size;
@@ -495,6 +506,12 @@ void route(const step_route& r) {
     r.weights[i] *= r.normalized ? r.factor / (sum + 1e-20f) : r.factor;
 }
 
+}  // namespace
+
+#include "hybrid.cpp"
+
+namespace {
+
 int product(const step_product& p, int level, int threads) {
   int error = dpg_linear(p.x, p.K, 1, p.K, p.padded_K, p.G, p.segments, p.count, p.bias, p.y, p.N,
                          p.scratch, level, threads);
@@ -523,7 +540,14 @@ int step_run(const step_operation* operations, int64_t count, int64_t position, 
       case NORM: norm(*static_cast<const step_norm*>(a)); break;
       case ROTATE: rotate(*static_cast<const step_rotate*>(a), position); break;
       case STORE: store(*static_cast<const step_store*>(a), position); break;
-      case ATTEND: attend(*static_cast<const step_attend*>(a), position + 1, threads); break;
+      case ATTEND: {
+        const step_attend& attention = *static_cast<const step_attend*>(a);
+        attend(attention, attention.seen ? *attention.seen : position + 1, threads);
+        break;
+      }
+      case COMPRESS: compress(*static_cast<const step_compress*>(a), position); break;
+      case CHOOSE: choose(*static_cast<const step_choose*>(a), position); break;
+      case GATHER: gather(*static_cast<const step_gather*>(a), position); break;
       case GATE: gate(*static_cast<const step_gate*>(a)); break;
       case ADD: add(*static_cast<const step_add*>(a)); break;
       case LOOKUP: lookup(*static_cast<const step_lookup*>(a)); break;
