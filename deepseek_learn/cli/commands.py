@@ -71,6 +71,9 @@ def chat(
         int | None, typer.Option(help="for reproducible output", min=0, max=2**63 - 1)
     ] = None,
     drafts: Annotated[bool, typer.Option(help="use speculative decoding")] = False,
+    fast: Annotated[
+        bool, typer.Option(help="compile the decoder with the system's C++ compiler")
+    ] = False,
 ) -> None:
     """Continue --prompt, or each line typed at the terminal, with a language model."""
     from .. import zoo
@@ -84,7 +87,7 @@ def chat(
         "temperature": temperature,
         "top_p": top_p,
     }
-    options |= {"seed": seed, "speculative": drafts}
+    options |= {"seed": seed, "speculative": drafts, "fast": fast}
     for line in sys.stdin if prompt is None else [prompt]:
         if prompt is None and not line.strip():
             continue

@@ -64,6 +64,7 @@ def stream(
     stop: Sequence[int] = (),
     seed: int | None = None,
     speculative: bool = False,
+    fast: bool = False,
 ) -> Iterator[list[list[int]]]:
     """Generate text step by step, yielding the new tokens of each prompt.
 
@@ -82,13 +83,29 @@ def stream(
             (Leviathan et al. 2023, "Fast inference from transformers via speculative
             decoding", arXiv 2211.17192). This does not change the distribution of the
             output.
+        fast: whether to decode with `Decoding`, for one prompt on a CPU. It computes
+            the same except for the order of additions, so that nearly equal
+            probabilities may be ranked differently.
 
     Raises:
         ValueError: if a prompt is empty, a sequence would exceed the maximum length, an
             option is out of range, the logits are not finite, or speculative decoding
-            is requested for a model that has no `MultiTokenPrediction` block.
+            is requested for a model that has no `MultiTokenPrediction` block. Also if
+            `fast` is requested for several prompts or with speculative decoding, or the
+            model is not on the CPU.
+        DeepSeekLearnError: if `fast` is requested for a model that cannot be decoded
+            this way, or without a C++ compiler.
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
+    if fast:
+        if speculative or len(prompts) > 1:
+            raise ValueError(
+                f"fast must be False with speculative decoding or several prompts; got "
+                f"{len(prompts)} prompts and speculative={speculative}."
+            )
+        sampler = _Sampler(model, temperature, top_p, _generator("cpu", seed))
+        yield from _one_by_one(sampler, prompts[0], max_new_tokens, stop)
+        return
     device = model.model.norm.weight.device  # reading a packed head unpacks it
     sampler = _Sampler(model, temperature, top_p, _generator(device, seed))
     # 1. read the B prompts, padded to the longest (T), and sample the first token
@@ -142,6 +159,23 @@ def stream(
         draft, q = sampler.draft(hidden, following, accept[:, 0].long(), step)
 
 
+def _one_by_one(
+    sampler: "_Sampler", prompt: Sequence[int], budget: int, stop: Sequence[int]
+) -> Iterator[list[list[int]]]:
+    """Continue one prompt with `Decoding`, yielding one token at a time."""
+    from .decoding import Decoding
+
+    decoding = Decoding(sampler.model, len(prompt) + budget, torch.float32)
+    logits = decoding.read(torch.tensor(prompt, dtype=torch.int64))
+    while True:
+        token = sampler.draw(sampler.of_logits(logits[None])).tolist()
+        output, budget = _within(token[0], budget, stop)
+        yield [output]
+        if not budget:
+            return
+        logits = decoding.step(output[0])
+
+
 @dataclass(frozen=True)
 class _Sampler:
     """A sampler that turns the model's hidden vectors into distributions and tokens."""
@@ -157,7 +191,10 @@ class _Sampler:
         The vectors have the shape `[..., D]`, and the distributions have the shape
         `[..., V]`.
         """
-        logits = self.model.lm_head(hidden)
+        return self.of_logits(self.model.lm_head(hidden))
+
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """Map logits of shape `[..., V]` to distributions of the same shape."""
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "logits must be finite; got NaN or infinity (are the weights intact?)."
@@ -208,7 +245,7 @@ class _Sampler:
         return accept, self.draw(torch.where(accept, p[:, 1], residual))
 
 
-def _generator(device: torch.device, seed: int | None) -> torch.Generator:
+def _generator(device: torch.device | str, seed: int | None) -> torch.Generator:
     generator = torch.Generator(device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     return generator

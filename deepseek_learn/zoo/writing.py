@@ -60,6 +60,7 @@ class Writer:
         top_p: float = 0.95,
         seed: int | None = None,
         speculative: bool = False,
+        fast: bool = False,
     ) -> Iterator[str]:
         """Yield the continuation of `text` piece by piece until the document ends.
 
@@ -80,6 +81,7 @@ class Writer:
             stop=[self.tokenizer.token_to_id(END)],
             seed=seed,
             speculative=speculative,
+            fast=fast,
         )
         tokens: list[int] = []
         previous = ""

@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from deepseek_learn.dpg import backend
+from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.lm import Cache, Config, LanguageModel, generate, stream
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
@@ -54,6 +56,30 @@ def test_drafts_do_not_change_what_is_written(attention):
     pace = {len(new) for news in steps for new in news}
     assert {1, 2} <= pace <= {0, 1, 2}
     assert len(steps) < 50
+
+
+FAST = [LATENT, COMPRESSED_SPARSE, HEAVILY_COMPRESSED]
+
+
+@pytest.mark.parametrize("attention", FAST)
+def test_fast_decoding_writes_the_same(attention):
+    if backend().name != "cpp":
+        pytest.skip(f"the C++ kernel is not in use: {backend().reason}")
+    made = model(attention=attention)
+    for prompt in PROMPTS:
+        for options in ({}, {"temperature": 1.0, "seed": 3}, {"stop": [2]}):
+            plain = generate(made, [prompt], 50, **options)
+            assert generate(made, [prompt], 50, fast=True, **options) == plain
+
+
+def test_fast_decoding_says_what_it_cannot_do():
+    made = model()
+    for options in ({"speculative": True}, {}):
+        prompts = PROMPTS if not options else PROMPTS[:1]
+        with pytest.raises(ValueError, match="fast must be False"):
+            generate(made, prompts, 9, fast=True, **options)
+    with pytest.raises(DeepSeekLearnError, match="contains SparseAttention"):
+        generate(model(attention=SPARSE), [[1]], 9, fast=True)
 
 
 def test_drafts_do_not_change_the_distribution():
