@@ -27,12 +27,20 @@ Bound: the bytes of the weights and of the cache that a token reads, over the ba
 with which one core reads a large block with huge pages; the row is the fraction of it that
 ours reaches.
 
+Other models, one thread, processor time, after 64 tokens, in turn in one process: the
+decoder of 100 M parameters of `dpg_memory.py`, in its mixture of bits, by `lm.Decoding`,
+beside torchao's int4 in groups of 64 and float32 as they come; `small_deepseek` (hybrid
+attention, experts) by `lm.Decoding`, in float32 and packed to 4 bits, beside itself called
+as it is.
+
 Targets, stated before the first run: a token in at most 0.5 of llama.cpp's time after up
 to 512 tokens, 0.8 after up to 4,096, on one thread and on two; 0.75 at the AVX2 level; a
 prompt of 512 in at most 0.5; its divergence and bytes at most the peer's, its memory at
-most the peer's; 0.6 of the bound. After 8,192 tokens no target. Seen before: a prototype,
+most the peer's; 0.6 of the bound. After 8,192 tokens no target. The decoder of 100 M: at
+least twice torchao int4's speed and 6 times float32's, 0.6 of the bound. Seen before: a prototype,
 rounds of a first version, a full run that was ended after one thread at 4,096, all against
-Q4_1, and while the kernels were changed a few readings of either side at 128 to 2,048.
+Q4_1; while the kernels were changed, a few readings of either side at 128 to 2,048, and
+one of each other model.
 
 What a run gives is one reading of each row; finished contexts are lines in
 `results/lm_decode.jsonl`, from which a run of the same day goes on. `--quick`: 128 and 512
@@ -199,7 +207,6 @@ class Sides:
 
 
 def row(what: str, unit: str, estimate: Estimate, better="lower", **facts) -> Row:
-    what = f"SmolLM2, {what}"
     facts |= {"claim": "C2", "source": "ours", "better": better}
     result = Row(what=what, unit=unit, **vars(estimate), **facts)
     print(f"{what}: {result.measured:.3g} ({result.note})", flush=True)
@@ -220,12 +227,13 @@ def quality_rows(sides: Sides) -> Iterator[Row]:
         note = (
             f"{mine:.3f} against {other:.3f} nats, perplexity {words[0]} and {words[1]}"
         )
-        what = f"{text}: divergence {OVER} Q4_0"
+        what = f"SmolLM2, {text}: divergence {OVER} Q4_0"
         yield row(what, "ratio", Estimate(mine / other), target=1.0, note=note)
     share = sides.bytes["ours"] / sides.bytes["Q4_0"]
     sizes = [f"{sides.bytes[name] / 1e6:.1f}" for name in ("ours", "Q4_0")]
     note = f"{sizes[0]} against {sizes[1]} MB"
-    yield row(f"bytes {OVER} Q4_0", "ratio", Estimate(share), target=1.0, note=note)
+    what = f"SmolLM2, bytes {OVER} Q4_0"
+    yield row(what, "ratio", Estimate(share), target=1.0, note=note)
 
 
 def memory_row(sides: Sides) -> Row:
@@ -238,7 +246,7 @@ def memory_row(sides: Sides) -> Row:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     mine = int(done.stdout.split()[-1])
     note = f"{mine / 1e6:.0f} against {theirs / 1e6:.0f} MB"
-    what = f"growth of the process, a prompt of {READ}: {OVER}"
+    what = f"SmolLM2, growth of the process, a prompt of {READ}: {OVER}"
     result = row(what, "ratio", Estimate(mine / theirs, n=1), target=1.0, note=note)
     return result.at(now())
 
@@ -309,28 +317,125 @@ def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
         medians = [statistics.median(t for _, t in side) for side in (times, peer)]
         note = f"{1e3 * medians[0]:.1f} against {1e3 * medians[1]:.1f} ms"
         label = {"ours": "", "ordinary": ", ordinary path"}.get(name, f", {name}")
-        what = f"a token after {read}, {where}{label}: time {OVER}"
+        what = f"SmolLM2, a token after {read}, {where}{label}: time {OVER}"
         yield reading(what, ratios, targets.get(name), note)
         if name == "ours":
             ratios = [mine[0] / other[0] for mine, other in pairs]
             target = PROMPT if read == 512 else None
             seconds = [statistics.median(t for t, _ in side) for side in (times, peer)]
             note = f"{seconds[0]:.2f} against {seconds[1]:.2f} s"
-            what = f"a prompt of {read}, {where}: time {OVER}"
+            what = f"SmolLM2, a prompt of {read}, {where}: time {OVER}"
             yield reading(what, ratios, target, note)
     pairs = list(zip(ways["ours"], ways["Q4_1"], strict=False))
     ratios = [mine[1] / other[1] for mine, other in pairs]
     note = f"{1e3 * statistics.median(t for _, t in ways['Q4_1']):.1f} ms"
     yield reading(
-        f"a token after {read}, {where}: time {OVER} with Q4_1", ratios, None, note
+        f"SmolLM2, a token after {read}, {where}: time {OVER} with Q4_1",
+        ratios,
+        None,
+        note,
     )
     if threads == 1:
         shares = [result["bound"] / token for _, token in ways["ours"]]
         note = f"the bound is {1e3 * result['bound']:.1f} ms"
-        what = f"a token after {read}: fraction of the bound of memory"
+        what = f"SmolLM2, a token after {read}: fraction of the bound of memory"
         estimate = quartiles(shares)
         target = SHARE if read <= 512 else None
         yield row(what, "of 1", estimate, "higher", target=target, note=note).at(now())
+
+
+def in_turn(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
+    """The processor seconds of a call of each way in each round; a call's is a mean."""
+    times: dict[str, list] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, call in ways.items():
+            start = time.process_time()
+            for _ in range(8):
+                call()
+            if turn:  # the first warms up
+                times[name].append((time.process_time() - start) / 8)
+    return times
+
+
+def decoder_rows(rounds: int) -> Iterator[Row]:
+    """The decoder of 100 M parameters."""
+    import torch
+    from dpg_memory import PREFILL, build, mixture
+
+    from deepseek_learn import dpg, lm
+
+    torch.set_num_threads(1)
+    shares = mixture()
+    names = ("float32", "torchao int4", "dpg")
+    models = {name: build(name, shares) for name in names}
+    tokens = torch.randint(0, 256, (1, PREFILL))
+    decoding = lm.Decoding(models["dpg"], PREFILL + 8)
+    ways: dict[str, Callable] = {}
+    with torch.inference_mode():
+        for name in names[:2]:
+            cache = lm.decoder.Cache()
+            models[name](tokens, cache)
+            pairs = dict(cache.pairs)
+
+            def call(model=models[name], cache=cache, pairs=pairs) -> None:
+                cache.pairs = dict(pairs)
+                model(tokens[:, :1], cache)
+
+            ways[name] = call
+
+        def ours() -> None:
+            decoding.length = PREFILL
+            decoding.step(0)
+
+        decoding.read(tokens[0])
+        times = in_turn(ways | {"ours": ours}, 3 * rounds)
+    for name, target in (("torchao int4", 2.0), ("float32", 6.0)):
+        pairs = zip(times[name], times["ours"], strict=True)
+        ratios = [peer / mine for peer, mine in pairs]
+        mine, peer = (1e3 * statistics.median(times[n]) for n in ("ours", name))
+        what = f"decoder of 100 M, a token: {name}'s time over ours"
+        facts = {"target": target, "note": f"{mine:.1f} against {peer:.1f} ms"}
+        yield row(what, "ratio", quartiles(ratios), "higher", **facts).at(now())
+    bound = dpg.bytes_of(models["dpg"]) / bandwidth()
+    shares_reached = [bound / mine for mine in times["ours"]]
+    what = "decoder of 100 M, a token: fraction of the bound of memory"
+    facts = {"target": SHARE, "note": f"the bound is {1e3 * bound:.1f} ms"}
+    yield row(what, "of 1", quartiles(shares_reached), "higher", **facts).at(now())
+
+
+def small_rows(rounds: int) -> Iterator[Row]:
+    """`small_deepseek`, in float32 and packed."""
+    import torch
+
+    from deepseek_learn import dpg, lm, zoo
+
+    torch.set_num_threads(1)
+    model = lm.separate(zoo.writer("small_deepseek").model)
+    del model.model.layers[model.config.num_hidden_layers :]
+    packed = dpg.convert(model, dpg.uniform(model, 4))
+    ids, prompt = torch.arange(5, 70), 64
+    for name, each in (("float32", model), ("4 bits", packed)):
+        with torch.inference_mode():
+            decoding = lm.Decoding(each, 96, torch.float32)
+            decoding.read(ids[:prompt])
+            cache = lm.Cache(each, 1, 96)
+            each(ids[None, :prompt], cache)
+
+            def ours(decoding=decoding) -> None:
+                decoding.length = prompt
+                decoding.step(int(ids[prompt]))
+
+            def ordinary(each=each, cache=cache) -> None:
+                each(ids[None, prompt:], cache)
+                cache.rewind(1)
+
+            times = in_turn({"ordinary": ordinary, "ours": ours}, rounds)
+        pairs = zip(times["ordinary"], times["ours"], strict=True)
+        ratios = [other / mine for other, mine in pairs]
+        mine, other = (1e3 * statistics.median(times[n]) for n in ("ours", "ordinary"))
+        what = f"small_deepseek, {name}, a token: the ordinary path's time over ours"
+        note = f"{mine:.2f} against {other:.2f} ms"
+        yield row(what, "ratio", quartiles(ratios), "higher", note=note).at(now())
 
 
 def measure(run: Run) -> Iterator[Row]:
@@ -346,6 +451,8 @@ def measure(run: Run) -> Iterator[Row]:
                 values = (sides, read, threads, rounds)
                 result = runs.once(key, lambda v=values: measured(*v))
                 yield from rows_after(read, threads, result)
+    yield from decoder_rows(2 if run.quick else ROUNDS)
+    yield from small_rows(2 if run.quick else ROUNDS)
 
 
 if __name__ == "__main__":
