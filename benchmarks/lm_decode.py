@@ -37,10 +37,10 @@ Targets, stated before the first run: a token in at most 0.5 of llama.cpp's time
 to 512 tokens, 0.8 after up to 4,096, on one thread and on two; 0.75 at the AVX2 level; a
 prompt of 512 in at most 0.5; its divergence and bytes at most the peer's, its memory at
 most the peer's; 0.6 of the bound. After 8,192 tokens no target. The decoder of 100 M: at
-least twice torchao int4's speed and 6 times float32's, 0.6 of the bound. Seen before: a prototype,
-rounds of a first version, a full run that was ended after one thread at 4,096, all against
-Q4_1; while the kernels were changed, a few readings of either side at 128 to 2,048, and
-one of each other model.
+least twice torchao int4's speed and 6 times float32's, 0.6 of the bound. Seen before: a
+prototype, rounds of a first version, a full run that was ended after one thread at 4,096,
+all against Q4_1; while the kernels were changed, a few readings of either side at 128 to
+2,048, and one of each other model.
 
 What a run gives is one reading of each row; finished contexts are lines in
 `results/lm_decode.jsonl`, from which a run of the same day goes on. `--quick`: 128 and 512
