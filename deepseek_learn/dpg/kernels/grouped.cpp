@@ -67,8 +67,8 @@ EACH_LEVEL void multiply_expert(const float* weight, const float* x, int64_t tok
 
 extern "C" {
 
-// x [Σ loads, columns], weight [experts, rows, columns], y [Σ loads, rows]. `starts` has experts+1
-// numbers: the tokens of expert e are starts[e] .. starts[e+1]-1.
+// x [Σ loads, columns], weight [experts, rows, columns], y [Σ loads, rows]. `starts` has one number
+// more than there are experts: the tokens of expert e are starts[e] .. starts[e+1]-1.
 void grouped_float(const float* x, const int64_t* starts, int64_t experts, const float* weight,
                    int64_t rows, int64_t columns, float* y, [[maybe_unused]] int threads) {
   const int64_t block = 64, blocks = (rows + block - 1) / block;

@@ -253,10 +253,12 @@ INLINE void load_lanes(Lanes& lanes, const uint16_t* bfloat16) {
 typedef int32_t Places __attribute__((vector_size(64)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
 #endif
-#define ADD_HALVES(sums, count, LOW, HIGH)                         \
-  UNROLL                                                           \
-  for (int i = 0; i < count; i++)                                  \
-    sums[i] = SHUFFLE(sums[2 * i], sums[2 * i + 1], LOW) + SHUFFLE(sums[2 * i], sums[2 * i + 1], HIGH)
+#define ADD_HALVES(sums, count, LOW, HIGH)                  \
+  UNROLL                                                    \
+  for (int i = 0; i < count; i++) {                         \
+    const Lanes a = sums[2 * i], b = sums[2 * i + 1];       \
+    sums[i] = SHUFFLE(a, b, LOW) + SHUFFLE(a, b, HIGH);     \
+  }
 #define LOW_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #define LOW_4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
