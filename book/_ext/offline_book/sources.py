@@ -26,6 +26,12 @@ def claims_tables(lang: str) -> str:
     return ledger().to_markdown(lang)
 
 
+def versus_bars(lang: str) -> str:
+    from deepseek_learn.ledger import versus
+
+    return versus.to_html(lang)
+
+
 def paper_tables(lang: str) -> str:
     from deepseek_learn.course.authoring import find_it
 
@@ -61,6 +67,7 @@ TRACKS = ("grouping", "attention", "update_rules", "samplers")
 GENERATED = {
     "<!-- claims-glance -->": claims_glance,
     "<!-- claims-ledger -->": claims_tables,
+    "<!-- versus -->": versus_bars,
     "<!-- find-it -->": paper_tables,
     "<!-- book-pdf -->": pdf_words,
     "<!-- diagnostic -->": diagnostic_form,
