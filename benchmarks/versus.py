@@ -23,6 +23,9 @@ fewer rounds and no target but 1.
 - `tuner` (`tuner_peers.py`): hypervolume after 30 trials on both tables of trained
   networks, over that of Optuna's GPSampler, three seeds.
 
+- `deploy` (`deploy_cpu.py`): the zoo's U-Net and its classifier of solar cells in float32,
+  the faster of MNN and ncnn over the faster of our two runtimes, one picture.
+
 A peer that does not install here is named and left out. `--quick`: two rounds of each.
 """
 
@@ -32,17 +35,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.interval import quartiles, spread
-from harness.script import Run, Script, Skip
+from harness.script import BENCHMARKS, Run, Script, Skip
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure.memory import REUSE_FREED
 
-PARTS = ("decode", "experts", "rounding", "optimizer", "tuner")
+PARTS = ("decode", "experts", "rounding", "optimizer", "tuner", "deploy")
 SCRIPT = Script(
     __file__, __doc__, quick="two rounds", parts=PARTS, environment=REUSE_FREED
 )
 READ, ROUNDS, SEEDS, TRIALS = 512, 5, 3, 30
+SMALL = BENCHMARKS / ".venv" / "deploy_small"
 
 
 def against(claim: str, what: str, peer: str, values: list[float], note: str) -> Row:
@@ -166,12 +170,49 @@ def tuner(rounds: int) -> Iterator[Row]:
         yield against("C11", place, "GPSampler", values, note)
 
 
+def deploy(rounds: int) -> Iterator[Row]:
+    import torch
+    from deploying import backends
+    from deploying.small_peers import PACKAGES
+    from models.deployed_nets import NETS
+
+    from deepseek_learn.deploy import to_onnx
+
+    python = backends.peer_python(SMALL, *PACKAGES)
+    for name in ("bacteria_unet, 224 x 224", "solar_defects, 288 x 288"):
+        net = NETS[name](False)
+        proto, peers = to_onnx(net.model, net.x), {}
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            ours = [
+                backends.onnx_runtime(proto, net.x),
+                backends.openvino(proto, net.x),
+            ]
+            for library in ("MNN", "ncnn"):
+                facts = (net.model, proto, net.x, Path(folder))
+                try:
+                    peers[library] = backends.Small(python, library, "fp32", *facts)
+                except RuntimeError as error:
+                    print(f"{library} on {name}: {error}", flush=True)
+            turns = [
+                (
+                    min(run(10) for run in ours),
+                    {library: run(10) for library, run in peers.items()},
+                )
+                for _ in range(rounds)
+            ]
+        best = min(peers, key=lambda library: sum(peer[library] for _, peer in turns))
+        values = [peer[best] / mine for mine, peer in turns]
+        note = f"{turns[-1][0]:.1f} and {turns[-1][1][best]:.1f} ms"
+        yield against("C12", f"{name.partition(',')[0]}, float32", best, values, note)
+
+
 WORK = {
     "decode": decode,
     "experts": experts,
     "rounding": rounding,
     "optimizer": optimizer,
     "tuner": tuner,
+    "deploy": deploy,
 }
 
 

@@ -17,6 +17,10 @@ from deepseek_learn.deploy import native
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 
 Timed = Callable[[int], float]  # repeats → median milliseconds
+LARGEST_ERROR = {
+    "fp32": 1e-3,
+    "low": 2e-2,
+}  # of a peer's answer, over the largest value
 
 
 def timed(call: Callable[[], object]) -> Timed:
@@ -157,6 +161,51 @@ class ExecuTorch:
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
             lines = result.stderr.strip().splitlines() or ["no word"]
+            raise RuntimeError(lines[-1])
+        return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
+
+
+class Small:
+    """ncnn or MNN, in a separate environment (see `small_peers.py`).
+
+    Raises:
+        RuntimeError: if the model cannot be converted, or its answer is wrong.
+    """
+
+    def __init__(
+        self,
+        python: Path,
+        library: str,
+        precision: str,
+        model: nn.Module,
+        proto,
+        x: Tensor,
+        folder: Path,
+    ):
+        self.python, self.words = python, (library, precision)
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
+        source = self.folder / "source.onnx"
+        source.write_bytes(proto.SerializeToString())
+        np.save(self.folder / "x.npy", x.numpy())
+        self._run("prepare", library, source, self.folder / "x.npy", self.folder)
+        self(1)
+        with torch.inference_mode():
+            expected = model(x).numpy()
+        answer = np.load(self.folder / "y.npy").reshape(expected.shape)
+        error = np.abs(answer - expected).max() / np.abs(expected).max()
+        if not error < LARGEST_ERROR[precision]:
+            raise RuntimeError(f"its answer is off by {error:.1%}")
+
+    def __call__(self, repeats: int) -> float:
+        files = [self.folder, self.folder / "x.npy", repeats, self.folder / "y.npy"]
+        return float(self._run("run", *self.words, *files))
+
+    def _run(self, *words) -> str:
+        script = Path(__file__).with_name("small_peers.py")
+        command = [str(self.python), str(script), *map(str, words)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or ["it ended without a word"]
             raise RuntimeError(lines[-1])
         return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
 
