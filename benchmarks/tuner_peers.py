@@ -76,14 +76,14 @@ def search(problem: Problem, name: str, seed: int, counts: list[int]) -> dict:
     noise, points, result = np.random.default_rng(seed), [], {}
     with contestant(name, problem, seed) as sampler:
         for number in range(1, max(counts) + 1):
-            asked = sampler.ask()
+            proposal = sampler.ask()
             # in the order of the space; samplers may reorder
-            config = {key: asked[key] for key in problem.space}
+            config = {key: proposal[key] for key in problem.space}
             points.append(problem.objectives(config))
-            told = points[-1]
+            values = points[-1]
             if problem.noise:
-                told = noise.normal(told, problem.noise)
-            sampler.tell([float(value) for value in told])
+                values = noise.normal(values, problem.noise)
+            sampler.tell([float(value) for value in values])
             if number in counts:
                 result[f"at_{number}"] = hypervolume(points, problem.reference)
         return result | {"ms": 1000 * sampler.seconds / max(counts)}

@@ -31,7 +31,7 @@ Finished runs are lines in `results/tuner_search.jsonl`; `--anew` takes none ove
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ from harness.interval import student
 from harness.runs import Runs, end_time
 from harness.script import Run, Script
 from models import digits_table
-from optuna.distributions import BaseDistribution
-from tuning.problems import CUBE, MIXED, dtlz2, dtlz7, mixed, zdt
+from tuning.problems import CUBE, MIXED, Problem, dtlz2, dtlz7, mixed, zdt
+from tuning.problems import networks as table_problem
 
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.tuner import GeneticSampler, hypervolume
@@ -53,50 +53,19 @@ SCRIPT = Script(
 COUNTS = (30, 60, 100, 200)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A search problem.
-
-    Attributes:
-        counts: numbers of trials after which the hypervolume is computed.
-        seeds: 0 to this, exclusive.
-        noise: standard deviation of the noise on the values told to the sampler.
-    """
-
-    name: str
-    space: dict[str, BaseDistribution]
-    objectives: Callable[[dict], list[float]]
-    reference: list[float]
-    counts: tuple[int, ...] = (100,)
-    seeds: int = 10
-    noise: float = 0.0
-
-
-def networks() -> Problem:
-    table = digits_table.load()
-    worst = [table.errors[..., -1].max()]
-    worst += [np.log10(v.max()) for v in (table.latency_ms, table.parameters)]
-
-    def objectives(config: dict) -> list[float]:
-        metrics = table.lookup(config)
-        sizes = metrics["latency_ms"], metrics["parameters"]
-        return [metrics["errors"][-1], *(float(np.log10(v)) for v in sizes)]
-
-    reference = [float(v) for v in worst]
-    return Problem("networks", table.space, objectives, reference, COUNTS[:3], 20)
-
-
 def problems() -> list[Problem]:
     two, three = [1.1] * 2, [1.1] * 3
+    more = {"counts": (100,), "seeds": 10}
+    networks = table_problem("networks", digits_table)
     return [
-        Problem("ZDT1", CUBE, lambda c: zdt(1, c), two, (100, 200), 20),
-        Problem("DTLZ2", CUBE, dtlz2, three, COUNTS, 20),
-        networks(),
-        Problem("ZDT2", CUBE, lambda c: zdt(2, c), two),
-        Problem("ZDT3", CUBE, lambda c: zdt(3, c), two),
-        Problem("DTLZ7", CUBE, dtlz7, [1.1, 1.1, 7.0]),
-        Problem("DTLZ2 with noise", CUBE, dtlz2, three, noise=0.1),
-        Problem("mixed", MIXED, mixed, [2.0, 2.0], COUNTS[:3]),
+        Problem("ZDT1", CUBE, lambda c: zdt(1, c), two, (100, 200)),
+        Problem("DTLZ2", CUBE, dtlz2, three, COUNTS),
+        replace(networks, counts=COUNTS[:3]),
+        Problem("ZDT2", CUBE, lambda c: zdt(2, c), two, **more),
+        Problem("ZDT3", CUBE, lambda c: zdt(3, c), two, **more),
+        Problem("DTLZ7", CUBE, dtlz7, [1.1, 1.1, 7.0], **more),
+        Problem("DTLZ2 with noise", CUBE, dtlz2, three, noise=0.1, **more),
+        Problem("mixed", MIXED, mixed, [2.0, 2.0], COUNTS[:3], 10),
     ]
 
 

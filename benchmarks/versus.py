@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.interval import quartiles, spread
+from harness.interval import Estimate, quartiles, spread
 from harness.script import BENCHMARKS, Run, Script, Skip
 
 from deepseek_learn.ledger.readings import now
@@ -49,8 +49,13 @@ READ, ROUNDS, SEEDS, TRIALS = 512, 5, 3, 30
 SMALL = BENCHMARKS / ".venv" / "deploy_small"
 
 
-def against(claim: str, what: str, peer: str, values: list[float], note: str) -> Row:
-    estimate = quartiles(values) if len(values) > 2 else spread(values)
+def against(
+    claim: str, what: str, peer: str, values: list[float] | Estimate, note: str
+) -> Row:
+    if isinstance(values, Estimate):
+        estimate = values
+    else:
+        estimate = quartiles(values) if len(values) > 2 else spread(values)
     row = Row(
         claim=claim,
         source="ours",
@@ -83,8 +88,10 @@ def decode(rounds: int) -> Iterator[Row]:
                 yield against("C2", place, "llama.cpp", values, note)
     first = next(decoder_rows(rounds))
     place = "decoder of 100 M, a token"
-    values = [first.low or 0.0, first.measured or 0.0, first.high or 0.0]
-    yield against("C2", place, "torchao int4", values, first.note or "")
+    assert first.measured is not None
+    facts = (first.low, first.high, first.interval, first.n)
+    estimate = Estimate(first.measured, *facts)
+    yield against("C2", place, "torchao int4", estimate, first.note or "")
 
 
 def experts(rounds: int) -> Iterator[Row]:

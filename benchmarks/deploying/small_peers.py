@@ -34,8 +34,8 @@ def prepare(library: str, model: Path, x: Path, folder: Path) -> None:
         pnnx = Path(sys.executable).parent / "pnnx"
         command = [pnnx, target, f"inputshape={shape}", "fp16=0"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
-    made = folder / ("model.mnn" if library == "MNN" else "model.ncnn.param")
-    if done.returncode or not made.exists():
+    product = folder / ("model.mnn" if library == "MNN" else "model.ncnn.param")
+    if done.returncode or not product.exists():
         lines = (done.stdout + done.stderr).strip().splitlines() or ["no word"]
         raise SystemExit(lines[-1])
 

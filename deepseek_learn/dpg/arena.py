@@ -1,9 +1,9 @@
 """Memory with huge pages, for what a token reads from front to back.
 
 With pages of 4 KiB, the processor looks up an address every 4 KiB and its prefetcher
-stops at each boundary. With pages of 2 MiB, a core reads about half as fast again.
-Linux gives them to large blocks that ask for them (`madvise`); the planes of one layer
-and the cache of one layer are too small on their own.
+stops at each boundary. Pages of 2 MiB have few boundaries. Linux gives them to large
+blocks that ask for them (`madvise`); the planes of one layer and the cache of one layer
+are too small on their own.
 """
 
 import mmap

@@ -214,11 +214,8 @@ def _latent(module: LatentAttention, program: Program, room: Room) -> None:
 
 @binds(HybridAttention)
 def _hybrid(module: HybridAttention, program: Program, room: Room) -> None:
-    c, heads, dim = (
-        module.config,
-        module.config.num_attention_heads,
-        module.config.head_dim,
-    )
+    c = module.config
+    heads, dim = c.num_attention_heads, c.head_dim
     turns = room.turns(c.qk_rope_head_dim, c.rope(module.turn))
     tail = dim - c.qk_rope_head_dim
     rank = module.q_a_proj.out_features
@@ -273,8 +270,8 @@ def _windows(windows: Windows, program: Program, room: Room) -> Tensor:
     program.compress(both, tokens, bias, norm, turns, entries)
 
     def take(cache: Cache, length: int) -> None:
-        held = cache.held(windows.layer, windows.name + " tokens")
-        positions, values = (rows[-len(tokens) :] for rows in held)
+        of_ring = cache.held(windows.layer, windows.name + " tokens")
+        positions, values = (rows[-len(tokens) :] for rows in of_ring)
         tokens[positions % len(tokens)] = values.float()
         done = length // rate
         of_model = cache.vectors(windows.layer, windows.name + " entries")

@@ -129,8 +129,8 @@ def test_logits_are_the_models(model, ids):
 def test_a_prompt_may_end_anywhere_in_a_window(prompt, ids):
     model, few = hybrid(), ids[:70]
     expected = whole(model, few, prompt)
-    got = decode(model, few, prompt=prompt)
-    torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
+    logits = decode(model, few, prompt=prompt)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=5e-6)
 
 
 def test_a_cache_in_bfloat16_is_close_and_takes_half(model, ids):

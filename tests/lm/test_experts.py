@@ -161,7 +161,10 @@ def test_experts_of_different_kinds_are_called_one_by_one(kernel, monkeypatch):
 def test_with_gradients_the_batched_product_is_used(kernel, monkeypatch):
     monkeypatch.setattr(module, "grouped", None)
     experts = Experts(config())
-    experts(torch.randn(4, 16), torch.tensor([[0, 1, 2]] * 4), torch.ones(4, 3))
+    y = experts(torch.randn(4, 16), torch.tensor([[0, 1, 2]] * 4), torch.ones(4, 3))
+    (gradient,) = torch.autograd.grad(y.sum(), experts.down_proj)
+    assert gradient[:3].abs().max() > 0
+    assert gradient[3:].abs().max() == 0
 
 
 def test_an_expert_that_no_token_chose_is_not_read(kernel):

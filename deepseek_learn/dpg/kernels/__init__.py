@@ -140,7 +140,18 @@ def grouped(x: Tensor, load: Tensor, weight: Tensor) -> Tensor:
 def grouped_packed(
     x: Tensor, load: Tensor, matrices: "Sequence[PackedMatrix]"
 ) -> Tensor:
-    """The same with packed matrices, all with the same size and group size."""
+    """Multiply tokens sorted by expert by their expert's packed matrix, in one call.
+
+    Call it only if `can_group` is True.
+
+    Args:
+        x: the tokens, a float32 tensor of shape `[n, K]`.
+        load: the number of tokens of each expert, of shape `[E]`.
+        matrices: the E matrices of shape `[N, K]`, all with the same group size.
+
+    Returns:
+        A tensor of shape `[n, N]`.
+    """
     return _module("cpp").grouped_packed(x, load, matrices)
 
 

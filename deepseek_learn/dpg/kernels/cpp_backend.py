@@ -71,12 +71,12 @@ def multiply(
     return y
 
 
-def grouped(x: Tensor, load_: Tensor, weight: Tensor) -> Tensor:
+def grouped(x: Tensor, counts: Tensor, weight: Tensor) -> Tensor:
     """Multiply tokens sorted by expert by the float32 matrices of the experts.
 
     Args:
         x: the tokens, a tensor of shape `[n, K]`.
-        load_: the number of tokens of each expert, of shape `[E]`.
+        counts: the number of tokens of each expert, of shape `[E]`.
         weight: the matrices, of shape `[E, N, K]`.
 
     Returns:
@@ -85,7 +85,7 @@ def grouped(x: Tensor, load_: Tensor, weight: Tensor) -> Tensor:
     x, weight = x.contiguous(), weight.detach().contiguous()
     experts, rows, columns = weight.shape
     y = x.new_empty(len(x), rows)
-    starts = _starts(load_)
+    starts = _starts(counts)
     addresses = (x.data_ptr(), starts.data_ptr(), experts, weight.data_ptr())
     threads = torch.get_num_threads()
     load().grouped_float(*addresses, rows, columns, y.data_ptr(), threads)
@@ -93,22 +93,22 @@ def grouped(x: Tensor, load_: Tensor, weight: Tensor) -> Tensor:
 
 
 def grouped_packed(
-    x: Tensor, load_: Tensor, matrices: Sequence[PackedMatrix]
+    x: Tensor, counts: Tensor, matrices: Sequence[PackedMatrix]
 ) -> Tensor:
     """The same as `grouped` with packed matrices, all of one size and group size."""
     x, first, library = x.contiguous(), matrices[0], load()
     y = x.new_empty(len(x), first.rows)
-    starts, threads = _starts(load_), torch.get_num_threads()
+    starts, threads = _starts(counts), torch.get_num_threads()
     described = [_segments(matrix) for matrix in matrices]
     pointers = (ctypes.c_void_p * len(matrices))(
         *(ctypes.addressof(segments) for segments, _ in described)
     )
-    counts = (ctypes.c_int64 * len(matrices))(*(count for _, count in described))
-    most = int(load_.max())
+    lengths = (ctypes.c_int64 * len(matrices))(*(count for _, count in described))
+    most = int(counts.max())
     size = (_scratch_bytes(most, first.padded, first.group_size) + 63) // 64 * 64
     scratch = x.new_empty(size * threads, dtype=torch.uint8)
     error_code = library.grouped_packed(
-        *(x.data_ptr(), starts.data_ptr(), len(matrices), pointers, counts),
+        *(x.data_ptr(), starts.data_ptr(), len(matrices), pointers, lengths),
         *(first.columns, first.padded, first.group_size, y.data_ptr(), first.rows),
         *(scratch.data_ptr(), size, best_level(), threads),
     )
@@ -117,10 +117,10 @@ def grouped_packed(
     return y
 
 
-def _starts(load_: Tensor) -> Tensor:
+def _starts(counts: Tensor) -> Tensor:
     """Return the index of each expert's first token, and the number of all tokens."""
-    starts = torch.zeros(len(load_) + 1, dtype=torch.int64)
-    torch.cumsum(load_, 0, out=starts[1:])
+    starts = torch.zeros(len(counts) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=starts[1:])
     return starts
 
 
