@@ -102,7 +102,8 @@ def nncf(model, bits: int, group: int, tokens: np.ndarray, hawq: bool):
             return self.model(input_ids, use_cache=False).logits
 
     example = torch.tensor(tokens[:1])
-    graph = ov.convert_model(Logits(), example_input=example)
+    # a traced model has operators that OpenVINO does not read
+    graph = ov.convert_model(torch.export.export(Logits(), (example,)))
     modes = library.CompressWeightsMode
     metric = library.SensitivityMetric.HESSIAN_INPUT_ACTIVATION
     return library.compress_weights(

@@ -40,6 +40,11 @@ class Target:
     scheme: Scheme = field(default_factory=Scheme)
     fixed_batch: bool = False
 
+    @property
+    def own_kernels(self) -> bool:
+        """Whether the engine can use its own kernels for this target."""
+        return self.runtime == "onnxruntime" and self.provider == "cpu"
+
     def computes(self, precision: str) -> str:
         """Return the precision that the target may actually use for computation."""
         return "fp16" if self.provider == "cann" and precision == "fp32" else precision

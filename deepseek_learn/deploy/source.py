@@ -187,11 +187,19 @@ def example_for(path: str | Path, shape: list[int]) -> Any:
 
 
 def _load(path: Path) -> "onnx.ModelProto":
-    """Load the model with its weights, and remove the weights from its inputs."""
+    """Load the model with its weights, in standard operators and with real inputs.
+
+    Functions defined in the file are replaced by their operators, and weights are removed
+    from the inputs.
+    """
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
+    from onnx import inliner
+
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
+        if proto.functions:  # such as those of `winograd`
+            proto = inliner.inline_local_functions(proto)
     except Exception as error:  # from protobuf, the checker or the file system
         first = str(error).strip().split("\n")[0] or type(error).__name__
         raise DamagedFileError(f"{path} is not an ONNX model: {first}") from error

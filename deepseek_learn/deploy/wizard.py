@@ -32,6 +32,7 @@ from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, Line
 from .runtimes import runner, runner_for, tensors
 from .source import OnnxFile, TorchModel, source_of
+from .winograd import with_winograd
 
 if TYPE_CHECKING:
     import onnx
@@ -280,7 +281,11 @@ class DeploymentWizard:
                 lambda part: tell("quantize", 0.3 + 0.6 * part),
             )
             return guarded.proto, guarded
-        return (half_precision(self.proto) if precision == "fp16" else self.proto), None
+        if precision == "fp16":
+            return half_precision(self.proto), None
+        if precision == "fp32" and goal.own_kernels:
+            return with_winograd(self.proto), None
+        return self.proto, None
 
     def _metric_lines(
         self,

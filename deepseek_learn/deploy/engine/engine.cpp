@@ -226,7 +226,9 @@ const char* const kHelp =
     "  --device N         index of the accelerator (0)\n"
     "  --batch N          batch size for synthetic inputs or self-check samples (1)\n"
     "  --warmup N         number of untimed runs before the timed ones (3)\n"
-    "  --repeat N         number of timed runs (20)\n";
+    "  --repeat N         number of timed runs (20)\n"
+    "For 3 x 3 convolutions in files written for this engine, $ENGINE_WINOGRAD chooses the\n"
+    "kernel: off, portable, avx2 or avx512 (the fastest for this processor).\n";
 
 struct Command {
   Options options;

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <onnxruntime_cxx_api.h>
 #include <unistd.h>
+
+#include "operators.h"
 #endif
 
 #include "readers.h"
@@ -166,7 +168,7 @@ class Session {
       // Debian's build prints a thousand lines here. Other providers may print useful messages,
       // so only those of the CPU provider are discarded.
       std::optional<Silence> silence;
-      if (options.provider == "cpu") silence.emplace();
+      if (options.provider == "cpu") silence.emplace(), operators_.emplace(settings);
       session_.emplace(*env_, options.model.c_str(), settings);
     }
     Ort::AllocatorWithDefaultOptions allocator;
@@ -207,6 +209,7 @@ class Session {
 
  private:
   std::optional<Ort::Env> env_;  // created after the library is opened
+  std::optional<OwnOperators> operators_;
   std::optional<Ort::Session> session_;
 
   static ONNXTensorElementDataType element(Type type) {

@@ -1,0 +1,164 @@
+"""Replace 3 x 3 convolutions by the engine's Winograd kernel.
+
+The kernel computes F(4 x 4, 3 x 3), which needs 36 multiplications for 16 outputs instead
+of 144, so it can be faster than any direct convolution. On small images it computes
+F(2 x 2, 3 x 3), with 16 multiplications for 4 outputs instead of 36. Its weights take four
+times the memory after loading, or 1.8 times; the file does not grow.
+
+In the model file, each replaced layer calls a function that is defined in the same file in
+terms of standard operators. A runtime without the kernel, such as ONNX Runtime in Python,
+computes that function instead.
+Source: Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016. The
+kernel is `engine/winograd.cpp`.
+"""
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .export import copy_of
+
+if TYPE_CHECKING:
+    import onnx
+
+DOMAIN = "deepseek_learn"
+MIN_TILES, MIN_INPUTS = 9, 8  # with fewer, the kernel is not faster
+
+
+def with_winograd(proto: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return a copy of the model in which the kernel computes the layers it suits.
+
+    These are the convolutions in float32 with a kernel of 3 x 3, stride 1, padding 1 and
+    one group, constant weights, at least `MIN_INPUTS` input channels, and an output of
+    known size with at least `MIN_TILES` tiles of 4 x 4 or else of 2 x 2. If such a layer
+    is the only reader of two tensors joined along the channels, or is read only by a ReLU,
+    the joining and the ReLU become part of it.
+    """
+    changed = copy_of(proto)
+    network = _Network(changed)
+    functions = {}
+    for node in [*changed.graph.node]:
+        if tile := network.tile(node):
+            call = network.replace(node, tile)
+            functions[call] = _function(call, network.opset)
+    if functions:
+        from onnx import helper
+
+        changed.functions.extend(functions[name] for name in sorted(functions))
+        changed.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return changed
+
+
+class _Network:
+    """A graph that is changed in place."""
+
+    def __init__(self, proto: "onnx.ModelProto"):
+        from onnx import shape_inference
+
+        graph = self.graph = proto.graph
+        self.weights = {each.name: each for each in graph.initializer}
+        found = shape_inference.infer_shapes(proto).graph
+        self.sizes = {
+            port.name: [size.dim_value for size in port.type.tensor_type.shape.dim]
+            for port in (*found.value_info, *found.output)  # 0: not known
+        }
+        (self.opset,) = (o for o in proto.opset_import if o.domain in STANDARD)
+        self.writers = {name: node for node in graph.node for name in node.output}
+        self.readers = defaultdict(list, {port.name: [None] for port in graph.output})
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name].append(node)
+
+    def tile(self, node: "onnx.NodeProto") -> int:
+        """Return the size of the tiles for this layer; 0 if it does not suit the kernel."""
+        from onnx import TensorProto, helper
+
+        if node.op_type != "Conv" or node.domain not in STANDARD:
+            return 0
+        if any(name not in self.weights for name in node.input[1:]):
+            return 0
+        weight = self.weights[node.input[1]]
+        _, inputs, *kernel = weight.dims
+        values = {
+            each.name: helper.get_attribute_value(each) for each in node.attribute
+        }
+        is_plain = (
+            weight.data_type == TensorProto.FLOAT
+            and kernel == [3, 3]
+            and inputs >= MIN_INPUTS
+            and values.get("auto_pad", b"NOTSET") == b"NOTSET"
+            and values.get("pads") == [1] * 4
+            and values.get("group", 1) == 1
+            and values.get("strides", [1, 1]) == [1, 1]
+            and values.get("dilations", [1, 1]) == [1, 1]
+        )
+        *_, height, width = self.sizes.get(node.output[0]) or (0, 0)
+        for size in (4, 2) if is_plain else ():
+            if math.ceil(height / size) * math.ceil(width / size) >= MIN_TILES:
+                return size
+        return 0
+
+    def replace(self, node: "onnx.NodeProto", tile: int) -> str:
+        """Turn the layer into a call of the kernel; return the name of its function."""
+        from onnx import helper
+
+        name, (x, weight, *bias) = "Conv", node.input
+        tensors = [x]
+        join = self.writers.get(x)
+        if join is not None and self._is_own_join(join):
+            name, tensors = "ConcatConv", [*join.input]
+            self.graph.node.remove(join)
+        relu = self.readers[node.output[0]][0]
+        if len(self.readers[node.output[0]]) == 1 and _is(relu, "Relu"):
+            name, node.output[0] = f"{name}Relu", relu.output[0]
+            self.graph.node.remove(relu)
+        node.op_type, node.domain = f"Winograd{name}", DOMAIN
+        del node.attribute[:], node.input[:]
+        node.attribute.append(helper.make_attribute("tile", tile))
+        node.input.extend([*tensors, weight, *(bias or [self._zeros(weight)])])
+        return node.op_type
+
+    def _is_own_join(self, node: "onnx.NodeProto") -> bool:
+        """Check whether the node joins two tensors along the channels for one reader."""
+        return (
+            _is(node, "Concat")
+            and len(node.input) == 2
+            and [each.i for each in node.attribute if each.name == "axis"] == [1]
+            and len(self.readers[node.output[0]]) == 1
+        )
+
+    def _zeros(self, weight: str) -> str:
+        from onnx import numpy_helper
+
+        name = f"{weight}_zero_bias"
+        if name not in self.weights:
+            zeros = np.zeros(self.weights[weight].dims[0], np.float32)
+            self.graph.initializer.append(numpy_helper.from_array(zeros, name))
+            self.weights[name] = self.graph.initializer[-1]
+        return name
+
+
+STANDARD = ("", "ai.onnx")  # the names of the domain of the standard operators
+
+
+def _is(node: "onnx.NodeProto | None", kind: str) -> bool:
+    return node is not None and node.op_type == kind and node.domain in STANDARD
+
+
+def _function(name: str, opset: "onnx.OperatorSetIdProto") -> "onnx.FunctionProto":
+    """Define the function `name` in terms of standard operators."""
+    from onnx import helper
+
+    joins, has_relu = "Concat" in name, name.endswith("Relu")
+    inputs = ["x", "rest", "w", "b"] if joins else ["x", "w", "b"]
+    x, y = "joined" if joins else "x", "sum" if has_relu else "y"
+    nodes = [helper.make_node("Conv", [x, "w", "b"], [y], pads=[1] * 4)]
+    if joins:
+        nodes.insert(0, helper.make_node("Concat", ["x", "rest"], [x], axis=1))
+    if has_relu:
+        nodes.append(helper.make_node("Relu", [y], ["y"]))
+    return helper.make_function(
+        DOMAIN, name, inputs, ["y"], nodes, [opset], attributes=["tile"]
+    )
