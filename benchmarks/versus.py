@@ -22,9 +22,9 @@ fewer rounds and no target but 1.
   Muon's over DeepOpt's.
 - `tuner` (`tuner_peers.py`): hypervolume after 30 trials on both tables of trained
   networks, over that of Optuna's GPSampler, three seeds.
-
-- `deploy` (`deploy_cpu.py`): the zoo's U-Net and its classifier of solar cells in float32,
-  the faster of MNN and ncnn over the faster of our two runtimes, one picture.
+- `deploy` (`deploy_cpu.py`): one picture through the zoo's U-Net, its classifier of solar
+  cells and U-Net-64 in float32, the faster of MNN and ncnn over the fastest of ONNX
+  Runtime, OpenVINO and our engine on ONNX Runtime with its Winograd kernel.
 
 A peer that does not install here is named and left out. `--quick`: two rounds of each.
 """
@@ -45,7 +45,12 @@ PARTS = ("decode", "experts", "rounding", "optimizer", "tuner", "deploy")
 SCRIPT = Script(
     __file__, __doc__, quick="two rounds", parts=PARTS, environment=REUSE_FREED
 )
-READ, ROUNDS, SEEDS, TRIALS = 512, 5, 3, 30
+READ, ROUNDS, SEEDS, TRIALS, REPEATS = 512, 5, 3, 30, 10
+NETWORKS = (
+    "bacteria_unet, 224 x 224",
+    "solar_defects, 288 x 288",
+    "U-Net-64, 256 x 256",
+)
 SMALL = BENCHMARKS / ".venv" / "deploy_small"
 
 
@@ -183,34 +188,38 @@ def deploy(rounds: int) -> Iterator[Row]:
     from deploying.small_peers import PACKAGES
     from models.deployed_nets import NETS
 
-    from deepseek_learn.deploy import to_onnx
+    from deepseek_learn.deploy import native, to_onnx
+    from deepseek_learn.deploy.winograd import with_winograd
 
     python = backends.peer_python(SMALL, *PACKAGES)
-    for name in ("bacteria_unet, 224 x 224", "solar_defects, 288 x 288"):
+    library = "--library", native.library()
+    for name in NETWORKS:
         net = NETS[name](False)
         proto, peers = to_onnx(net.model, net.x), {}
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            ours = [
-                backends.onnx_runtime(proto, net.x),
-                backends.openvino(proto, net.x),
-            ]
-            for library in ("MNN", "ncnn"):
-                facts = (net.model, proto, net.x, Path(folder))
+        with tempfile.TemporaryDirectory() as place, torch.inference_mode():
+            folder = Path(place)
+            engine = native.build(folder / "engine")
+            fast = with_winograd(proto)
+            ours = {
+                "ONNX Runtime": backends.onnx_runtime(proto, net.x),
+                "OpenVINO": backends.openvino(proto, net.x),
+                "our engine": backends.Engine(engine, fast, net.x, folder, *library),
+            }
+            for kind in ("MNN", "ncnn"):
+                facts = (net.model, proto, net.x, folder)
                 try:
-                    peers[library] = backends.Small(python, library, "fp32", *facts)
+                    peers[kind] = backends.Small(python, kind, "fp32", *facts)
                 except RuntimeError as error:
-                    print(f"{library} on {name}: {error}", flush=True)
+                    print(f"{kind} on {name}: {error}", flush=True)
             turns = [
-                (
-                    min(run(10) for run in ours),
-                    {library: run(10) for library, run in peers.items()},
-                )
+                {way: run(REPEATS) for way, run in (ours | peers).items()}
                 for _ in range(rounds)
             ]
-        best = min(peers, key=lambda library: sum(peer[library] for _, peer in turns))
-        values = [peer[best] / mine for mine, peer in turns]
-        note = f"{turns[-1][0]:.1f} and {turns[-1][1][best]:.1f} ms"
-        yield against("C12", f"{name.partition(',')[0]}, float32", best, values, note)
+        total = {way: sum(turn[way] for turn in turns) for way in turns[0]}
+        mine, other = min(ours, key=total.get), min(peers, key=total.get)
+        values = [turn[other] / turn[mine] for turn in turns]
+        note = f"{mine}: {turns[-1][mine]:.1f}, {turns[-1][other]:.1f} ms"
+        yield against("C12", f"{name.partition(',')[0]}, float32", other, values, note)
 
 
 WORK = {

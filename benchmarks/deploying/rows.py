@@ -41,6 +41,7 @@ def rows_of(name: str, result: dict) -> list[Row]:
     rows += speed_rows(name, best, result)
     rows += loss_rows(name, best, result)
     rows += engine_rows(name, result)
+    rows += fastest_rows(name, result)
     for way in (way for way in result["ms"] if way != EAGER):
         comparison = row(
             source="ours",
@@ -77,6 +78,42 @@ def speed_rows(name: str, best: str, result: dict) -> Iterator[Row]:
     facts = facts if vnni() else {"target": None}
     ours = replace(guide, source="ours", note=None, **facts)
     yield from (each.at(end_time(result)) for each in (guide, ours))
+
+
+PRECISIONS = {
+    "float32": ("fp32", "torch.compile", "AOTInductor", "last"),
+    "at least bfloat16": ("bf16", "low"),
+    "INT8": ("INT8", "int8"),
+}
+
+
+def is_ours(way: str) -> bool:
+    return way.startswith(("our engine", ORT, OPENVINO))
+
+
+def fastest_rows(name: str, result: dict) -> Iterator[Row]:
+    """The fastest of the peers over the fastest of ours, at each precision."""
+    median = {way: statistics.median(ms) for way, ms in result["ms"].items()}
+    ours, peers = [], []
+    for precision, endings in PRECISIONS.items():
+        here = [way for way in median if way.endswith(endings)]
+        if precision == "INT8":
+            ours, peers = [], []
+        ours += filter(is_ours, here)  # a lower precision may also use the higher ones
+        peers += (way for way in here if not is_ours(way))
+        if not peers:
+            continue
+        mine, other = min(ours, key=median.get), min(peers, key=median.get)
+        yield row(
+            source="ours",
+            what=f"{name}: the fastest peer over the fastest of ours, {precision}",
+            unit="x",
+            better="higher",
+            target=1.0,
+            peer=other,
+            note=f"{mine} {median[mine]:.4g} ms, {other} {median[other]:.4g} ms",
+            **vars(ratio(result, other, mine)),
+        ).at(end_time(result))
 
 
 def loss_rows(name: str, best: str, result: dict) -> list[Row]:

@@ -6,14 +6,19 @@ image, a pixel or a token) if its value there is above zero, and its activation
 frequency is the fraction of positions at which it is active. The counts are exact
 integers, so results for batches of any size can be added up.
 
+Counting reads every output once more. Where `nn.Sequential` passes an output on to a ReLU,
+which reads it anyway, a kernel that also counts computes the ReLU.
+
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -21,13 +26,14 @@ from torch import Tensor, nn
 
 from ..catalog import text
 from ..report import Report
-from .kernels import count_active
+from .kernels import can_count, count_active, relu_and_count
 from .matrix import CONVOLUTIONS, Filter, named_layers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+RELUS = {nn.ReLU: inf, nn.ReLU6: 6.0}  # their largest value
 GROUPS = ("core", "medium", "low")
 
 
@@ -106,10 +112,9 @@ class DynamicParameterGroup:
             core, and the same fraction (the least active ones) becomes low. The guide
             specifies a ratio of 0.3 as well as thresholds, but the two rules cannot be
             combined.
-        every: monitor only one out of every `every` calls to the model. Counting reads
-            each output one more time, which costs several percent of a forward pass
-            (see claim C1 in the ledger). The counts remain exact for the calls that are
-            monitored.
+        every: monitor only one out of every `every` calls to the model. Counting costs
+            a few percent of a forward pass (see claim C1 in the ledger). The counts
+            remain exact for the calls that are monitored.
         filter: a function `filter(name, layer)` that selects the layers to monitor.
 
     Neurons are counted inside a `with` block, or between `attach()` and `detach()`:
@@ -146,6 +151,7 @@ class DynamicParameterGroup:
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that are followed by a norm
+        self._before_relu = _before_relu(model)
         self._handles: list = []
         self.reset()
 
@@ -155,14 +161,17 @@ class DynamicParameterGroup:
         self._active = dict.fromkeys(self.layers, zero)
         self._positions = dict.fromkeys(self.layers, 0)
         self._calls, self._watching = 0, True
+        self._running: set[nn.Module] = set()  # of the containers in `_before_relu`
+        # what a ReLU is to count, by the identity of the output
+        self._pending: dict[int, tuple[str, Tensor, bool]] = {}
 
     def attach(self) -> "DynamicParameterGroup":
         """Start counting. If counting has already started, this has no effect."""
         if not self._handles:
             self._last: dict[str, tuple] = {}  # each layer's output and counts
-            if self.every > 1:
-                handle = self.model.register_forward_pre_hook(self._before_call)
-                self._handles.append(handle)
+            self._handles.append(
+                self.model.register_forward_pre_hook(self._before_call)
+            )
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
@@ -170,10 +179,18 @@ class DynamicParameterGroup:
                 if isinstance(module, NORMS):
                     handle = module.register_forward_hook(self._after_norm)
                     self._handles.append(handle)
+                elif type(module) in RELUS and "forward" not in vars(module):
+                    self._handles.append(_Replaced(module, self._relu))
+            for container in {*self._before_relu.values()}:
+                enter, leave = self._enter, self._leave
+                self._handles.append(container.register_forward_pre_hook(enter))
+                self._handles.append(container.register_forward_hook(leave))
+            self._handles.append(self.model.register_forward_hook(self._after_call))
         return self
 
     def detach(self) -> None:
         """Stop counting without resetting the counts."""
+        self._count_pending()
         while self._handles:
             self._handles.pop().remove()
 
@@ -186,6 +203,7 @@ class DynamicParameterGroup:
     @property
     def positions(self) -> dict[str, int]:
         """The number of positions at which the neurons of each layer were monitored."""
+        self._count_pending()
         return dict(self._positions)
 
     def frequency(self, layer: str) -> Tensor:
@@ -200,7 +218,7 @@ class DynamicParameterGroup:
             raise ValueError(
                 f"layer must be one of {sorted(self.layers)}; got {layer!r}."
             )
-        if not self._positions[layer]:
+        if not self.positions[layer]:
             raise ValueError(
                 f"layer {layer!r} has not run while it was monitored: call the model "
                 f"inside `with` first."
@@ -213,7 +231,7 @@ class DynamicParameterGroup:
         Raises:
             ValueError: if no layer has run yet.
         """
-        names = [name for name in self.layers if self._positions[name]]
+        names = [name for name, count in self.positions.items() if count]
         if not names:
             raise ValueError(
                 "no layer has run while it was monitored: call the model inside `with` "
@@ -230,10 +248,14 @@ class DynamicParameterGroup:
         return Groups(frequency, group, rule, None)
 
     def _before_call(self, model: nn.Module, inputs: tuple) -> None:
+        self._count_pending()
+        self._running.clear()
         self._watching = self._calls % self.every == 0
         self._calls += 1
 
-    @torch.no_grad()
+    def _after_call(self, model: nn.Module, inputs: tuple, output: object) -> None:
+        self._count_pending()
+
     def _after_layer(
         self, name: str, layer: nn.Module, inputs: tuple, output: Tensor
     ) -> None:
@@ -241,12 +263,10 @@ class DynamicParameterGroup:
             return
         counts = None
         if name not in self._normed:
-            counts = active(output, isinstance(layer, CONVOLUTIONS))
-            self._add(name, *counts)
+            counts = self._count(layer, name, output, isinstance(layer, CONVOLUTIONS))
         # If a norm follows, its output is counted instead (see `_after_norm`).
         self._last[name] = weakref.ref(output), counts
 
-    @torch.no_grad()
     def _after_norm(self, norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         if not self._watching:
             return
@@ -258,11 +278,80 @@ class DynamicParameterGroup:
             self._add(name, -counts[0], -counts[1])
             self._last[name] = layer_output, None
             self._normed.add(name)
-        self._add(name, *active(output, output.dim() > 2))
+        self._count(norm, name, output, output.dim() > 2)
+
+    def _enter(self, container: nn.Module, inputs: tuple) -> None:
+        self._running.add(container)
+
+    def _leave(self, container: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self._running.discard(container)
+
+    def _count(
+        self, module: nn.Module, name: str, output: Tensor, channels_first: bool
+    ) -> tuple[Tensor, int] | None:
+        """Count the active neurons now, or return None and leave it to the ReLU."""
+        goes_to_relu = self._before_relu.get(module) in self._running
+        if goes_to_relu and _can_replace(output, channels_first):
+            self._pending[id(output)] = name, output, channels_first
+            return None
+        counts = active(output, channels_first)
+        self._add(name, *counts)
+        return counts
+
+    def _relu(self, relu: Any, x: Tensor) -> Tensor:
+        """Compute `relu(x)`, and count the active neurons if that is still to be done."""
+        pending = self._pending.pop(id(x), None)
+        if pending is None:
+            return type(relu).forward(relu, x)
+        name, _, channels_first = pending
+        sizes = _layout(x, channels_first)
+        y, counts = relu_and_count(x, sizes, RELUS[type(relu)], relu.inplace)
+        self._add(name, counts, sizes[0] * sizes[2])
+        return y
+
+    def _count_pending(self) -> None:
+        """Count what did not reach its ReLU, such as after an error in between."""
+        while self._pending:
+            _, (name, output, channels_first) = self._pending.popitem()
+            self._add(name, *active(output, channels_first))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
         self._active[name] = self._active[name] + counts
         self._positions[name] += positions
+
+
+def _before_relu(model: nn.Module) -> dict[nn.Module, nn.Module]:
+    """Map each module whose output goes straight to a ReLU to their `nn.Sequential`."""
+    return {
+        _last(module): container
+        for container in model.modules()
+        for module, after in pairwise(_chain(container))
+        if type(after) in RELUS
+    }
+
+
+def _chain(module: nn.Module) -> list[nn.Module]:
+    """Return the modules that run one after the other if it is an `nn.Sequential`."""
+    is_sequential = type(module).forward is nn.Sequential.forward
+    children = module._modules.values() if is_sequential else ()
+    return [child for child in children if child is not None]
+
+
+def _last(module: nn.Module) -> nn.Module:
+    """Return the module whose output is that of `module`."""
+    chain = _chain(module)
+    return _last(chain[-1]) if chain else module
+
+
+class _Replaced:
+    """A module's `forward`, replaced until `remove` is called."""
+
+    def __init__(self, module: nn.Module, forward: Callable):
+        self.module = module
+        module.forward = partial(forward, module)
+
+    def remove(self) -> None:
+        del self.module.forward
 
 
 def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
@@ -276,17 +365,29 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
         The count for each neuron, an int64 tensor of shape `[N]`, and the total number
         of positions.
     """
+    y, (outer, neurons, inner) = y.detach(), _layout(y, channels_first)
+    if inner == 1 and channels_first and y.dim() == 4:
+        y = y.permute(0, 2, 3, 1)
+    return count_active(y.contiguous(), outer, neurons, inner), outer * inner
+
+
+def _layout(y: Tensor, channels_first: bool) -> tuple[int, int, int]:
+    """Return the sizes `[outer, N, inner]` of an output in memory, once it is dense."""
     neurons = y.shape[1] if channels_first else y.shape[-1]
     positions = y.numel() // neurons
-    if (
-        channels_first
-        and y.dim() == 4
-        and y.is_contiguous(memory_format=torch.channels_last)
-    ):
-        y, channels_first = y.permute(0, 2, 3, 1), False
-    y = y.detach().contiguous()
-    outer = len(y) if channels_first else positions
-    return count_active(y, outer, neurons, positions // max(outer, 1)), positions
+    if not channels_first or _is_channels_last(y):
+        return positions, neurons, 1
+    return len(y), neurons, positions // max(len(y), 1)
+
+
+def _is_channels_last(y: Tensor) -> bool:
+    return y.dim() == 4 and y.is_contiguous(memory_format=torch.channels_last)
+
+
+def _can_replace(y: Tensor, channels_first: bool) -> bool:
+    """Check whether a kernel may compute the ReLU of an output and count."""
+    is_dense = y.is_contiguous() or (channels_first and _is_channels_last(y))
+    return is_dense and can_count(y) and not torch.is_grad_enabled()
 
 
 def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:

@@ -3,11 +3,14 @@
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from deepseek_learn import catalog, dpg, zoo
+from deepseek_learn.dpg import monitor
+from deepseek_learn.dpg.kernels import can_count, relu_and_count
 from deepseek_learn.dpg.monitor import GROUPS, active
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import features, mlp, net, pictures, resnet, twice
@@ -408,3 +411,114 @@ def test_watching_one_call_in_so_many_counts_those_exactly():
 def test_watching_so_many_calls_that_are_none(every):
     with pytest.raises(ValueError, match="every must be an integer of at least 1"):
         Monitor(mlp(), every=every)
+
+
+class Manual(nn.Module):
+    """Runs the parts of a container itself, and changes an output in between."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+
+    def forward(self, x):
+        y = self.parts[1](self.parts[0](x))
+        y += 0.5
+        return self.parts[2](y)
+
+
+SEVERAL = nn.Conv2d(3, 8, 3)
+FOLLOWED = {
+    "layer": nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()),
+    "in place": nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True)),
+    "norm": nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(True)),
+    "nested": nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), nn.ReLU6()
+    ),
+    "no norm": nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8)),
+    "linear": nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 80, 7), nn.BatchNorm1d(7), nn.ReLU()
+    ),
+    "not in a row": nn.Sequential(nn.Conv2d(3, 8, 3), nn.Identity(), nn.ReLU()),
+    "other": nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU()),
+    "two": nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), SEVERAL, nn.ReLU()),
+    "manual": Manual(),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_relu_that_also_counts_changes_nothing(name, layout):
+    torch.manual_seed(0)
+    model, x = FOLLOWED[name].eval(), torch.randn(4, 3, 8, 10)
+    x = x.contiguous(memory_format=layout)
+    x[0, 0, 0, 0] = float("nan")
+    seen = {}
+
+    def keep(layer, inputs, output):
+        seen.setdefault(layer, []).append(output.clone())
+
+    watched = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    norms = [
+        m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm1d))
+    ]
+    for module in (*watched, *norms):
+        module.register_forward_hook(keep)
+    with torch.inference_mode():
+        expected = model(x.clone())
+        seen.clear()
+        with Monitor(model) as watch:
+            for _ in range(3):
+                y = model(x.clone())
+                np.testing.assert_array_equal(y.numpy(), expected.numpy())
+                assert y.stride() == expected.stride()
+        assert "forward" not in {key for m in model.modules() for key in vars(m)}
+    # a norm that comes after an activation function is not the layer's
+    is_normed = bool(norms) and name != "no norm"
+    for layer_name, layer in zip(watch.layers, watched, strict=True):
+        values = (
+            torch.stack(seen[norms[0] if is_normed else layer]) > 0
+        )  # [calls, B, N]
+        axes = [axis for axis in range(values.dim()) if axis != 2]
+        assert torch.equal(watch.frequency(layer_name), values.double().mean(axes))
+
+
+def test_a_relu_counts_where_it_can(monkeypatch):
+    """Only if it would not change the gradients."""
+    if not can_count(torch.zeros(1)):
+        pytest.skip("the C++ kernel is not available")
+    used = []
+    monkeypatch.setattr(
+        monitor, "relu_and_count", lambda *args: used.append(1) or relu_and_count(*args)
+    )
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval(),
+        pictures(),
+    )
+    with Monitor(model) as watch:
+        model(x).sum().backward()
+        assert not used
+        with torch.no_grad():
+            model(x)  # the first call in which the norm is known
+            model(x)
+    assert len(used) == 2
+    assert watch.positions == {"0": 3 * len(x) * 6 * 5}
+
+
+def test_an_error_before_the_relu_loses_no_count():
+    torch.manual_seed(0)
+    layer, relu = nn.Conv2d(3, 8, 3), nn.ReLU()
+    model, x = nn.Sequential(layer, relu).eval(), pictures(2)
+
+    def refuse(module, inputs):
+        raise RuntimeError("broken")
+
+    with Monitor(model) as watch, torch.no_grad():
+        handle = relu.register_forward_pre_hook(refuse)
+        with pytest.raises(RuntimeError, match="broken"):
+            model(x)
+        handle.remove()
+        assert watch.positions == {"0": 2 * 6 * 5}
+        model(x)
+    expected = (layer(x) > 0).double().mean((0, 2, 3))
+    assert torch.equal(watch.frequency("0"), expected)
+    assert watch.positions == {"0": 4 * 6 * 5}

@@ -155,6 +155,12 @@ def grouped_packed(
     return _module("cpp").grouped_packed(x, load, matrices)
 
 
+def can_count(y: Tensor) -> bool:
+    """Check whether the C++ kernel can count the active neurons of this tensor."""
+    on_cpu = y.device.type == "cpu" and y.dtype == torch.float32
+    return on_cpu and _override in (None, "cpp") and _name("cpu", None) == "cpp"
+
+
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
     """Count the values above zero for each neuron.
 
@@ -162,10 +168,20 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
     is an int64 tensor of shape `[neurons]`. If the C++ kernel is available, it is used,
     because it reads each value once and writes no intermediate tensor.
     """
-    on_cpu = y.device.type == "cpu" and y.dtype == torch.float32
-    if on_cpu and _override in (None, "cpp") and _name("cpu", None) == "cpp":
-        return _module("cpp").count_active(y, outer, neurons, inner).long()
+    if can_count(y):
+        return _module("cpp").count_active(y, (outer, neurons, inner))
     return (y.view(outer, neurons, inner) > 0).byte().sum(2).sum(0)
+
+
+def relu_and_count(
+    x: Tensor, sizes: tuple[int, int, int], upper: float, inplace: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute max(0, min(x, upper)) and `count_active(x, *sizes)` in one pass.
+
+    `can_count(x)` must be true, and `x` must be dense, with the layout `sizes`.
+    """
+    y = x if inplace else torch.empty_like(x)
+    return y, _module("cpp").count_active(x, sizes, y, upper)
 
 
 @cache

@@ -136,8 +136,11 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         *(c_void_p, c_void_p, size),  # bias [N] or None, y [M, N], ldy
         *(c_void_p, c_int, c_int),  # scratch, level, threads
     ]
-    library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
-    library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
+    library.dpg_count_active.argtypes = [
+        *(c_void_p, size, size, size, c_void_p),  # x, outer, neurons, inner, counts
+        *(c_void_p, c_float),  # y or None, upper
+    ]
+    library.dpg_count_active.restype = None
     library.grouped_float.argtypes = [
         *(c_void_p, c_void_p, size),  # x [n, K], starts [E + 1], E
         *(c_void_p, size, size),  # weight [E, N, K], N, K

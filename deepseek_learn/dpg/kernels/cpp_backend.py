@@ -7,6 +7,7 @@ import ctypes
 import weakref
 from collections.abc import Sequence
 from functools import cache
+from math import inf
 
 import torch
 from torch import Tensor
@@ -124,15 +125,22 @@ def _starts(counts: Tensor) -> Tensor:
     return starts
 
 
-def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
+def count_active(
+    x: Tensor, sizes: tuple[int, int, int], y: Tensor | None = None, upper: float = inf
+) -> Tensor:
     """Count the values above zero for each neuron with the C++ kernel.
 
-    `y` is a float32 tensor with the layout `[outer, neurons, inner]`, and the result is
-    an int32 tensor of shape `[neurons]`.
+    Args:
+        x: a float32 tensor with the layout `sizes`, `[outer, neurons, inner]`.
+        y: if given, a tensor of the same layout that max(0, min(x, upper)) is written
+            to. It may be `x`.
+
+    Returns:
+        The counts, an int64 tensor of shape `[neurons]`.
     """
-    counts = y.new_zeros(neurons, dtype=torch.int32)
-    sizes = outer, neurons, inner
-    load().dpg_count_active(y.data_ptr(), *sizes, counts.data_ptr())
+    counts = x.new_zeros(sizes[1], dtype=torch.int64)
+    target = None if y is None else y.data_ptr()
+    load().dpg_count_active(x.data_ptr(), *sizes, counts.data_ptr(), target, upper)
     return counts
 
 
