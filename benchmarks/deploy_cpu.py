@@ -33,8 +33,8 @@ alone, 3 rounds, without AOTInductor and ExecuTorch.
 
 Added later, with targets stated before the run: the fastest of ours is no slower than the
 fastest of the peers in float32, in at least bfloat16 (or "low"; ours in float32 counts),
-and in INT8. Ours are ONNX Runtime, OpenVINO and our engine, all of which the wizard deploys to.
-Seen before: the float32 and low rows on all five networks, beside other work.
+and in INT8. Ours are ONNX Runtime, OpenVINO and our engine, all of which the wizard
+deploys to. Seen before: the float32 and low rows of all networks, beside other work.
 
 Also added: "the faster of the two runtimes" is chosen in each reading, and its row no
 longer bears the runtime's name, so that readings of one row can be compared. `--speed`

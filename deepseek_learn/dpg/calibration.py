@@ -203,8 +203,8 @@ def _statistics(
     for name, users in uses.items():
         totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
         if totals:
-            frequency = sums[name].frequency(watch)
-            statistics[name] = Statistics(*merged(totals), frequency.float())
+            frequency, positions = sums[name].frequency(watch), sums[name].sampled
+            statistics[name] = Statistics(*merged(totals), frequency.float(), positions)
     return statistics
 
 

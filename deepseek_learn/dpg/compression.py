@@ -350,4 +350,4 @@ def _codes(
 
 def _second_moment(name: str, calibration: Calibration | None) -> Tensor | None:
     statistics = calibration.layers.get(name) if calibration else None
-    return None if statistics is None else statistics.second_moment
+    return None if statistics is None else statistics.shrunk_moment

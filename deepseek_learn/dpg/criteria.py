@@ -101,8 +101,11 @@ def damage(criterion: str, layer: Layer) -> Tensor:
 
 @grouping.register("sensitivity")
 def sensitivity(layer: Layer) -> Tensor:
-    """Return the expected output damage, Fisher information times rounding error."""
-    return layer.statistics.gradient * layer.errors
+    """Return the expected output damage, Fisher information times rounding error.
+
+    The Fisher information is shrunk toward its mean (see `Statistics`).
+    """
+    return layer.statistics.shrunk_gradient * layer.errors
 
 
 @grouping.register("frequency")

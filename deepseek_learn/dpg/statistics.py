@@ -9,6 +9,7 @@ from .matrix import FloatLayer, input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
+MAX_SHRINKAGE = 0.2  # see `Statistics`
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,36 @@ class Statistics:
         frequency: the fraction of positions at which each output is active (0 to 1), a
             float32 tensor of shape `[N]`. For an embedding, it is the relative
             frequency of each token.
+        positions: the number M of inputs that were averaged, or 0 if it is unknown.
+
+    With few positions, the averages fit the calibration data better than other data.
+    `shrunk_moment` and `shrunk_gradient` therefore move the estimates for K columns or N
+    rows toward what they have in common, by min(0.2, K / M) or min(0.2, N / 4M) of the
+    way (compare Ledoit and Wolf 2004).
     """
 
     second_moment: Tensor
     gradient: Tensor
     frequency: Tensor
+    positions: int = 0
+
+    @property
+    def shrunk_moment(self) -> Tensor:
+        """The second moment with smaller correlations, for rounding."""
+        moment = self.second_moment
+        if moment.dim() == 1:
+            return moment
+        diagonal = torch.diag(moment.diagonal())
+        return moment.lerp(diagonal, self._shrinkage(len(moment)))
+
+    @property
+    def shrunk_gradient(self) -> Tensor:
+        """The squared gradients moved toward their mean, for allocating bits."""
+        gradient = self.gradient
+        return gradient.lerp(gradient.mean(), self._shrinkage(len(gradient) / 4))
+
+    def _shrinkage(self, estimates: float) -> float:
+        return min(MAX_SHRINKAGE, estimates / self.positions) if self.positions else 0.0
 
 
 @dataclass
@@ -56,7 +82,7 @@ class Sums:
         self.name, self.layer, self.state = name, layer, state
         self.second_moment: Tensor | None = None
         self.gradient: Tensor | None = None
-        self.sampled = 0
+        self.sampled = 0  # inputs
 
     def forward(self, x: Tensor) -> None:
         """Add the layer inputs from one batch."""
@@ -143,6 +169,7 @@ class _Lookup(Sums):
 
     def forward(self, x: Tensor) -> None:
         self.tokens = self.state.select(x, axes=0).flatten().cpu()
+        self.sampled += len(self.tokens)
         self.counts = getattr(self, "counts", 0) + torch.bincount(
             self.tokens, minlength=self.layer.num_embeddings
         )

@@ -13,6 +13,7 @@ from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg.batches import input_of
 from deepseek_learn.dpg.calibration import check_calibration, drawn_labels
 from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
+from deepseek_learn.dpg.statistics import Statistics
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
 
@@ -561,3 +562,28 @@ def test_a_draw_that_rounds_up_to_the_whole_is_the_last_label(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *size, **options: torch.ones(size))
     labels = drawn_labels(torch.full((2, 3), 1 / 3), torch.Generator())
     assert labels.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("positions", "rows", "columns"),
+    # of 6 rows and 4 columns: N / 4M and K / M, at most 0.2, and nothing if M is unknown
+    [(0, 0.0, 0.0), (3, 0.2, 0.2), (10, 0.15, 0.2), (100, 0.015, 0.04)],
+)
+def test_few_positions_move_the_estimates_toward_each_other(positions, rows, columns):
+    moment = torch.rand(4, 4) + torch.eye(4)
+    gradient = torch.rand(6)
+    found = Statistics(moment, gradient, torch.zeros(6), positions)
+    expected = (1 - rows) * gradient + rows * gradient.mean()
+    torch.testing.assert_close(found.shrunk_gradient, expected)
+    diagonal = torch.diag(moment.diagonal())
+    expected = (1 - columns) * moment + columns * diagonal
+    torch.testing.assert_close(found.shrunk_moment, expected)
+    only = Statistics(moment.diagonal(), gradient, torch.zeros(6), positions)
+    assert torch.equal(only.shrunk_moment, moment.diagonal())
+
+
+def test_positions_are_counted():
+    model = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 5))
+    batches = [torch.randint(9, (2, 7)), torch.randint(9, (1, 4))]
+    found = dpg.calibrate(model, batches).layers
+    assert {name: each.positions for name, each in found.items()} == {"0": 18, "1": 18}

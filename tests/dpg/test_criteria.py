@@ -76,7 +76,7 @@ def test_what_the_built_in_ones_compute():
     # 4^-b: each bit halves the error; a row also pays for its padding
     falling = torch.tensor([[4.0**-b] for b in LEVELS], dtype=torch.float64) * STORED
     wanted = {
-        "sensitivity": seen.gradient * errors,
+        "sensitivity": seen.shrunk_gradient * errors,
         "frequency": seen.frequency * falling,
         "frequency×error": seen.frequency * errors,
         "magnitude": facts.weight.double().square().mean(1) * falling,
