@@ -6,11 +6,9 @@ Protocol. One thread, one sample. Every way to run a network has its turn in eac
 rounds, about 0.4 s a turn; a ratio is PyTorch eager's median over the other's within a
 round, and the row gives the median and quartiles of the rounds. Ways: PyTorch eager,
 eager in channels-last, `torch.compile`, AOTInductor with freezing; ONNX Runtime and
-OpenVINO from Python in float32 and INT8, OpenVINO in bfloat16; our C++ engine on both, in
-float32 with its Winograd kernel, as `cpp-cpu` deploys it; ExecuTorch (XNNPACK, float32 and
-INT8), and MNN and ncnn (float32, and "low", the lower precision that either takes on its
-own; neither wheel makes INT8 models), each in an environment of its own under
-`benchmarks/.venv` (not in git). What does not install or run, or answers wrongly, is named.
+OpenVINO from Python in float32 and INT8, OpenVINO in bfloat16; our C++ engine on both;
+ExecuTorch (XNNPACK, float32 and INT8) in an environment of its own,
+`benchmarks/.venv/deploy_peers` (not in git). What does not install or run is named.
 
 Networks: ResNet-18 and ResNet-50, trained here on Fashion-MNIST for 4 epochs at 28 x 28
 and timed on its pictures at 224 x 224; U-Net-64 (depth 4, 256 x 256, random weights, for
@@ -31,16 +29,20 @@ look at the zoo's two networks: 4.2 to 4.8 times.
 Finished networks are lines in `results/deploy_cpu.jsonl`; `--quick` takes the zoo's U-Net
 alone, 3 rounds, without AOTInductor and ExecuTorch.
 
-Added later, with targets stated before the run: the fastest of ours is no slower than the
-fastest of the peers in float32, in at least bfloat16 (or "low"; ours in float32 counts),
-and in INT8. Ours are ONNX Runtime, OpenVINO and our engine, all of which the wizard
-deploys to. Seen before: the float32 and low rows of all networks, beside other work.
-
-Also added: "the faster of the two runtimes" is chosen in each reading, and its row no
+Added later: "the faster of the two runtimes" is chosen in each reading, and its row no
 longer bears the runtime's name, so that readings of one row can be compared. `--speed`
 takes one more reading of the speed rows: the ResNets untrained, for time does not depend
 on the weights, INT8 with the layers in float that the guard chose in the full run, and
 without torch.compile, AOTInductor and ExecuTorch.
+
+Added later, with targets stated before the run: MNN and ncnn from Python, in an environment
+of their own (`benchmarks/.venv/deploy_small`), in float32 and "low", the lower precision
+that either takes on its own (neither wheel makes INT8 models); a wrong answer is named and
+not timed. Our engine also with its Winograd kernel, as `cpp-cpu` deploys float32. The
+fastest of ours is no slower than the fastest of the peers in float32, in at least bfloat16
+(or "low"; ours in float32 counts), and in INT8. Ours are ONNX Runtime, OpenVINO and our
+engine, all of which the wizard deploys to. Seen before: the float32 and low rows of all
+networks, beside other work.
 """
 
 import tempfile
@@ -126,7 +128,8 @@ def ways(
         f"{OPENVINO} fp32": lambda: backends.openvino(proto, x),
         f"{OPENVINO} bf16": lambda: backends.openvino(proto, x, "bf16"),
         f"{OPENVINO} INT8": lambda: backends.openvino(int8[OPENVINO]["proto"], x),
-        f"our engine, {ORT} fp32": lambda: engine(ORT, with_winograd(proto)),
+        f"our engine, {ORT} fp32": lambda: engine(ORT, proto),
+        f"our engine, {ORT} Winograd fp32": lambda: engine(ORT, with_winograd(proto)),
     }
     for library, precision in product(("MNN", "ncnn"), ("fp32", "low")):
         makers[f"{library} {precision}"] = lambda words=(library, precision): Small(

@@ -278,7 +278,7 @@ CONTESTANTS = {
             "Kron",
             kron,
             SHARED | {"updates": (0.03, 0.1, 0.3, 1.0, "falling")},
-            {"lr": 4e-3, "beta1": 0.9, "schedule": "linear"}
+            {"lr": 8e-3, "beta1": 0.9, "schedule": "linear"}
             | {"decay": 0.1, "updates": "falling"},
         ),
         Contestant(
@@ -286,7 +286,7 @@ CONTESTANTS = {
             "SCION",
             scion,
             SHARED | {"lr": powers(2**-16, 12), "last": (1.0, 4.0, 15.0, 60.0)},
-            {"lr": 2**-11, "beta1": 0.9, "schedule": "linear"}
+            {"lr": 2**-12, "beta1": 0.9, "schedule": "linear"}
             | {"decay": 0.1, "last": 15.0},
         ),
         Contestant(

@@ -29,7 +29,8 @@ class Statistics:
     With few positions, the averages fit the calibration data better than other data.
     `shrunk_moment` and `shrunk_gradient` therefore move the estimates for K columns or N
     rows toward what they have in common, by min(0.2, K / M) or min(0.2, N / 4M) of the
-    way (compare Ledoit and Wolf 2004).
+    way. Compare Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional
+    covariance matrices", Journal of Multivariate Analysis 88.
     """
 
     second_moment: Tensor

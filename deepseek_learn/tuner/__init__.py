@@ -1,7 +1,7 @@
 """Multi-objective hyperparameter search, built on Optuna.
 
-It combines a genetic algorithm with a surrogate model, and prunes trials by domination
-count.
+It combines a genetic algorithm with a surrogate model. Trials can also be stopped early,
+by domination count (see `DominationPruner` for when that pays).
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 

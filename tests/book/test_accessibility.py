@@ -12,6 +12,7 @@ PAGES = (
     "book/intro",
     "book/how_to_use",
     "book/claims",
+    "book/versus",
     "book/glossary",
     "book/api",
     "book/industries",

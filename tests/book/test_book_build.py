@@ -24,7 +24,7 @@ DEAD = re.compile(
     r"|https://colab\.research\.google\.com/\w"
 )
 BOTH = ("book/intro", "book/how_to_use", "book/syllabus", "book/basic")
-BOTH += ("book/claims", "book/find_it")
+BOTH += ("book/claims", "book/find_it", "book/versus")
 
 
 def named_in(toc) -> set[str]:
