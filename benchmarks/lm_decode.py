@@ -63,6 +63,8 @@ from deploying.backends import peer_python
 from harness.interval import Estimate, quartiles
 from harness.script import BENCHMARKS, Run, Script, Skip
 from language.gguf_files import weights, written
+from language.other_decoders import SHARE, bandwidth, decoder_rows, row, small_rows
+from language.texts import CALIBRATION, TEST, Losses, material
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
@@ -71,7 +73,7 @@ from deepseek_learn.measure.memory import REUSE_FREED
 PEER, WORKER = BENCHMARKS / ".venv" / "llama", "language/llama_cpp.py"
 PACKAGES = ("xllamacpp==2026.10.*",)
 CONTEXTS, NEW, FIRST, ROUNDS = (128, 512, 1024, 2048, 4096, 8192 - 80), 64, 100, 7
-NEAR, FAR, NARROW, PROMPT, SHARE = 0.5, 0.8, 0.75, 0.5, 0.6
+NEAR, FAR, NARROW, PROMPT = 0.5, 0.8, 0.75, 0.5
 AVX2 = 1  # a level of the kernel
 OVER = "over llama.cpp's"
 ROOM, READ = 640, 512  # for memory
@@ -186,7 +188,6 @@ class Sides:
 
     def __init__(self, folder: Path, quick: bool):
         import torch
-        from lm_weights import CALIBRATION, TEST, Losses, material
 
         from deepseek_learn import dpg
         from deepseek_learn.zoo import smollm2
@@ -206,13 +207,6 @@ class Sides:
         self.bytes["Q4_0"] = written(source, self.files["Q4_0"], "Q4_0")
 
 
-def row(what: str, unit: str, estimate: Estimate, better="lower", **facts) -> Row:
-    facts |= {"claim": "C2", "source": "ours", "better": better}
-    result = Row(what=what, unit=unit, **vars(estimate), **facts)
-    print(f"{what}: {result.measured:.3g} ({result.note})", flush=True)
-    return result
-
-
 def reading(what: str, values: list[float], target: float | None, note: str) -> Row:
     estimate = quartiles(values)
     return row(what, "ratio", estimate, target=target, note=note).at(now())
@@ -222,13 +216,12 @@ def quality_rows(sides: Sides) -> Iterator[Row]:
     ours = sides.losses.of(sides.losses.answers(sides.small))
     peer = sides.losses.of(sides.losses.answers(weights(sides.files["Q4_0"])))
     for text in sides.losses.texts:
-        mine, other = (statistics.mean(side[text]) for side in (ours, peer))
+        kl, kl_of_peer = (statistics.mean(side[text]) for side in (ours, peer))
         words = [f"{side[f'{text}, perplexity']:.2f}" for side in (ours, peer)]
-        note = (
-            f"{mine:.3f} against {other:.3f} nats, perplexity {words[0]} and {words[1]}"
-        )
+        note = f"{kl:.3f} against {kl_of_peer:.3f} nats, "
+        note += f"perplexity {words[0]} and {words[1]}"
         what = f"SmolLM2, {text}: divergence {OVER} Q4_0"
-        yield row(what, "ratio", Estimate(mine / other), target=1.0, note=note)
+        yield row(what, "ratio", Estimate(kl / kl_of_peer), target=1.0, note=note)
     share = sides.bytes["ours"] / sides.bytes["Q4_0"]
     sizes = [f"{sides.bytes[name] / 1e6:.1f}" for name in ("ours", "Q4_0")]
     note = f"{sizes[0]} against {sizes[1]} MB"
@@ -239,31 +232,16 @@ def quality_rows(sides: Sides) -> Iterator[Row]:
 def memory_row(sides: Sides) -> Row:
     peer = Peer(sides.files["Q4_0"], 1, ROOM)
     peer.times(READ)
-    theirs = peer.grown()
+    by_peer = peer.grown()
     peer.close()
     facts = json.dumps(asdict(sides.config), default=list)
     command = [sys.executable, __file__, "--grown", str(sides.packed), facts]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    mine = int(done.stdout.split()[-1])
-    note = f"{mine / 1e6:.0f} against {theirs / 1e6:.0f} MB"
+    by_ours = int(done.stdout.split()[-1])
+    note = f"{by_ours / 1e6:.0f} against {by_peer / 1e6:.0f} MB"
     what = f"SmolLM2, growth of the process, a prompt of {READ}: {OVER}"
-    result = row(what, "ratio", Estimate(mine / theirs, n=1), target=1.0, note=note)
+    result = row(what, "ratio", Estimate(by_ours / by_peer, n=1), target=1.0, note=note)
     return result.at(now())
-
-
-def bandwidth() -> float:
-    """Bytes a second that one core reads from a block with huge pages."""
-    import torch
-
-    from deepseek_learn.dpg.arena import Pool
-
-    block, times = Pool().zeros(64 << 20, dtype=torch.float32), []
-    block += 1
-    for _ in range(9):
-        start = time.perf_counter()
-        torch.dot(block, block)
-        times.append(time.perf_counter() - start)
-    return block.nbytes / statistics.median(times)
 
 
 def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
@@ -313,21 +291,21 @@ def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
         if not times:
             continue
         pairs = list(zip(times, peer, strict=False))
-        ratios = [mine[1] / other[1] for mine, other in pairs]
+        ratios = [ours[1] / other[1] for ours, other in pairs]
         medians = [statistics.median(t for _, t in side) for side in (times, peer)]
         note = f"{1e3 * medians[0]:.1f} against {1e3 * medians[1]:.1f} ms"
         label = {"ours": "", "ordinary": ", ordinary path"}.get(name, f", {name}")
         what = f"SmolLM2, a token after {read}, {where}{label}: time {OVER}"
         yield reading(what, ratios, targets.get(name), note)
         if name == "ours":
-            ratios = [mine[0] / other[0] for mine, other in pairs]
+            ratios = [ours[0] / other[0] for ours, other in pairs]
             target = PROMPT if read == 512 else None
             seconds = [statistics.median(t for t, _ in side) for side in (times, peer)]
             note = f"{seconds[0]:.2f} against {seconds[1]:.2f} s"
             what = f"SmolLM2, a prompt of {read}, {where}: time {OVER}"
             yield reading(what, ratios, target, note)
     pairs = list(zip(ways["ours"], ways["Q4_1"], strict=False))
-    ratios = [mine[1] / other[1] for mine, other in pairs]
+    ratios = [ours[1] / other[1] for ours, other in pairs]
     note = f"{1e3 * statistics.median(t for _, t in ways['Q4_1']):.1f} ms"
     yield reading(
         f"SmolLM2, a token after {read}, {where}: time {OVER} with Q4_1",
@@ -342,100 +320,6 @@ def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
         estimate = quartiles(shares)
         target = SHARE if read <= 512 else None
         yield row(what, "of 1", estimate, "higher", target=target, note=note).at(now())
-
-
-def in_turn(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
-    """The processor seconds of a call of each way in each round; a call's is a mean."""
-    times: dict[str, list] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
-        for name, call in ways.items():
-            start = time.process_time()
-            for _ in range(8):
-                call()
-            if turn:  # the first warms up
-                times[name].append((time.process_time() - start) / 8)
-    return times
-
-
-def decoder_rows(rounds: int) -> Iterator[Row]:
-    """The decoder of 100 M parameters."""
-    import torch
-    from dpg_memory import PREFILL, build, mixture
-
-    from deepseek_learn import dpg, lm
-
-    torch.set_num_threads(1)
-    shares = mixture()
-    names = ("float32", "torchao int4", "dpg")
-    models = {name: build(name, shares) for name in names}
-    tokens = torch.randint(0, 256, (1, PREFILL))
-    decoding = lm.Decoding(models["dpg"], PREFILL + 8)
-    ways: dict[str, Callable] = {}
-    with torch.inference_mode():
-        for name in names[:2]:
-            cache = lm.decoder.Cache()
-            models[name](tokens, cache)
-            pairs = dict(cache.pairs)
-
-            def call(model=models[name], cache=cache, pairs=pairs) -> None:
-                cache.pairs = dict(pairs)
-                model(tokens[:, :1], cache)
-
-            ways[name] = call
-
-        def ours() -> None:
-            decoding.length = PREFILL
-            decoding.step(0)
-
-        decoding.read(tokens[0])
-        times = in_turn(ways | {"ours": ours}, 3 * rounds)
-    for name, target in (("torchao int4", 2.0), ("float32", 6.0)):
-        pairs = zip(times[name], times["ours"], strict=True)
-        ratios = [peer / mine for peer, mine in pairs]
-        mine, peer = (1e3 * statistics.median(times[n]) for n in ("ours", name))
-        what = f"decoder of 100 M, a token: {name}'s time over ours"
-        facts = {"target": target, "note": f"{mine:.1f} against {peer:.1f} ms"}
-        yield row(what, "ratio", quartiles(ratios), "higher", **facts).at(now())
-    bound = dpg.bytes_of(models["dpg"]) / bandwidth()
-    shares_reached = [bound / mine for mine in times["ours"]]
-    what = "decoder of 100 M, a token: fraction of the bound of memory"
-    facts = {"target": SHARE, "note": f"the bound is {1e3 * bound:.1f} ms"}
-    yield row(what, "of 1", quartiles(shares_reached), "higher", **facts).at(now())
-
-
-def small_rows(rounds: int) -> Iterator[Row]:
-    """`small_deepseek`, in float32 and packed."""
-    import torch
-
-    from deepseek_learn import dpg, lm, zoo
-
-    torch.set_num_threads(1)
-    model = lm.separate(zoo.writer("small_deepseek").model)
-    del model.model.layers[model.config.num_hidden_layers :]
-    packed = dpg.convert(model, dpg.uniform(model, 4))
-    ids, prompt = torch.arange(5, 70), 64
-    for name, each in (("float32", model), ("4 bits", packed)):
-        with torch.inference_mode():
-            decoding = lm.Decoding(each, 96, torch.float32)
-            decoding.read(ids[:prompt])
-            cache = lm.Cache(each, 1, 96)
-            each(ids[None, :prompt], cache)
-
-            def ours(decoding=decoding) -> None:
-                decoding.length = prompt
-                decoding.step(int(ids[prompt]))
-
-            def ordinary(each=each, cache=cache) -> None:
-                each(ids[None, prompt:], cache)
-                cache.rewind(1)
-
-            times = in_turn({"ordinary": ordinary, "ours": ours}, rounds)
-        pairs = zip(times["ordinary"], times["ours"], strict=True)
-        ratios = [other / mine for other, mine in pairs]
-        mine, other = (1e3 * statistics.median(times[n]) for n in ("ours", "ordinary"))
-        what = f"small_deepseek, {name}, a token: the ordinary path's time over ours"
-        note = f"{mine:.2f} against {other:.2f} ms"
-        yield row(what, "ratio", quartiles(ratios), "higher", note=note).at(now())
 
 
 def measure(run: Run) -> Iterator[Row]:

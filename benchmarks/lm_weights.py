@@ -53,77 +53,18 @@ from deploying.backends import peer_python
 from harness.interval import resampled
 from harness.runs import Runs, end_time
 from harness.script import BENCHMARKS, Run, Script
+from language.smollm_files import HEAD, export, in_gguf
+from language.texts import CALIBRATION, TEST, Losses, material
 from language.weight_peers import PACKAGES
 
 from deepseek_learn.ledger.rows import Row
 
 ENVIRONMENT, WORKER = BENCHMARKS / ".venv" / "weights", "language/weight_peers.py"
-LENGTH, CALIBRATION, TEST, GROUP = 256, 32, 16, 64
+GROUP = 64
 BETTER, SECONDS, RESAMPLINGS = 0.8, 60, 2000
 ELSEWHERE = {4: ("nncf", "nncf hawq", "autoround"), 3: ("nncf", "autoround")}
 HERE = {4: ("Q4_0", "Q5_0", "torchao int4", "torchao int4 HQQ", "nf4"), 3: ()}
 TEXTS = ("emails", "verses")
-HEAD = "lm_head"
-
-
-def spread_out(tokens: list[int], count: int):
-    """`[count, LENGTH + 1]` tokens, evenly spread."""
-    import torch
-
-    starts = np.linspace(0, len(tokens) - LENGTH - 1, count).astype(int)
-    return torch.tensor([tokens[i : i + LENGTH + 1] for i in starts])
-
-
-def material(tests: int, few: int):
-    """The model, the windows to calibrate with, and those of each text."""
-    from deepseek_learn import data
-    from deepseek_learn.zoo import smollm2
-
-    model, tokenizer = smollm2.load()
-    mails = data.load("mail")
-    verses = bytes(data.english_verses().test.numpy()).decode()
-
-    def tokens(part, most: int) -> list[int]:
-        texts = [text for text in part.frame["text"] if len(text) > 200][-most:]
-        return tokenizer.encode("\n\n".join(texts)).ids
-
-    texts = {
-        "emails": spread_out(tokens(mails.test, 200), tests),
-        "verses": spread_out(tokenizer.encode(verses).ids, tests),
-    }
-    return model, spread_out(tokens(mails.train, 400), few)[:, :-1], texts
-
-
-class Losses:
-    """What a model's answers lose against those of another one, on some texts."""
-
-    def __init__(self, model, texts: dict):
-        self.texts = texts
-        self.reference = self.answers(model)
-
-    def answers(self, model) -> dict:
-        """Text → log-probabilities `[N, T, V]`."""
-        import torch
-
-        with torch.inference_mode():
-            return {
-                name: torch.cat(
-                    [model(row[None, :-1]).float().log_softmax(-1) for row in rows]
-                )
-                for name, rows in self.texts.items()
-            }
-
-    def of(self, answers: dict) -> dict:
-        """Text → its divergence in each window; and its perplexity."""
-        result = {}
-        for name, log_p in answers.items():
-            q, targets = self.reference[name], self.texts[name][:, 1:, None]
-            pairs = zip(q, log_p, strict=True)
-            kl = [float((a.exp() * (a - b)).sum(-1).mean()) for a, b in pairs]
-            result[name] = kl
-            nats = -log_p.gather(-1, targets).mean()
-            result[f"{name}, perplexity"] = float(nats.exp())
-        return result
 
 
 class Bench:
@@ -213,68 +154,6 @@ class Bench:
         parts = logits.split([len(rows) for rows in self.texts.values()])
         pairs = zip(self.texts, parts, strict=True)
         return facts | self.losses({name: z.log_softmax(-1) for name, z in pairs})
-
-
-def in_gguf(model, name: str):
-    """A copy with weights as llama.cpp stores them, its head in Q8_0; their bytes."""
-    import copy
-
-    import torch
-    from gguf import GGMLQuantizationType, quants
-
-    from deepseek_learn import dpg
-
-    small = copy.deepcopy(model)
-    layers = {n: small.get_submodule(n) for n in dpg.uniform(model, 4).bits}
-    size = dpg.bytes_of(model) - 4 * sum(x.weight.numel() for x in layers.values())
-    for layer_name, layer in layers.items():
-        kind = GGMLQuantizationType["Q8_0" if layer_name == HEAD else name]
-        packed = quants.quantize(layer.weight.detach().numpy(), kind)
-        size += packed.nbytes
-        with torch.no_grad():
-            layer.weight.copy_(torch.tensor(quants.dequantize(packed, kind)))
-    return small, size
-
-
-def export(model, folder: Path) -> None:
-    """The weights under the names that transformers has, and its configuration.
-
-    Its rotary pairs are half a head apart, ours are neighbors.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    config, state = model.config, {}
-    heads, dim = config.num_attention_heads, config.head_dim
-
-    def apart(weight):
-        pairs = weight.unflatten(0, (-1, dim // 2, 2))  # [heads, dim / 2, 2, D]
-        return pairs.transpose(1, 2).flatten(0, 2).contiguous()
-
-    for name, weight in model.state_dict().items():
-        if name.endswith("kv_proj.weight"):
-            key, value = weight.chunk(2)
-            state[name.replace("kv_proj", "k_proj")] = apart(key)
-            state[name.replace("kv_proj", "v_proj")] = value.contiguous()
-        elif name.endswith("q_proj.weight"):
-            state[name] = apart(weight)
-        elif name != "lm_head.weight":
-            state[name] = weight.clone(memory_format=torch.contiguous_format)
-    save_file(state, folder / "weights.safetensors")
-    layers = model.model.layers
-    facts = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": heads,
-        "num_key_value_heads": layers[0].self_attn.kv_proj.out_features // 2 // dim,
-        "max_position_embeddings": config.max_position_embeddings,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_parameters["rope_theta"],
-        "tie_word_embeddings": True,
-    }
-    (folder / "config.json").write_text(json.dumps(facts))
 
 
 def compress_once() -> None:

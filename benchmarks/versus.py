@@ -77,7 +77,8 @@ def against(
 
 
 def decode(rounds: int) -> Iterator[Row]:
-    from lm_decode import Sides, decoder_rows, measured
+    from language.other_decoders import decoder_rows
+    from lm_decode import Sides, measured
 
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), quick=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "deepseek_learn"
 MIN_TILES, MIN_INPUTS = 9, 8  # with fewer, the kernel is not faster
+FUNCTIONS_IR = 8  # the first version of ONNX's format with functions
 
 
 def with_winograd(proto: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -48,6 +49,7 @@ def with_winograd(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
         changed.functions.extend(functions[name] for name in sorted(functions))
         changed.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        changed.ir_version = max(changed.ir_version, FUNCTIONS_IR)
     return changed
 
 
@@ -64,11 +66,11 @@ class _Network:
             port.name: [size.dim_value for size in port.type.tensor_type.shape.dim]
             for port in (*found.value_info, *found.output)  # 0: not known
         }
-        (self.opset,) = (o for o in proto.opset_import if o.domain in STANDARD)
+        self.opset = next(o for o in proto.opset_import if o.domain in STANDARD)
         self.writers = {name: node for node in graph.node for name in node.output}
         self.readers = defaultdict(list, {port.name: [None] for port in graph.output})
         for node in graph.node:
-            for name in node.input:
+            for name in _read_by(node):
                 self.readers[name].append(node)
 
     def tile(self, node: "onnx.NodeProto") -> int:
@@ -141,6 +143,16 @@ class _Network:
 
 
 STANDARD = ("", "ai.onnx")  # the names of the domain of the standard operators
+
+
+def _read_by(node: "onnx.NodeProto") -> list[str]:
+    """Return the names of the tensors that a node and the graphs inside it read."""
+    graphs = [each.g for each in node.attribute if each.HasField("g")]
+    inside = [
+        name for graph in graphs for each in graph.node for name in _read_by(each)
+    ]
+    ports = [port.name for graph in graphs for port in graph.output]
+    return [*node.input, *inside, *ports]
 
 
 def _is(node: "onnx.NodeProto | None", kind: str) -> bool:

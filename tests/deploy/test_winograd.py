@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 import torch
@@ -124,6 +125,44 @@ def test_a_weight_that_is_computed_stays():
 
     proto = to_onnx(Computed(), torch.randn(2, 8, 16, 16), dynamic_batch=False)
     assert not calls(with_winograd(proto))
+
+
+def branching(reads: str) -> onnx.ModelProto:
+    """A convolution and a ReLU, and a branch that reads the output of either."""
+    text = f"""
+    <ir_version: 7, opset_import: ["" : 18]>
+    agraph (float[1, 8, 16, 16] x, bool b) => (float[1, 8, 16, 16] y, float[1, 8, 16, 16] z)
+    {{
+      c = Conv <pads = [1, 1, 1, 1]> (x, w)
+      y = Relu (c)
+      z = If (b) <
+        then_branch = g1 () => (float[1, 8, 16, 16] t) {{ t = Neg ({reads}) }},
+        else_branch = g2 () => (float[1, 8, 16, 16] e) {{ e = Identity (x) }}
+      >
+    }}"""
+    proto = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).normal(size=(8, 8, 3, 3)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("reads", "call"), [("c", "WinogradConv"), ("y", "WinogradConvRelu")]
+)
+def test_what_a_branch_reads_stays(reads, call):
+    proto = branching(reads)
+    changed = with_winograd(proto)
+    assert calls(changed) == [call]
+    # a file of the time before functions is now one that may have them
+    onnx.checker.check_model(changed)
+    given = {"x": np.random.default_rng(1).normal(size=(1, 8, 16, 16)).astype("f4")}
+    given["b"] = np.array(True)
+    sides = [
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, given)
+        for each in (proto, changed)
+    ]
+    for value, expected in zip(*reversed(sides), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
 VARIANTS = (
