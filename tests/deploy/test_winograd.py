@@ -252,3 +252,47 @@ def test_the_wizard_writes_it_for_float32(tmp_path):
     np.testing.assert_allclose(y, model(x).detach().numpy(), atol=1e-6)
     proto = OnnxFile(file).export(x, True, None)
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Relu"]
+
+
+def wrong(**changes) -> onnx.ModelProto:
+    """A model that calls the kernel, with some facts changed."""
+    facts = {
+        "weight": (8, 8, 3, 3),
+        "bias": (8,),
+        "tile": 4,
+        "x": (1, 8, 16, 16),
+    } | changes
+    layer = nn.Conv2d(8, 8, 3, padding=1)
+    proto = with_winograd(
+        to_onnx(layer, torch.randn(1, 8, 16, 16), dynamic_batch=False)
+    )
+    for tensor in proto.graph.initializer:
+        shape = facts["bias" if tensor.name.endswith("bias") else "weight"]
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(np.ones(shape, np.float32), tensor.name)
+        )
+    (node,) = proto.graph.node
+    node.attribute[0].i = facts["tile"]
+    shape = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, facts["x"])
+    proto.graph.input[0].type.CopyFrom(shape)
+    del proto.graph.value_info[:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weight": (8, 8, 5, 5)}, "weights must be"),
+        ({"weight": (8, 8)}, "weights must be"),
+        ({"bias": (3,)}, "bias must be"),
+        ({"tile": 3}, "tile must be"),
+        ({"x": (1, 7, 16, 16)}, "channels"),
+        ({"x": (8, 16)}, "inputs must be"),
+    ],
+)
+def test_a_damaged_call_is_one_sentence(engine, tmp_path, changes, said):
+    proto = wrong(**changes)
+    with pytest.raises(native.EngineError, match=said):
+        answers(engine, proto, torch.zeros(changes.get("x", (1, 8, 16, 16))), tmp_path)

@@ -22,20 +22,56 @@ class WinogradKernel {
     const auto constant = [&](int index) {
       int is_constant = 0;
       const auto value = info.GetTensorConstantInput(index, &is_constant);
-      if (!is_constant) throw std::runtime_error("the weights of WinogradConv must be constants");
+      require(is_constant, "its weights must be constants");
       return value;
     };
     const auto weights = constant(tensors_), bias = constant(tensors_ + 1);
-    const auto shape = weights.GetTensorTypeAndShapeInfo().GetShape();
+    const auto shape = shape_of(weights);
+    const auto tile = info.GetAttribute<int64_t>("tile");
+    require(shape.size() == 4 && shape[2] == 3 && shape[3] == 3 && shape[0] > 0 && shape[1] > 0,
+            "its weights must be [outputs, inputs, 3, 3]");
+    require(shape_of(bias) == Shapes{shape[0]}, "its bias must be [outputs]");
+    require(tile == 2 || tile == 4, "tile must be 2 or 4");
     convolution_ = std::make_unique<winograd::Convolution>(
         weights.GetTensorData<float>(), bias.GetTensorData<float>(), int(shape[0]), int(shape[1]),
-        int(info.GetAttribute<int64_t>("tile")), form.relu);
+        int(tile), form.relu);
   }
 
-  void Compute(OrtKernelContext* context) {
+  OrtStatusPtr ComputeV2(OrtKernelContext* context) noexcept {
+    return status_of([&] { compute(context); });
+  }
+
+  // Turns an exception into the status that ONNX Runtime expects.
+  template <typename F>
+  static OrtStatusPtr status_of(F action) noexcept {
+    try {
+      action();
+      return nullptr;
+    } catch (const std::exception& error) {
+      return Ort::GetApi().CreateStatus(ORT_INVALID_ARGUMENT, error.what());
+    }
+  }
+
+ private:
+  using Shapes = std::vector<int64_t>;
+
+  static void require(bool condition, const char* what) {
+    if (!condition) throw std::runtime_error(std::string("WinogradConv: ") + what);
+  }
+  static Shapes shape_of(const Ort::ConstValue& value) {
+    return value.GetTensorTypeAndShapeInfo().GetShape();
+  }
+
+  void compute(OrtKernelContext* context) const {
     Ort::KernelContext call(context);
     const auto x = call.GetInput(0), rest = call.GetInput(tensors_ - 1);
-    auto shape = x.GetTensorTypeAndShapeInfo().GetShape();
+    Shapes shape = shape_of(x);
+    const Shapes other = shape_of(rest);
+    require(shape.size() == 4 && other.size() == 4, "its inputs must be [B, C, height, width]");
+    require(shape[0] == other[0] && shape[2] == other[2] && shape[3] == other[3],
+            "its inputs must have the same size");
+    require((tensors_ == 1 ? 0 : other[1]) + shape[1] == convolution_->inputs(),
+            "its inputs and weights have different numbers of channels");
     const int height = int(shape[2]), width = int(shape[3]), first = int(shape[1]);
     shape[1] = convolution_->outputs();
     Work work{convolution_.get(),
@@ -43,10 +79,9 @@ class WinogradKernel {
                call.GetOutput(0, shape).GetTensorMutableData<float>(), height, width},
               convolution_->parts(height, width)};
     const size_t count = shape[0] * work.parts.size();
-    call.ParallelFor(&Work::run, count, count, &work);
+    if (count) call.ParallelFor(&Work::run, count, count, &work);
   }
 
- private:
   struct Work {
     const winograd::Convolution* convolution;
     winograd::Picture pictures;  // the first of the batch
@@ -67,12 +102,12 @@ class WinogradKernel {
   std::unique_ptr<winograd::Convolution> convolution_;
 };
 
-struct WinogradOperator : Ort::CustomOpBase<WinogradOperator, WinogradKernel> {
+struct WinogradOperator : Ort::CustomOpBase<WinogradOperator, WinogradKernel, true> {
   const WinogradForm form;
   explicit WinogradOperator(const WinogradForm& chosen) : form(chosen) {}
 
-  void* CreateKernel(const OrtApi&, const OrtKernelInfo* info) const {
-    return new WinogradKernel(info, form);
+  OrtStatusPtr CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const {
+    return WinogradKernel::status_of([&] { *kernel = new WinogradKernel(info, form); });
   }
   const char* GetName() const { return form.name; }
   size_t GetInputTypeCount() const { return form.tensors + 2; }
