@@ -34,6 +34,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploying.backends import NotInstalled
 from harness.interval import Estimate, quartiles, spread
 from harness.script import BENCHMARKS, Run, Script, Skip
 
@@ -242,7 +243,7 @@ def measure(run: Run) -> Iterator[Row]:
         torch.set_num_threads(1)
         try:
             yield from WORK[part](2 if run.quick else ROUNDS)
-        except (ImportError, RuntimeError, Skip) as error:
+        except (ImportError, NotInstalled, Skip) as error:
             print(f"{part} is left out: {error}", flush=True)
 
 

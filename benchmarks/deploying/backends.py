@@ -1,5 +1,6 @@
 """CPU inference runtimes, each as a callable that returns milliseconds."""
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -210,13 +211,22 @@ class Small:
         return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
 
 
+class NotInstalled(RuntimeError):
+    """Raised when the packages of a peer cannot be installed here."""
+
+
 def peer_python(folder: Path, *packages: str) -> Path:
-    """The interpreter of an environment with these packages, created once."""
+    """The interpreter of an environment with these packages, created once.
+
+    Raises:
+        NotInstalled: with pip's last line.
+    """
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         command = [python, "-m", "pip", "install", "-q", *packages]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
-            raise RuntimeError(result.stderr.strip().splitlines()[-1])
+            shutil.rmtree(folder)  # else the next call would take it for complete
+            raise NotInstalled(result.stderr.strip().splitlines()[-1])
     return python
