@@ -7,7 +7,7 @@ in one run on this machine: the peer's time (or loss) over ours, or our hypervol
 the peer's; 1 is equal, below 1 ours is behind. Median and quartiles over rounds, in which
 both sides take turns; one thread and processor time unless a row says otherwise. The full
 protocols, more peers and the targets are those of the scripts named here; this one has
-fewer rounds and no target but 1.
+fewer rounds and no target.
 
 - `decode` (`lm_decode.py`): a token of SmolLM2 after 512, and the prompt, against
   llama.cpp with Q4_0, on one thread and on two (by the clock); a token of the decoder of
@@ -68,7 +68,6 @@ def against(
         what=f"{what}, against {peer}",
         unit="times as good",
         better="higher",
-        target=1.0,
         peer=peer,
         note=note,
         **vars(estimate),
