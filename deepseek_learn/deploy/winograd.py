@@ -2,8 +2,9 @@
 
 The kernel computes F(4 x 4, 3 x 3), which needs 36 multiplications for 16 outputs instead
 of 144, so it can be faster than any direct convolution. On small images it computes
-F(2 x 2, 3 x 3), with 16 multiplications for 4 outputs instead of 36. Its weights take four
-times the memory after loading, or 1.8 times; the file does not grow.
+F(2 x 2, 3 x 3), with 16 multiplications for 4 outputs instead of 36. After loading, it
+keeps a copy of the weights that is four times as large, or 1.8 times; the file does not
+grow. An input that is NaN, infinite or too large for the sums makes whole tiles NaN.
 
 In the model file, each replaced layer calls a function that is defined in the same file in
 terms of standard operators. A runtime without the kernel, such as ONNX Runtime in Python,
@@ -60,7 +61,12 @@ class _Network:
         from onnx import shape_inference
 
         graph = self.graph = proto.graph
-        self.weights = {each.name: each for each in graph.initializer}
+        given = {port.name for port in graph.input}  # which a caller may replace
+        constant = [each for each in graph.initializer if each.name not in given]
+        self.weights = {each.name: each for each in constant}
+        self.names = given | {each.name for each in graph.initializer}
+        self.names.update(name for node in graph.node for name in node.output)
+        self.zeros: dict[str, str] = {}  # weight → a bias of zeros for it
         found = shape_inference.infer_shapes(proto).graph
         self.sizes = {
             port.name: [size.dim_value for size in port.type.tensor_type.shape.dim]
@@ -103,7 +109,7 @@ class _Network:
         return 0
 
     def replace(self, node: "onnx.NodeProto", tile: int) -> str:
-        """Turn the layer into a call of the kernel; return the name of its function."""
+        """Turn the layer into a call to the kernel; return the name of its function."""
         from onnx import helper
 
         name, (x, weight, *bias) = "Conv", node.input
@@ -112,10 +118,10 @@ class _Network:
         if join is not None and self._is_own_join(join):
             name, tensors = "ConcatConv", [*join.input]
             self.graph.node.remove(join)
-        relu = self.readers[node.output[0]][0]
-        if len(self.readers[node.output[0]]) == 1 and _is(relu, "Relu"):
-            name, node.output[0] = f"{name}Relu", relu.output[0]
-            self.graph.node.remove(relu)
+        readers = self.readers[node.output[0]]
+        if len(readers) == 1 and _is(readers[0], "Relu"):
+            name, node.output[0] = f"{name}Relu", readers[0].output[0]
+            self.graph.node.remove(readers[0])
         node.op_type, node.domain = f"Winograd{name}", DOMAIN
         del node.attribute[:], node.input[:]
         node.attribute.append(helper.make_attribute("tile", tile))
@@ -134,12 +140,15 @@ class _Network:
     def _zeros(self, weight: str) -> str:
         from onnx import numpy_helper
 
-        name = f"{weight}_zero_bias"
-        if name not in self.weights:
+        if weight not in self.zeros:
+            name = f"{weight}_zero_bias"
+            while name in self.names:
+                name += "_"
             zeros = np.zeros(self.weights[weight].dims[0], np.float32)
             self.graph.initializer.append(numpy_helper.from_array(zeros, name))
-            self.weights[name] = self.graph.initializer[-1]
-        return name
+            self.names.add(name)
+            self.zeros[weight] = name
+        return self.zeros[weight]
 
 
 STANDARD = ("", "ai.onnx")  # the names of the domain of the standard operators
@@ -171,6 +180,7 @@ def _function(name: str, opset: "onnx.OperatorSetIdProto") -> "onnx.FunctionProt
         nodes.insert(0, helper.make_node("Concat", ["x", "rest"], [x], axis=1))
     if has_relu:
         nodes.append(helper.make_node("Relu", [y], ["y"]))
+    imports = [helper.make_opsetid("", opset.version)]
     return helper.make_function(
-        DOMAIN, name, inputs, ["y"], nodes, [opset], attributes=["tile"]
+        DOMAIN, name, inputs, ["y"], nodes, imports, attributes=["tile"]
     )

@@ -203,9 +203,21 @@ def _statistics(
     for name, users in uses.items():
         totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
         if totals:
-            frequency, positions = sums[name].frequency(watch), sums[name].sampled
-            statistics[name] = Statistics(*merged(totals), frequency.float(), positions)
+            frequency = sums[name].frequency(watch).float()
+            positions = _positions([sums[user] for user in users])
+            statistics[name] = Statistics(*merged(totals), frequency, positions)
     return statistics
+
+
+def _positions(users: list[Sums]) -> int:
+    """Count the inputs in a merged second moment, without those of an embedding.
+
+    An embedding adds nothing to the correlations, so its inputs count only if there are
+    no others.
+    """
+    used = [each for each in users if each.took_part]
+    products = [each for each in used if not isinstance(each.layer, nn.Embedding)]
+    return sum(each.sampled for each in products or used)
 
 
 def check_calibration(

@@ -63,7 +63,8 @@ class Layer:
         """The output error E[((w - ŵ)·x)²] of each row at each level.
 
         The tensor has shape `[levels, N]`. If the inputs are correlated, the errors are
-        estimates (see `rounding.output_errors`).
+        estimates (see `rounding.output_errors`). They use the second moment as it was
+        measured; only GPTQ uses the shrunk one.
         """
         moment = self.statistics.second_moment
         return output_errors(self.weight, self.levels, self.group_size, moment)

@@ -6,14 +6,16 @@ image, a pixel or a token) if its value there is above zero, and its activation
 frequency is the fraction of positions at which it is active. The counts are exact
 integers, so results for batches of any size can be added up.
 
-Counting reads every output once more. Where `nn.Sequential` passes an output on to a ReLU,
-which reads it anyway, a kernel that also counts computes the ReLU.
+Counting reads every output once more. If an `nn.Sequential` passes the output to a ReLU,
+this is not necessary: the C++ kernel computes the ReLU and counts at the same time. This is
+done only in `torch.inference_mode()`, on the CPU and in float32.
 
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -151,7 +153,7 @@ class DynamicParameterGroup:
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that are followed by a norm
-        self._before_relu = _before_relu(model)
+        self._before_relu: dict[nn.Module, tuple[nn.Module, nn.Module]] = {}
         self._handles: list = []
         self.reset()
 
@@ -163,7 +165,8 @@ class DynamicParameterGroup:
         self._calls, self._watching = 0, True
         self._running: set[nn.Module] = set()  # of the containers in `_before_relu`
         # what a ReLU is to count, by the identity of the output
-        self._pending: dict[int, tuple[str, Tensor, bool]] = {}
+        self._pending: dict[int, tuple[nn.Module, str, Tensor, bool]] = {}
+        self._computed: Tensor | None = None  # the output of the ReLU that runs
 
     def attach(self) -> "DynamicParameterGroup":
         """Start counting. If counting has already started, this has no effect."""
@@ -179,12 +182,14 @@ class DynamicParameterGroup:
                 if isinstance(module, NORMS):
                     handle = module.register_forward_hook(self._after_norm)
                     self._handles.append(handle)
-                elif type(module) in RELUS and "forward" not in vars(module):
-                    self._handles.append(_Replaced(module, self._relu))
-            for container in {*self._before_relu.values()}:
-                enter, leave = self._enter, self._leave
-                self._handles.append(container.register_forward_pre_hook(enter))
-                self._handles.append(container.register_forward_hook(leave))
+            self._before_relu = _before_relu(self.model)
+            for container, relu in {*self._before_relu.values()}:
+                self._handles += (
+                    container.register_forward_pre_hook(self._enter),
+                    container.register_forward_hook(self._leave, always_call=True),
+                    relu.register_forward_pre_hook(self._before_activation),
+                    relu.register_forward_hook(self._after_activation),
+                )
             self._handles.append(self.model.register_forward_hook(self._after_call))
         return self
 
@@ -283,75 +288,86 @@ class DynamicParameterGroup:
     def _enter(self, container: nn.Module, inputs: tuple) -> None:
         self._running.add(container)
 
-    def _leave(self, container: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def _leave(self, container: nn.Module, inputs: tuple, output: Any) -> None:
         self._running.discard(container)
+        self._count_pending(container)
 
     def _count(
         self, module: nn.Module, name: str, output: Tensor, channels_first: bool
     ) -> tuple[Tensor, int] | None:
         """Count the active neurons now, or return None and leave it to the ReLU."""
-        goes_to_relu = self._before_relu.get(module) in self._running
-        if goes_to_relu and _can_replace(output, channels_first):
-            self._pending[id(output)] = name, output, channels_first
+        container, relu = self._before_relu.get(module, (None, None))
+        if container in self._running and _can_replace(relu, output, channels_first):
+            self._pending[id(output)] = container, name, output, channels_first
             return None
         counts = active(output, channels_first)
         self._add(name, *counts)
         return counts
 
-    def _relu(self, relu: Any, x: Tensor) -> Tensor:
-        """Compute `relu(x)`, and count the active neurons if that is still to be done."""
+    def _before_activation(self, relu: Any, inputs: tuple) -> tuple | None:
+        """Compute the ReLU if it is to count; what is left to it is an empty tensor."""
+        x = inputs[0] if inputs else None
         pending = self._pending.pop(id(x), None)
-        if pending is None:
-            return type(relu).forward(relu, x)
-        name, _, channels_first = pending
+        if pending is None or x is None:
+            return None
+        _, name, _, channels_first = pending
         sizes = _layout(x, channels_first)
-        y, counts = relu_and_count(x, sizes, RELUS[type(relu)], relu.inplace)
+        largest = RELUS[type(relu)]
+        self._computed, counts = relu_and_count(x, sizes, largest, relu.inplace)
         self._add(name, counts, sizes[0] * sizes[2])
-        return y
+        return (x.new_empty(0),)
 
-    def _count_pending(self) -> None:
-        """Count what did not reach its ReLU, such as after an error in between."""
-        while self._pending:
-            _, (name, output, channels_first) = self._pending.popitem()
-            self._add(name, *active(output, channels_first))
+    def _after_activation(
+        self, relu: nn.Module, inputs: tuple, output: Tensor
+    ) -> Tensor | None:
+        computed, self._computed = self._computed, None
+        return computed  # None leaves the output as it is
+
+    def _count_pending(self, container: nn.Module | None = None) -> None:
+        """Count what did not reach its ReLU, in one container or everywhere."""
+        for key, (of, name, output, channels_first) in [*self._pending.items()]:
+            if container is None or of is container:
+                del self._pending[key]
+                self._add(name, *active(output, channels_first))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
         self._active[name] = self._active[name] + counts
         self._positions[name] += positions
 
 
-def _before_relu(model: nn.Module) -> dict[nn.Module, nn.Module]:
-    """Map each module whose output goes straight to a ReLU to their `nn.Sequential`."""
-    return {
-        _last(module): container
+def _before_relu(
+    model: nn.Module,
+) -> dict[nn.Module, tuple[nn.Module, nn.Module]]:
+    """Map each module whose output goes straight to a ReLU to its container and the ReLU.
+
+    Modules that occur more than once in the model are left out.
+    """
+    uses = Counter(m for _, m in model.named_modules(remove_duplicate=False))
+    found = {
+        _last(module): (container, after)
         for container in model.modules()
         for module, after in pairwise(_chain(container))
         if type(after) in RELUS
+    }
+    return {
+        module: (container, relu)
+        for module, (container, relu) in found.items()
+        if uses[module] == uses[container] == uses[relu] == 1
     }
 
 
 def _chain(module: nn.Module) -> list[nn.Module]:
     """Return the modules that run one after the other if it is an `nn.Sequential`."""
     is_sequential = type(module).forward is nn.Sequential.forward
-    children = module._modules.values() if is_sequential else ()
-    return [child for child in children if child is not None]
+    if not is_sequential or "forward" in vars(module):
+        return []
+    return [child for child in module._modules.values() if child is not None]
 
 
 def _last(module: nn.Module) -> nn.Module:
     """Return the module whose output is that of `module`."""
     chain = _chain(module)
     return _last(chain[-1]) if chain else module
-
-
-class _Replaced:
-    """A module's `forward`, replaced until `remove` is called."""
-
-    def __init__(self, module: nn.Module, forward: Callable):
-        self.module = module
-        module.forward = partial(forward, module)
-
-    def remove(self) -> None:
-        del self.module.forward
 
 
 def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
@@ -384,10 +400,21 @@ def _is_channels_last(y: Tensor) -> bool:
     return y.dim() == 4 and y.is_contiguous(memory_format=torch.channels_last)
 
 
-def _can_replace(y: Tensor, channels_first: bool) -> bool:
-    """Check whether a kernel may compute the ReLU of an output and count."""
+def _can_replace(relu: Any, y: Tensor, channels_first: bool) -> bool:
+    """Check whether a kernel may compute the ReLU of an output and count.
+
+    Nobody else may observe the ReLU: no gradient, no trace, and no other hook.
+    """
+    unobserved = (
+        torch.is_inference_mode_enabled()
+        and type(y) is Tensor
+        and not torch.jit.is_tracing()
+        and not torch._C._len_torch_dispatch_stack()
+        and len(relu._forward_hooks) == len(relu._forward_pre_hooks) == 1
+        and "forward" not in vars(relu)
+    )
     is_dense = y.is_contiguous() or (channels_first and _is_channels_last(y))
-    return is_dense and can_count(y) and not torch.is_grad_enabled()
+    return unobserved and is_dense and can_count(y)
 
 
 def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:

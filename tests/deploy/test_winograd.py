@@ -165,6 +165,53 @@ def test_what_a_branch_reads_stays(reads, call):
         np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
+def parsed(nodes: str, domain: str = "", **weights) -> onnx.ModelProto:
+    """A model from the text of its nodes, with an input `x` and an output `y`."""
+    text = f"""
+    <ir_version: 8, opset_import: ["{domain}" : 18]>
+    agraph (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y) {{ {nodes} }}"""
+    proto = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    for name, shape in {"w": (8, 8, 3, 3), "v": (8, 8, 3, 3), **weights}.items():
+        values = rng.normal(size=shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    return proto
+
+
+CONV = "Conv <pads = [1, 1, 1, 1]>"
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        parsed(f"d = {CONV} (x, w) y = {CONV} (x, v)"),
+        parsed(f"d = {CONV} (x, w) w_zero_bias = Neg (d) y = Relu (w_zero_bias)"),
+        parsed(
+            f"d = {CONV} (x, w) y = Add (d, w_zero_bias)", w_zero_bias=(1, 1, 1, 16)
+        ),
+        parsed(f"d = {CONV} (x, w) e = {CONV} (d, w) y = Relu (e)"),
+        parsed(f"d = {CONV} (x, w) y = Relu (d)", domain="ai.onnx"),
+    ],
+    ids=["unread", "name of an output", "name of a weight", "shared weight", "ai.onnx"],
+)
+def test_unusual_files_keep_their_answers(proto):
+    changed = with_winograd(proto)
+    assert calls(changed)
+    x = {"x": np.random.default_rng(1).normal(size=(1, 8, 16, 16)).astype("f4")}
+    sides = [
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, x)[0]
+        for each in (proto, changed)
+    ]
+    np.testing.assert_allclose(*sides, atol=1e-4)
+
+
+def test_a_weight_that_the_caller_may_replace_stays():
+    proto = parsed(f"y = {CONV} (x, w)")
+    weight = onnx.helper.make_tensor_value_info("w", 1, (8, 8, 3, 3))
+    proto.graph.input.append(weight)
+    assert not calls(with_winograd(proto))
+
+
 VARIANTS = (
     "portable",
     "avx2",

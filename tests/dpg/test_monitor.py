@@ -471,7 +471,7 @@ def test_a_relu_that_also_counts_changes_nothing(name, layout):
                 y = model(x.clone())
                 np.testing.assert_array_equal(y.numpy(), expected.numpy())
                 assert y.stride() == expected.stride()
-        assert "forward" not in {key for m in model.modules() for key in vars(m)}
+        assert not any(m._forward_pre_hooks for m in model.modules())
     # a norm that comes after an activation function is not the layer's
     is_normed = bool(norms) and name != "no norm"
     for layer_name, layer in zip(watch.layers, watched, strict=True):
@@ -483,7 +483,7 @@ def test_a_relu_that_also_counts_changes_nothing(name, layout):
 
 
 def test_a_relu_counts_where_it_can(monkeypatch):
-    """Only if it would not change the gradients."""
+    """Only in inference mode, where there are no gradients."""
     if not can_count(torch.zeros(1)):
         pytest.skip("the C++ kernel is not available")
     used = []
@@ -498,9 +498,11 @@ def test_a_relu_counts_where_it_can(monkeypatch):
         model(x).sum().backward()
         assert not used
         with torch.no_grad():
-            model(x)  # the first call in which the norm is known
             model(x)
-    assert len(used) == 2
+        assert not used
+        with torch.inference_mode():
+            model(x)
+    assert len(used) == 1
     assert watch.positions == {"0": 3 * len(x) * 6 * 5}
 
 
@@ -512,7 +514,7 @@ def test_an_error_before_the_relu_loses_no_count():
     def refuse(module, inputs):
         raise RuntimeError("broken")
 
-    with Monitor(model) as watch, torch.no_grad():
+    with Monitor(model) as watch, torch.inference_mode():
         handle = relu.register_forward_pre_hook(refuse)
         with pytest.raises(RuntimeError, match="broken"):
             model(x)
@@ -522,3 +524,72 @@ def test_an_error_before_the_relu_loses_no_count():
     expected = (layer(x) > 0).double().mean((0, 2, 3))
     assert torch.equal(watch.frequency("0"), expected)
     assert watch.positions == {"0": 4 * 6 * 5}
+
+
+def test_outputs_that_do_not_reach_their_relu_are_counted_as_they_were():
+    """A shared layer, a ReLU with another hook, and parts that run on their own."""
+    torch.manual_seed(0)
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    x = torch.randn(4, 3, 8, 8)
+    twice = nn.Sequential(
+        shared, nn.ReLU(), shared, nn.Hardsigmoid(inplace=True)
+    ).eval()
+    with torch.inference_mode(), Monitor(twice) as watch:
+        twice(x)
+        first = shared(x)
+        second = shared(first.relu())
+    expected = (torch.cat([first, second]) > 0).double().mean((0, 2, 3))
+    with torch.inference_mode():
+        watch.reset()
+        with watch:
+            twice(x)
+    assert torch.equal(watch.frequency("0"), expected)
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(True))
+
+        def forward(self, x):
+            y = self.block(x)
+            y += 10
+            return y
+
+    model = Residual().eval()
+    one, other = Monitor(model), Monitor(model)
+    with torch.inference_mode(), one, other:
+        model(x)
+        model(x)
+    assert torch.equal(one.frequency("block.0"), other.frequency("block.0"))
+    expected = (model.block[0](x) > 0).double().mean((0, 2, 3))
+    assert torch.equal(one.frequency("block.0"), expected)
+
+
+def test_a_trace_of_a_watched_model_has_its_relu():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), pictures()
+    for context in (torch.no_grad, torch.inference_mode):
+        with Monitor(model), context():
+            traced = torch.jit.trace(model, x, check_trace=False)
+        with torch.no_grad():
+            assert torch.equal(traced(x), model(x))
+
+
+def test_an_error_in_a_container_ends_it():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(True)).eval(), pictures()
+    broken = [True]
+
+    def refuse(layer, inputs, output):
+        if broken.pop() if broken else False:
+            raise RuntimeError("broken")
+
+    with Monitor(model) as watch, torch.inference_mode():
+        model[0].register_forward_hook(refuse)
+        with pytest.raises(RuntimeError, match="broken"):
+            model(x)
+        y = model[0](x)
+        expected = (y > 0).double().mean((0, 2, 3))
+        y.fill_(1)
+        model(x)
+    assert torch.equal(watch.frequency("0"), expected)
