@@ -217,10 +217,10 @@ def deploy(rounds: int) -> Iterator[Row]:
                 for _ in range(rounds)
             ]
         total = {way: sum(turn[way] for turn in turns) for way in turns[0]}
-        mine, other = min(ours, key=total.get), min(peers, key=total.get)
-        values = [turn[other] / turn[mine] for turn in turns]
-        note = f"{mine}: {turns[-1][mine]:.1f}, {turns[-1][other]:.1f} ms"
-        yield against("C12", f"{name.partition(',')[0]}, float32", other, values, note)
+        best, peer = min(ours, key=total.get), min(peers, key=total.get)
+        values = [turn[peer] / turn[best] for turn in turns]
+        note = f"{best}: {turns[-1][best]:.1f}, {turns[-1][peer]:.1f} ms"
+        yield against("C12", f"{name.partition(',')[0]}, float32", peer, values, note)
 
 
 WORK = {

@@ -80,9 +80,10 @@ def speed_rows(name: str, best: str, result: dict) -> Iterator[Row]:
     yield from (each.at(end_time(result)) for each in (guide, ours))
 
 
+FLOAT = ("fp32", "torch.compile", "AOTInductor", "last")  # the ends of the ways' names
 PRECISIONS = {
-    "float32": ("fp32", "torch.compile", "AOTInductor", "last"),
-    "at least bfloat16": ("bf16", "low"),
+    "float32": FLOAT,
+    "at least bfloat16": (*FLOAT, "bf16", "low"),
     "INT8": ("INT8", "int8"),
 }
 
@@ -94,25 +95,22 @@ def is_ours(way: str) -> bool:
 def fastest_rows(name: str, result: dict) -> Iterator[Row]:
     """The fastest of the peers over the fastest of ours, at each precision."""
     median = {way: statistics.median(ms) for way, ms in result["ms"].items()}
-    ours, peers = [], []
     for precision, endings in PRECISIONS.items():
-        here = [way for way in median if way.endswith(endings)]
-        if precision == "INT8":
-            ours, peers = [], []
-        ours += filter(is_ours, here)  # a lower precision may also use the higher ones
-        peers += (way for way in here if not is_ours(way))
+        ways = [way for way in median if way.endswith(endings)]
+        peers = [way for way in ways if not is_ours(way)]
         if not peers:
             continue
-        mine, other = min(ours, key=median.get), min(peers, key=median.get)
+        best = min(filter(is_ours, ways), key=median.get)
+        peer = min(peers, key=median.get)
         yield row(
             source="ours",
             what=f"{name}: the fastest peer over the fastest of ours, {precision}",
             unit="x",
             better="higher",
             target=1.0,
-            peer=other,
-            note=f"{mine} {median[mine]:.4g} ms, {other} {median[other]:.4g} ms",
-            **vars(ratio(result, other, mine)),
+            peer=peer,
+            note=f"{best} {median[best]:.4g} ms, {peer} {median[peer]:.4g} ms",
+            **vars(ratio(result, peer, best)),
         ).at(end_time(result))
 
 

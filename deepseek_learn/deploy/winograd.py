@@ -9,8 +9,8 @@ grow. An input that is NaN, infinite or too large for the sums makes whole tiles
 In the model file, each replaced layer calls a function that is defined in the same file in
 terms of standard operators. A runtime without the kernel, such as ONNX Runtime in Python,
 computes that function instead.
-Source: Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016. The
-kernel is `engine/winograd.cpp`.
+Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", CVPR. The kernel is
+`engine/winograd.cpp`.
 """
 
 import math
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 DOMAIN = "deepseek_learn"
-MIN_TILES, MIN_INPUTS = 9, 8  # with fewer, the kernel is not faster
+MIN_TILES, MIN_INPUTS = 9, 8  # with fewer, the transforms are most of the work
 FUNCTIONS_IR = 8  # the first version of ONNX's format with functions
 
 
@@ -61,16 +61,16 @@ class _Network:
         from onnx import shape_inference
 
         graph = self.graph = proto.graph
-        given = {port.name for port in graph.input}  # which a caller may replace
-        constant = [each for each in graph.initializer if each.name not in given]
+        inputs = {port.name for port in graph.input}  # which a caller may replace
+        constant = [each for each in graph.initializer if each.name not in inputs]
         self.weights = {each.name: each for each in constant}
-        self.names = given | {each.name for each in graph.initializer}
+        self.names = inputs | {each.name for each in graph.initializer}
         self.names.update(name for node in graph.node for name in node.output)
         self.zeros: dict[str, str] = {}  # weight → a bias of zeros for it
-        found = shape_inference.infer_shapes(proto).graph
+        inferred = shape_inference.infer_shapes(proto).graph
         self.sizes = {
             port.name: [size.dim_value for size in port.type.tensor_type.shape.dim]
-            for port in (*found.value_info, *found.output)  # 0: not known
+            for port in (*inferred.value_info, *inferred.output)  # 0: not known
         }
         self.opset = next(o for o in proto.opset_import if o.domain in STANDARD)
         self.writers = {name: node for node in graph.node for name in node.output}

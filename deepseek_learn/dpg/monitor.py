@@ -172,9 +172,9 @@ class DynamicParameterGroup:
         """Start counting. If counting has already started, this has no effect."""
         if not self._handles:
             self._last: dict[str, tuple] = {}  # each layer's output and counts
-            self._handles.append(
-                self.model.register_forward_pre_hook(self._before_call)
-            )
+            if self.every > 1:
+                handle = self.model.register_forward_pre_hook(self._before_call)
+                self._handles.append(handle)
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
@@ -190,14 +190,14 @@ class DynamicParameterGroup:
                     relu.register_forward_pre_hook(self._before_activation),
                     relu.register_forward_hook(self._after_activation),
                 )
-            self._handles.append(self.model.register_forward_hook(self._after_call))
         return self
 
     def detach(self) -> None:
         """Stop counting without resetting the counts."""
-        self._count_pending()
         while self._handles:
             self._handles.pop().remove()
+        for container in [*self._running]:  # if the model is running
+            self._leave(container, (), None)
 
     def __enter__(self) -> "DynamicParameterGroup":
         return self.attach()
@@ -208,7 +208,6 @@ class DynamicParameterGroup:
     @property
     def positions(self) -> dict[str, int]:
         """The number of positions at which the neurons of each layer were monitored."""
-        self._count_pending()
         return dict(self._positions)
 
     def frequency(self, layer: str) -> Tensor:
@@ -223,7 +222,7 @@ class DynamicParameterGroup:
             raise ValueError(
                 f"layer must be one of {sorted(self.layers)}; got {layer!r}."
             )
-        if not self.positions[layer]:
+        if not self._positions[layer]:
             raise ValueError(
                 f"layer {layer!r} has not run while it was monitored: call the model "
                 f"inside `with` first."
@@ -236,7 +235,7 @@ class DynamicParameterGroup:
         Raises:
             ValueError: if no layer has run yet.
         """
-        names = [name for name, count in self.positions.items() if count]
+        names = [name for name in self.layers if self._positions[name]]
         if not names:
             raise ValueError(
                 "no layer has run while it was monitored: call the model inside `with` "
@@ -253,13 +252,8 @@ class DynamicParameterGroup:
         return Groups(frequency, group, rule, None)
 
     def _before_call(self, model: nn.Module, inputs: tuple) -> None:
-        self._count_pending()
-        self._running.clear()
         self._watching = self._calls % self.every == 0
         self._calls += 1
-
-    def _after_call(self, model: nn.Module, inputs: tuple, output: object) -> None:
-        self._count_pending()
 
     def _after_layer(
         self, name: str, layer: nn.Module, inputs: tuple, output: Tensor
@@ -290,7 +284,11 @@ class DynamicParameterGroup:
 
     def _leave(self, container: nn.Module, inputs: tuple, output: Any) -> None:
         self._running.discard(container)
-        self._count_pending(container)
+        # count what did not reach its ReLU, such as after an error
+        for key, (of, name, y, channels_first) in [*self._pending.items()]:
+            if of is container:
+                del self._pending[key]
+                self._add(name, *active(y, channels_first))
 
     def _count(
         self, module: nn.Module, name: str, output: Tensor, channels_first: bool
@@ -322,13 +320,6 @@ class DynamicParameterGroup:
     ) -> Tensor | None:
         computed, self._computed = self._computed, None
         return computed  # None leaves the output as it is
-
-    def _count_pending(self, container: nn.Module | None = None) -> None:
-        """Count what did not reach its ReLU, in one container or everywhere."""
-        for key, (of, name, output, channels_first) in [*self._pending.items()]:
-            if container is None or of is container:
-                del self._pending[key]
-                self._add(name, *active(output, channels_first))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
         self._active[name] = self._active[name] + counts

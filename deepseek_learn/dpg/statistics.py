@@ -40,7 +40,7 @@ class Statistics:
 
     @property
     def shrunk_moment(self) -> Tensor:
-        """The second moment with smaller correlations, for rounding."""
+        """The second moment with smaller correlations, `[K, K]` or `[K]`, for rounding."""
         moment = self.second_moment
         if moment.dim() == 1:
             return moment
@@ -49,7 +49,7 @@ class Statistics:
 
     @property
     def shrunk_gradient(self) -> Tensor:
-        """The squared gradients moved toward their mean, for allocating bits."""
+        """The squared gradients moved toward their mean, `[N]`, for allocating bits."""
         gradient = self.gradient
         return gradient.lerp(gradient.mean(), self._shrinkage(len(gradient) / 4))
 

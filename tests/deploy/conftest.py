@@ -1,8 +1,27 @@
 """For the tests of the wizard: none of them looks at a speed."""
 
+from pathlib import Path
+
 import pytest
+
+from deepseek_learn.deploy import native
+from deepseek_learn.deploy.native import BuildError
+from tests.services import absent
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_long_measurements(short_measurements):
     pass
+
+
+def built(folder: Path, **options) -> Path:
+    try:
+        return native.build(folder / "engine", **options)
+    except BuildError as error:
+        absent(str(error))
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory) -> Path:
+    """The engine on ONNX Runtime, without sanitizers."""
+    return built(tmp_path_factory.mktemp("engine"))

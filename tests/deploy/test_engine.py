@@ -13,24 +13,12 @@ from torch import nn
 
 from deepseek_learn.deploy import native, to_onnx
 from deepseek_learn.deploy.native import BuildError, EngineError
-from tests.services import absent
+from tests.deploy.conftest import built
 
 pytestmark = pytest.mark.service
 
 SANITIZED = ("-DENGINE_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug")
 FOUND = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehavior")
-
-
-def built(folder: Path, **options) -> Path:
-    try:
-        return native.build(folder / "engine", **options)
-    except BuildError as error:
-        absent(str(error))
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    return built(tmp_path_factory.mktemp("engine"))
 
 
 @pytest.fixture(scope="module")

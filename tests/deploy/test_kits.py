@@ -10,7 +10,7 @@ import pytest
 from deepseek_learn.deploy import native
 from deepseek_learn.deploy.kit import FILES
 from deepseek_learn.deploy.native import BuildError
-from tests.deploy.test_engine import built
+from tests.deploy.conftest import built
 from tests.services import absent
 
 pytestmark = pytest.mark.service

@@ -16,14 +16,6 @@ from deepseek_learn.deploy.winograd import DOMAIN, with_winograd
 from tests.services import absent
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    try:
-        return native.build(tmp_path_factory.mktemp("engine") / "engine")
-    except BuildError as error:
-        absent(str(error))
-
-
 def calls(proto: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in proto.graph.node if node.domain == DOMAIN]
 
@@ -280,6 +272,15 @@ def test_the_kernel_is_used(engine, tmp_path, monkeypatch):
     own = answers(engine, proto, x, tmp_path)
     monkeypatch.setenv("ENGINE_WINOGRAD", "off")
     assert (own != answers(engine, proto, x, tmp_path)).mean() > 0.5
+
+
+@pytest.mark.service
+def test_a_kernel_that_there_is_not(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINE_WINOGRAD", "avx1024")
+    x = torch.randn(1, 8, 16, 16)
+    proto = with_winograd(to_onnx(nn.Conv2d(8, 8, 3, padding=1), x))
+    with pytest.raises(native.EngineError, match=r"must be off, .*; got avx1024"):
+        answers(engine, proto, x, tmp_path)
 
 
 @pytest.mark.service

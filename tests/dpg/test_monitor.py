@@ -452,10 +452,10 @@ def test_a_relu_that_also_counts_changes_nothing(name, layout):
     model, x = FOLLOWED[name].eval(), torch.randn(4, 3, 8, 10)
     x = x.contiguous(memory_format=layout)
     x[0, 0, 0, 0] = float("nan")
-    seen = {}
+    outputs = {}
 
     def keep(layer, inputs, output):
-        seen.setdefault(layer, []).append(output.clone())
+        outputs.setdefault(layer, []).append(output.clone())
 
     watched = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     norms = [
@@ -465,7 +465,7 @@ def test_a_relu_that_also_counts_changes_nothing(name, layout):
         module.register_forward_hook(keep)
     with torch.inference_mode():
         expected = model(x.clone())
-        seen.clear()
+        outputs.clear()
         with Monitor(model) as watch:
             for _ in range(3):
                 y = model(x.clone())
@@ -476,7 +476,7 @@ def test_a_relu_that_also_counts_changes_nothing(name, layout):
     is_normed = bool(norms) and name != "no norm"
     for layer_name, layer in zip(watch.layers, watched, strict=True):
         values = (
-            torch.stack(seen[norms[0] if is_normed else layer]) > 0
+            torch.stack(outputs[norms[0] if is_normed else layer]) > 0
         )  # [calls, B, N]
         axes = [axis for axis in range(values.dim()) if axis != 2]
         assert torch.equal(watch.frequency(layer_name), values.double().mean(axes))

@@ -25,7 +25,9 @@ def test_a_layer_of_which_most_neurons_are_rarely_active_moves_by_rows(low, fact
 def test_vectors_without_names_are_no_reason_to_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        DeepOpt([nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(()))])
+        vectors = [nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(()))]
+        optimizer = DeepOpt(vectors)
+    assert {group["role"] for group in optimizer.param_groups} == {"adamw"}
 
 
 def test_the_warning_of_bare_parameters_points_at_the_line_that_gave_them():

@@ -228,7 +228,7 @@ const char* const kHelp =
     "  --warmup N         number of untimed runs before the timed ones (3)\n"
     "  --repeat N         number of timed runs (20)\n"
     "For 3 x 3 convolutions in files written for this engine, $ENGINE_WINOGRAD chooses the\n"
-    "kernel: off, portable, avx2 or avx512 (the fastest for this processor).\n";
+    "kernel: off, portable, avx2 or avx512 (the fastest that this processor has).\n";
 
 struct Command {
   Options options;

@@ -125,7 +125,10 @@ class OwnOperators {
  public:
   explicit OwnOperators(Ort::SessionOptions& settings) {
     const char* asked = std::getenv("ENGINE_WINOGRAD");
-    if (asked && std::string(asked) == "off") return;
+    const std::string name = asked ? asked : "";
+    if (name == "off") return;
+    if (!name.empty() && name != "portable" && name != "avx2" && name != "avx512")
+      throw std::runtime_error("ENGINE_WINOGRAD must be off, portable, avx2 or avx512; got " + name);
     for (WinogradOperator& each : operators_) domain_.Add(&each);
     settings.Add(domain_);
   }
