@@ -172,6 +172,16 @@ INLINE float sum_of(int64_t n, F value) {  // Σ_i value(i), in an order that ca
   return sum(lanes);
 }
 
+INLINE float largest_of(const float* x, int64_t n) {
+  float lanes[LANES];
+  for (float& lane : lanes) lane = x[0];
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) lanes[j] = std::max(lanes[j], x[i + j]);
+  for (; i < n; i++) lanes[0] = std::max(lanes[0], x[i]);
+  return *std::max_element(lanes, lanes + LANES);
+}
+
 template <typename T>
 INLINE float dot(const float* x, const T* y, int64_t n) {
   return sum_of(n, [=](int64_t i) INLINE_LAMBDA { return x[i] * of(y[i]); });
@@ -276,23 +286,53 @@ INLINE void add_lanes(Lanes (&sums)[LANES], float* totals) {  // in the order of
   std::memcpy(totals, &sums[0], sizeof sums[0]);
 }
 
+// 32 numbers in two registers: of floats, the first and the last 16; of bfloat16, those at even and
+// at odd places, because a shift and a mask of words separate them.
+constexpr int PAIR = 2 * LANES;
+constexpr int64_t WIDEST = 1024;  // columns of a key that are loaded in pairs
+
+INLINE void load_pair(Lanes (&pair)[2], const float* from) { std::memcpy(pair, from, sizeof pair); }
+
+INLINE void load_pair(Lanes (&pair)[2], const uint16_t* bfloat16) {
+  uint32_t words __attribute__((vector_size(64)));
+  std::memcpy(&words, bfloat16, sizeof words);
+  pair[0] = (Lanes)(words << 16), pair[1] = (Lanes)(words & 0xffff0000u);
+}
+
+INLINE int place(const float*, int i) { return i; }
+INLINE int place(const uint16_t*, int i) { return 2 * (i % LANES) + i / LANES; }
+
 // scores[h][s] = q[h] · k[s] for H heads, which share the keys.
 template <int H, typename T>
 INLINE void score_tokens(const float* q, int64_t dim, const T* keys, int64_t stride, int64_t n,
                          float (*scores)[TOKENS]) {
+  const int64_t paired = std::min(dim / PAIR * PAIR, WIDEST), whole = dim / LANES * LANES;
+  float arranged[H][WIDEST];  // q in the order of the registers
+  for (int h = 0; h < H; h++)
+    for (int64_t i = 0; i < paired; i += PAIR)
+      for (int j = 0; j < PAIR; j++) arranged[h][i + j] = q[h * dim + i + place(keys, j)];
   for (int64_t first = 0; first < n; first += LANES) {
-    Lanes sums[H][LANES] = {};
+    Lanes sums[H][LANES];
     const int64_t some = std::min<int64_t>(LANES, n - first);
-    const int64_t whole = dim / LANES * LANES;
     for (int64_t s = 0; s < some; s++) {
       const T* key = keys + (first + s) * stride;
-      Lanes sum[H] = {};
-      for (int64_t i = 0; i < whole; i += LANES) {
+      Lanes sum[H] = {}, query;
+      for (int64_t i = 0; i < paired; i += PAIR) {
+        Lanes pair[2];
+        load_pair(pair, key + i);
+        UNROLL
+        for (int half = 0; half < 2; half++)
+          UNROLL
+          for (int h = 0; h < H; h++) {
+            load_lanes(query, arranged[h] + i + half * LANES);
+            sum[h] += query * pair[half];
+          }
+      }
+      for (int64_t i = paired; i < whole; i += LANES) {
         Lanes part;
         load_lanes(part, key + i);
         UNROLL
         for (int h = 0; h < H; h++) {
-          Lanes query;
           load_lanes(query, q + h * dim + i);
           sum[h] += query * part;
         }
@@ -300,6 +340,8 @@ INLINE void score_tokens(const float* q, int64_t dim, const T* keys, int64_t str
       UNROLL
       for (int h = 0; h < H; h++) sums[h][s] = sum[h];
     }
+    for (int h = 0; h < H; h++)
+      for (int64_t s = some; s < LANES; s++) sums[h][s] = Lanes{};
     UNROLL
     for (int h = 0; h < H; h++) add_lanes(sums[h], scores[h] + first);
     for (int64_t s = 0; s < some; s++)
@@ -309,11 +351,38 @@ INLINE void score_tokens(const float* q, int64_t dim, const T* keys, int64_t str
   }
 }
 
+// 32 P columns of y[h] = Σ_s scores[h][s] v[s] for H heads.
+template <int H, int P, typename T>
+INLINE void weigh_pairs(const float (*scores)[TOKENS], const T* values, int64_t stride, int64_t n,
+                        float* y, int64_t y_stride) {
+  Lanes sums[H][P][2] = {};
+  for (int64_t s = 0; s < n; s++) {
+    UNROLL
+    for (int p = 0; p < P; p++) {
+      Lanes pair[2];
+      load_pair(pair, values + s * stride + p * PAIR);
+      UNROLL
+      for (int h = 0; h < H; h++) {
+        sums[h][p][0] += scores[h][s] * pair[0];
+        sums[h][p][1] += scores[h][s] * pair[1];
+      }
+    }
+  }
+  for (int h = 0; h < H; h++)
+    for (int p = 0; p < P; p++)
+      for (int i = 0; i < PAIR; i++)
+        y[h * y_stride + p * PAIR + place(values, i)] = sums[h][p][i / LANES][i % LANES];
+}
+
 // y[h] = Σ_s scores[h][s] v[s] for H heads, which share the values.
 template <int H, typename T>
 INLINE void weigh_tokens(const float (*scores)[TOKENS], const T* values, int64_t stride, int64_t n,
                          int64_t dim, float* y, int64_t y_stride) {
   int64_t i = 0;
+  for (; i + 2 * PAIR <= dim; i += 2 * PAIR)
+    weigh_pairs<H, 2>(scores, values + i, stride, n, y + i, y_stride);
+  for (; i + PAIR <= dim; i += PAIR)
+    weigh_pairs<H, 1>(scores, values + i, stride, n, y + i, y_stride);
   for (; i + LANES <= dim; i += LANES) {
     Lanes sums[H] = {};
     for (int64_t s = 0; s < n; s++) {
@@ -342,8 +411,7 @@ INLINE void attend_heads(const step_attend& a, const float* q, const T* keys, co
   score_tokens<H>(q, a.key_dim, keys, a.key_token, n, scores);
   for (int h = 0; h < H; h++) {
     float* mine = scores[h];
-    float largest = mine[0];
-    for (int64_t s = 1; s < n; s++) largest = std::max(largest, mine[s]);
+    const float largest = largest_of(mine, n);
     for (int64_t s = 0; s < n; s++) mine[s] = exponential((mine[s] - largest) * a.scale);
     parts[h * size] = largest * a.scale;
     parts[h * size + 1] = sum_of(n, [&](int64_t s) INLINE_LAMBDA { return mine[s]; });
