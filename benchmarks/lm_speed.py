@@ -16,7 +16,8 @@ the whole past for each token, ours reads them as they are. Targets: 8 times as 
 Part B, a mixture of experts at 64 tokens at once, as 64 sequences being written have
 them: time by the clock, on all cores and in one thread. Target: twice as fast as the
 reference, in both, at 64 experts of 128 neurons, 6 for a token, width 512; other sizes
-are information.
+are information. So are, at each size, OpenVINO with the same weights in float32, in the
+form in which it uses its grouped product, and ours packed to 4 bits, whose answers differ.
 
 Part C, bytes a token adds to the cache in bfloat16, by arithmetic and measured on one
 layer of each kind, its growth from 256 to 512 tokens, times the layers: keys and values
@@ -102,21 +103,39 @@ def dispatch(rounds: int) -> Iterator[Row]:
     """Part B."""
     import torch
 
-    for threads in (os.cpu_count(), 1):
+    for threads in (os.cpu_count() or 1, 1):
         torch.set_num_threads(threads)
         where = f"{threads} threads" if threads > 1 else "one thread"
         for sizes in MIXTURES:
-            reference, ours, x = mixture_pair(*sizes)
-            difference = (reference(x) - ours(x)).abs().max().item()
-            if difference > LIMIT:
-                raise ValueError(f"the outputs differ by {difference}")
-            calls = (lambda m=reference, x=x: m(x)), (lambda m=ours, x=x: m(x))
-            values = ratios(*calls, time.perf_counter, 4 * rounds)
             width, neurons, experts, top = sizes
             size = f"{experts} experts of {neurons}, {top} per token, width {width}"
-            what = f"{BATCH} tokens through {size}, {where}: {OVER}"
-            target = 2.0 if sizes == MIXTURES[0] else None
-            yield speed_row(what, values, target, f"answers differ by {difference:.0e}")
+            what = f"{BATCH} tokens through {size}, {where}"
+            yield from mixtures(sizes, threads, 4 * rounds, what)
+
+
+def mixtures(sizes: tuple, threads: int, rounds: int, what: str) -> Iterator[Row]:
+    """Ours beside the reference and OpenVINO, and packed beside the reference."""
+    import torch
+    from language import openvino_experts
+
+    from deepseek_learn import dpg, lm
+
+    reference, ours, x = mixture_pair(*sizes)
+    openvino = openvino_experts.compiled(reference, BATCH, threads)
+    answer, clock = ours(x), time.perf_counter
+    differences = [abs(reference(x) - answer).max(), abs(openvino(x) - answer).max()]
+    if max(differences) > LIMIT:
+        raise ValueError(f"the outputs differ by {differences}")
+    apart = lm.separate(torch.nn.ModuleList([ours]))
+    packed = dpg.convert(apart, dpg.uniform(apart, 4))[0]
+    notes = [f"answers differ by {float(each):.0e}" for each in differences]
+    calls = (lambda: reference(x)), (lambda: ours(x))
+    target = 2.0 if sizes == MIXTURES[0] else None
+    yield speed_row(f"{what}: {OVER}", ratios(*calls, clock, rounds), target, notes[0])
+    values = ratios(lambda: openvino(x), calls[1], clock, rounds)
+    yield speed_row(f"{what}: OpenVINO's time over ours", values, None, notes[1])
+    values = ratios(calls[0], lambda: packed(x), clock, rounds)
+    yield speed_row(f"{what}: {OVER} in 4 bits", values, None, "weights rounded")
 
 
 def mixture_pair(width: int, neurons: int, experts: int, top: int):
