@@ -121,7 +121,7 @@ def mixtures(sizes: tuple, threads: int, rounds: int, what: str) -> Iterator[Row
     from deepseek_learn import dpg, lm
 
     reference, ours, x = mixture_pair(*sizes)
-    openvino = openvino_experts.compiled(reference, BATCH, threads)
+    openvino = openvino_experts.compiled(reference, threads)
     answer, clock = ours(x), time.perf_counter
     differences = [abs(reference(x) - answer).max(), abs(openvino(x) - answer).max()]
     if max(differences) > LIMIT:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def compiled(reference: "nn.Module", tokens: int, threads: int) -> Callable:
+def compiled(reference: "nn.Module", threads: int) -> Callable:
     """OpenVINO's version of a `DeepseekV3MoE`, a function of `[tokens, 1, width]`.
 
     Written out, every expert reads every token, and weights of 0 remove what was not asked
@@ -15,13 +15,15 @@ def compiled(reference: "nn.Module", tokens: int, threads: int) -> Callable:
     does not, this raises ValueError.
     """
     import openvino
+    import torch
     from openvino import opset15 as ops
 
     def constant(weight: "Tensor"):
         return ops.constant(weight.detach().numpy())
 
     def products(x, gate, up, down):
-        hidden = ops.swish(ops.matmul(x, constant(gate), False, True))
+        hidden = ops.matmul(x, constant(gate), False, True)
+        hidden = ops.multiply(hidden, ops.sigmoid(hidden))  # becomes one operation
         hidden = ops.multiply(hidden, ops.matmul(x, constant(up), False, True))
         return ops.matmul(hidden, constant(down), False, True)
 
@@ -35,23 +37,23 @@ def compiled(reference: "nn.Module", tokens: int, threads: int) -> Callable:
         reference.config.num_experts_per_tok,
         reference.config.routed_scaling_factor,
     )
-    x = ops.parameter([tokens, 1, width], "f32")
-    flat = ops.reshape(x, [tokens, width], False)
+    x = ops.parameter([-1, 1, width], openvino.Type.f32)
+    flat = ops.reshape(x, [-1, width], False)
     # 1. The router chooses by score and bias, and weighs by score.
     scores = ops.sigmoid(ops.matmul(flat, constant(router.weight), False, True))
     biased = ops.add(scores, constant(router.e_score_correction_bias))
     chosen = ops.topk(biased, ops.constant(top), 1, "max", "none").output(1)
     weights = ops.gather_elements(scores, chosen, 1)
     weights = ops.divide(weights, ops.reduce_sum(weights, [1], True))
-    weights = ops.multiply(weights, ops.constant(scale, "f32"))
-    zeros = ops.broadcast(ops.constant(0.0, "f32"), [tokens, count])
+    weights = ops.multiply(weights, ops.constant(scale, openvino.Type.f32))
+    zeros = ops.broadcast(ops.constant(0.0, openvino.Type.f32), ops.shape_of(scores))
     routing = ops.scatter_elements_update(zeros, chosen, weights, 1)
-    routing = ops.reshape(ops.transpose(routing, [1, 0]), [count, tokens, 1], False)
+    routing = ops.reshape(ops.transpose(routing, [1, 0]), [count, -1, 1], False)
     # 2. All experts, as one product for all of them.
-    tiled = ops.reshape(ops.tile(flat, [count, 1]), [count, tokens, width], False)
+    tiled = ops.reshape(ops.tile(flat, [count, 1]), [count, -1, width], False)
     gate, up = experts.gate_up_proj.chunk(2, 1)
     each = products(tiled, gate.contiguous(), up.contiguous(), experts.down_proj)
-    each = ops.reshape(each, [count, tokens, 1, width], False)
+    each = ops.reshape(each, [count, -1, 1, width], False)
     routed = ops.reduce_sum(ops.multiply(each, ops.unsqueeze(routing, 3)), [0], False)
     layers = shared.gate_proj, shared.up_proj, shared.down_proj
     y = ops.add(routed, products(x, *(layer.weight for layer in layers)))
@@ -72,4 +74,6 @@ def compiled(reference: "nn.Module", tokens: int, threads: int) -> Callable:
     if "GatherMatmul" not in kinds:
         raise ValueError(f"OpenVINO does not group the products: {sorted(kinds)}")
     request = model.create_infer_request()
-    return lambda batch: request.infer([batch.numpy()], share_inputs=True)[0]
+    return lambda batch: torch.from_numpy(
+        request.infer([batch.numpy()], share_inputs=True)[0]
+    )
