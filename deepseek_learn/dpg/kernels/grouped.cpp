@@ -20,7 +20,11 @@ INLINE void multiply_tile(const float* weight, const float* x, int64_t columns, 
   for (; k + 16 <= columns; k += 16) {
     Lanes w[R];
     UNROLL
-    for (int r = 0; r < R; r++) std::memcpy(&w[r], weight + r * columns + k, sizeof w[r]);
+    for (int r = 0; r < R; r++) {
+      const float* from = weight + r * columns + k;
+      std::memcpy(&w[r], from, sizeof w[r]);
+      __builtin_prefetch(from + AHEAD / sizeof *from, 0, 2);
+    }
     UNROLL
     for (int m = 0; m < M; m++) {
       Lanes token;
