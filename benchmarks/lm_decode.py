@@ -199,11 +199,11 @@ class Sides:
 
         torch.set_num_threads(2)
         counts = (2, 4) if quick else (TEST, CALIBRATION)
-        model, calibration, texts = material(*counts)
+        model, windows, texts = material(*counts)
         self.losses, self.config = Losses(model, texts), model.config
-        known = dpg.calibrate(model, calibration.split(4), correlations=True)
-        allocation = dpg.allocate(model, known, BITS, levels=LEVELS)
-        self.small = dpg.convert(model, allocation, known)
+        calibration = dpg.calibrate(model, windows.split(4), correlations=True)
+        allocation = dpg.allocate(model, calibration, BITS, levels=LEVELS)
+        self.small = dpg.convert(model, allocation, calibration)
         self.packed = dpg.save(self.small, folder / "small")
         self.bytes = {"ours": dpg.bytes_of(self.small)}
         spec = importlib.util.find_spec(smollm2.PACKAGE)

@@ -195,26 +195,28 @@ def test_layers_of_one_input_are_rounded_once_and_agree_to_the_bit():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("heads", "groups", "size"), [(6, 2, 64), (4, 1, 40), (3, 3, 17)]
+    ("heads", "groups", "size", "width"),
+    [(6, 2, 64, 24), (4, 1, 40, 64), (3, 3, 17, 121), (7, 1, 1100, 32)],
 )
-def test_attention(heads, groups, size, dtype):
+def test_attention(heads, groups, size, width, dtype):
     torch.manual_seed(0)
     q, capacity = 3 * torch.randn(heads, size), 400
     keys, values = (
         torch.randn(groups, capacity, size),
-        torch.randn(groups, capacity, 24),
+        torch.randn(groups, capacity, width),
     )
     keys, values = keys.to(dtype), values.to(dtype)
-    y = torch.zeros(heads, 24)
+    y = torch.zeros(heads, width)
     program = Program()
-    program.attend(q, keys, values, y, 0.3)
+    scale = 2.4 / size**0.5
+    program.attend(q, keys, values, y, scale)
     for length in (1, 2, 128, 129, 400):
         program.run(length - 1)
         k, v = (
             t.double()[:, :length].repeat_interleave(heads // groups, 0)
             for t in (keys, values)
         )
-        p = (torch.einsum("hd,hsd->hs", q.double(), k) * 0.3).softmax(1)
+        p = (torch.einsum("hd,hsd->hs", q.double(), k) * scale).softmax(1)
         expected = torch.einsum("hs,hsv->hv", p, v)
         torch.testing.assert_close(y.double(), expected, rtol=0, atol=1e-5)
 

@@ -12,6 +12,8 @@
 // for (row, lane) stores the code for k = 4P*line + 4*j + lane at bit p*j. A line has 64 bytes,
 // so 16 rows and 32 values of k take p lines. A single shift and mask turns a line into one byte
 // for each of 16 rows and 4 values of k, which is the operand of a dot-product instruction.
+// Where that instruction may take values of 8 bits (level 2), one row of x multiplies the codes of
+// a plane without moving all of them to bit 0 (see `add_products`).
 //
 // All instruction sets compute the same integers and add the same floats in the same order.
 // Their results are identical bit for bit, and the result for a row depends only on that row.
@@ -453,7 +455,7 @@ void from_planes_vnni(const Tile& t, int rows) {
 // Multiplies expanded codes by M rows of x, starting at row `first`.
 template <int M>
 VNNI void codes_vnni(const Tile& t, int first) {
-  constexpr int CHAINS = M <= 2 ? 4 : 2;  // independent sums hide instruction latency
+  constexpr int CHAINS = M == 1 ? 4 : 2;  // independent sums hide instruction latency
   const int8_t* x8 = t.x8 + first * t.x8_stride;
   for (int64_t g = 0; g < t.groups; g++) {
     __m512i sum[CHAINS][M] = {};
