@@ -23,9 +23,11 @@ from .surrogate import GaussianProcess, fit_lengths, soften
 DIRECTIONS = 200
 NEAREST = 0.02  # a child within this distance per hyperparameter is a duplicate
 LAST, STALLED = 5, 0.02  # stalled if 5 trials add less than 2% of the hypervolume
-REFIT = 1.25  # refit the length scales when the trial count grows by this factor
+ALWAYS, REFIT = 40, 1.25  # refit at each trial up to 40, then at a quarter more trials
 MOST = 300  # the maximum number of trials used to fit a model
 TRUSTED = 4  # trials per hyperparameter needed to search the whole space
+CLIMBERS, ROUNDS, MOVES = 4, 3, (0.1, 0.03)  # how many children climb, and how far
+BOLD, EARLY, LATE = 0.5, 25, 40  # half of 25 trials are bold, and none after 40
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,12 @@ def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
     return [fit_lengths(features, column, encoding.owner) for column in scaled]
 
 
-def last_refit(trials: int, startup: int) -> int:
+def last_refit(trials: int) -> int:
     """Return the number of trials that were available at the last refit.
 
     The length scales are fitted only to that many of the earliest trials.
     """
-    count = startup
+    count = ALWAYS
     while int(np.ceil(count * REFIT)) <= trials:
         count = int(np.ceil(count * REFIT))
     return min(count, trials)
@@ -213,8 +215,10 @@ def propose(
     The reference point is sampled for each trial, which moves the focus of the search
     between the middle and the ends of the front. With few trials, the surrogate is
     unreliable far from the data, so the search stays in the middle and all children
-    descend from the parents. Once the front has stalled, half of the trials, on
-    average, explore regions where the surrogate is uncertain.
+    descend from the parents. Half of the early trials are bold instead: they trust the
+    surrogate everywhere, subtract a standard deviation from it, and their best children
+    climb it. Once the front has stalled, half of the trials, on average, explore
+    regions where the surrogate is uncertain.
     """
     # 1. Fit the models to all trials. With more trials, our trust in them grows to 1.
     trust = min(1.0, len(history) / (TRUSTED * history.points.shape[1]))
@@ -224,7 +228,11 @@ def propose(
     # 2. Exploit the mean of the models, or explore where they are uncertain. Using only
     # the mean could propose the same region forever if the mean is wrong there.
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
-    spreads, generations = (2.0, 1) if explore else (0.0, generations)
+    early = np.clip((LATE - len(history)) / (LATE - EARLY), 0, 1)
+    bold = not explore and rng.random() < BOLD * early
+    spreads = 2.0 if explore else float(bold)
+    generations = 1 if explore else generations
+    trust = 1.0 if bold else trust
     # 3. Take the front to improve on, or the closest trial if none meets the limits.
     front = models.losses[ranks == ranks.min()]  # [F, M]
     if len(history.pending):
@@ -233,7 +241,7 @@ def propose(
         front = np.vstack([front, models.losses_at(history.pending)])
     # 4. Choose the reference point of the hypervolume, of shape [M].
     low = front.min(0)
-    if explore:
+    if explore or bold:
         reference = _far_reference(front, models.losses, rng)
     else:
         reference = _near_reference(low, models.losses[parents].max(0), trust, rng)
@@ -250,6 +258,8 @@ def propose(
     bred, scores = _breed(
         encoding, mates, score, rng, generations, children, immigrants
     )  # [generations x children, D]
+    if bold:
+        bred, scores = _climb(encoding, bred, score, scores, rng)
     excess, gain, reach = scores
     # 6. Take the best new child. Sort by excess over the limits, then by gain, then by
     # reach, which still ranks the children if none of them improves the hypervolume.
@@ -323,6 +333,47 @@ def _breed(
         parents, best_scores = candidates[best], [part[best] for part in merged]
     columns = (np.concatenate(part) for part in zip(*scores, strict=True))
     return np.vstack(bred), tuple(columns)
+
+
+def _climb(
+    encoding: Encoding,
+    points: np.ndarray,
+    score: Callable,
+    scores: tuple[np.ndarray, ...],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Move the best points along one hyperparameter after another while that helps.
+
+    Returns:
+        The points and where the best ones have arrived, `[N + CLIMBERS, D]`, with their
+        scores.
+    """
+    excess, gain, reach = scores
+    first = np.lexsort((-reach, -gain, excess))[:CLIMBERS]
+    best, best_scores = points[first], [part[first] for part in scores]
+    axes = [rng.permutation(points.shape[1]) for _ in range(ROUNDS)]
+    for axis in np.concatenate(axes):
+        kinds = encoding.categories[axis]
+        if kinds:
+            values = np.tile((np.arange(kinds) + 0.5) / kinds, (len(best), 1))
+        else:
+            moves = np.array([*MOVES, *(-move for move in MOVES)])
+            values = np.clip(best[:, axis, None] + moves, 0, 1)  # [climbers, moves]
+        moved = np.repeat(best, values.shape[1], axis=0)
+        moved[:, axis] = values.ravel()
+        moved = encoding.snap(moved)
+        # of each climber, the place where it stands and those that it can move to
+        places = np.concatenate([best[:, None], moved.reshape(*values.shape, -1)], 1)
+        columns = [
+            np.concatenate([old[:, None], new.reshape(values.shape)], 1)
+            for old, new in zip(best_scores, score(moved), strict=True)
+        ]
+        excess, gain, reach = columns
+        chosen = np.lexsort((-reach, -gain, excess), axis=1)[:, 0]
+        rows = np.arange(len(best))
+        best, best_scores = places[rows, chosen], [c[rows, chosen] for c in columns]
+    both = zip(scores, best_scores, strict=True)
+    return np.vstack([points, best]), tuple(np.append(a, b) for a, b in both)
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:

@@ -183,7 +183,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
         A resumed search therefore uses the same length scales as before.
         """
-        count = last_refit(min(len(history), MOST), self.startup)
+        count = last_refit(min(len(history), MOST))
         limits = history.violations.shape[1]
         cache = self._length_cache
         if cache is None or cache[0] != (count, space, limits):

@@ -22,20 +22,22 @@ NUGGET = 1e-8  # keeps the covariance matrix invertible if two trials coincide
 LENGTHS, NOISES = (np.log(0.05), np.log(50)), (np.log(1e-6), 0.0)
 USUAL_NOISE, NOISE_SPREAD = np.log(1e-3), 2.0
 ITERATIONS = 20
+STRAIGHT = 4.0
 
 
 def soften(values: np.ndarray) -> np.ndarray:
-    """Compress the worse half of an objective's values.
+    """Compress the values of an objective that are far above the others.
 
-    The result is linear up to the median and logarithmic above it. Otherwise, the large
-    error from a diverged training run would mask the differences between good runs.
+    The result is linear up to `STRAIGHT` times the distance between the smallest value
+    and the median, and logarithmic above it. Otherwise, the large error from a diverged
+    training run would mask the differences between good runs.
     """
-    median = np.median(values)
-    scale = median - values.min()
+    low = values.min()
+    scale = STRAIGHT * (np.median(values) - low)
     if not scale > 0:
         return values
-    above = np.maximum(values - median, 0) / scale
-    return np.where(values > median, median + scale * np.log1p(above), values)
+    above = np.maximum(values - low - scale, 0) / scale
+    return np.where(values > low + scale, low + scale * (1 + np.log1p(above)), values)
 
 
 class GaussianProcess:

@@ -113,11 +113,10 @@ def test_lengths_are_fitted_for_each_objective_and_limit():
     assert second[1] < second[0]  # the limit changes with y only
 
 
-def test_lengths_are_fitted_anew_at_a_quarter_more_trials():
-    fitted = [last_refit(trials, 8) for trials in range(5, 24)]
-    # 8, and then 1.25 times as many, rounded up: 10, 13, 17, 22
-    assert fitted == [5, 6, 7, *[8] * 2, *[10] * 3, *[13] * 4, *[17] * 5, *[22] * 2]
-    assert last_refit(8, 8) == 8
+def test_lengths_are_fitted_at_each_early_trial_and_then_at_a_quarter_more():
+    assert [last_refit(trials) for trials in (5, 8, 9, 39, 40)] == [5, 8, 9, 39, 40]
+    fitted = [last_refit(trials) for trials in range(41, 100)]
+    assert fitted == [40] * 9 + [50] * 13 + [63] * 16 + [79] * 20 + [99]
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
@@ -280,10 +279,73 @@ def test_children_spread_wide_first_and_near_later(monkeypatch):
     assert seen == [5, (0.75, 5)] + [15, (0.75, 20)] * 2
 
 
+MIXED = Encoding({"x": FloatDistribution(0, 1),
+                  "kind": CategoricalDistribution(["a", "b", "c"])})  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_children_climb_one_axis_after_another(seed):
+    points = MIXED.snap(np.random.default_rng(seed).random((9, 2)))
+
+    def score(at):  # best at 0.5 and "b", which is in the middle of its axis
+        height = -np.abs(at[:, 0] - 0.5) - (np.abs(at[:, 1] - 0.5) > 0.2)
+        return np.zeros(len(at)), height, height
+
+    rng = np.random.default_rng(seed)
+    moved, scores = acquisition._climb(MIXED, points, score, score(points), rng)
+    assert (moved[:9] == points).all()
+    for part, told in zip(score(moved), scores, strict=True):
+        assert (part == told).all()
+    best = points[np.argsort(-score(points)[1], kind="stable")[:4]]
+    for before, after in zip(best, moved[9:], strict=True):
+        assert after[1] == pytest.approx(0.5)
+        x, steps = before[0], np.array([0, 0.1, 0.03, -0.1, -0.03])
+        for _ in range(3):
+            places = np.clip(x + steps, 0, 1)
+            x = places[np.abs(places - 0.5).argmin()]
+        assert abs(after[0] - 0.5) == pytest.approx(abs(x - 0.5))
+
+
+def test_who_keeps_the_limits_climbs_before_who_gains():
+    points = np.array([[0.2, 0.2], [0.8, 0.8]])
+
+    def score(at):
+        return np.maximum(at[:, 0] - 0.25, 0), at[:, 0], at[:, 0]
+
+    rng = np.random.default_rng(0)
+    moved, _ = acquisition._climb(SQUARE, points, score, score(points), rng)
+    # up to the limit, and three times down toward it
+    assert sorted(moved[2:, 0]) == pytest.approx([0.23, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("trials", "share"), [(12, 0.5), (25, 0.5), (34, 0.2), (40, 0)]
+)
+def test_half_of_the_early_trials_are_bold(trials, share, monkeypatch):
+    climbed, climb = [], acquisition._climb
+    monkeypatch.setattr(acquisition, "_stalled", lambda *_: False)
+    monkeypatch.setattr(
+        acquisition, "_climb", lambda *some: climbed.append(1) or climb(*some)
+    )
+    some = cloud(trials)
+    for seed in range(100):
+        propose(some, seed, generations=1)
+    assert abs(len(climbed) - 100 * share) <= 20 * (share > 0)
+
+
+def test_a_bold_trial_trusts_the_models(monkeypatch):
+    watch = Watch(monkeypatch, bold=1.0)
+    propose(cloud(6))
+    assert watch.breeds == [(6, 2, 12, 3)]
+    assert set(watch.spreads) == {1.0}
+    [(front, reference, _)] = watch.promises
+    assert (reference > front.max(0)).all()
+
+
 class Watch:
     """Records what `propose` passes to its parts."""
 
-    def __init__(self, monkeypatch, stalled=False):
+    def __init__(self, monkeypatch, stalled=False, bold=0.0):
         self.promises, self.breeds, self.spreads = [], [], []
         breed, promise = acquisition._breed, acquisition.Acquisition
         losses_at = Models.losses_at
@@ -304,6 +366,7 @@ class Watch:
         monkeypatch.setattr(acquisition, "_breed", breeding)
         monkeypatch.setattr(acquisition, "Acquisition", promising)
         monkeypatch.setattr(acquisition, "_stalled", lambda *_: stalled)
+        monkeypatch.setattr(acquisition, "BOLD", bold)
         monkeypatch.setattr(Models, "losses_at", spreading)
 
 
@@ -327,6 +390,7 @@ def test_a_proposal_gains_and_is_new():
 
 
 def test_the_best_that_is_new_is_proposed(monkeypatch):
+    monkeypatch.setattr(acquisition, "BOLD", 0.0)
     some = cloud(8)
     known, new = some.points[:1], np.array([[0.11, 0.02], [0.93, 0.04], [0.51, 0.01]])
     bred = np.vstack([known, new])

@@ -111,19 +111,19 @@ def test_awkward_data_gives_finite_predictions(case):
     assert np.isfinite(process.optimistic(data(30, 3)[0], 2.0)).all()
 
 
-def test_softening_keeps_the_order_and_the_good_half():
-    y = np.array([0.01, 0.02, 0.03, 0.05, 0.9, 300.0])
+def test_softening_keeps_the_order_and_what_is_not_far_above_the_median():
+    y = np.array([0.01, 0.02, 0.03, 0.05, 0.9, 300.0])  # 0.13 is not far yet
     soft = soften(y)
     assert (np.diff(soft) > 0).all()
-    good = y <= np.median(y)
-    assert (soft[good] == y[good]).all()
-    assert soft[-1] < 1
+    good = y <= 0.13
+    assert soft[good] == pytest.approx(y[good], abs=1e-15)
+    assert soft[-1] < 2
     assert (soften(np.ones(5)) == 1).all()
 
 
-def test_softening_is_logarithmic_above_the_median():
-    # the scale is the median minus the minimum: 2
-    soft = soften(np.array([1.0, 2, 3, 5, 9]))
-    assert soft == pytest.approx([1, 2, 3, 3 + 2 * np.log(2), 3 + 2 * np.log(4)])
+def test_softening_is_logarithmic_far_above_the_median():
+    # the scale is four times the median minus the minimum: 8
+    soft = soften(np.array([1.0, 2, 3, 9, 17]))
+    assert soft == pytest.approx([1, 2, 3, 9, 9 + 8 * np.log(2)])
     level = np.array([1.0, 1, 1, 5])  # its scale is 0
     assert (soften(level) == level).all()
