@@ -56,6 +56,7 @@ from harness.script import BENCHMARKS, Run, Script
 from language.smollm_files import HEAD, export, in_gguf
 from language.texts import CALIBRATION, TEST, Losses, material
 from language.weight_peers import PACKAGES
+from models.at_bytes import at_most
 
 from deepseek_learn.ledger.rows import Row
 
@@ -92,17 +93,7 @@ class Bench:
         """DPG with the largest budget that is stored in no more than `most` bytes."""
         from deepseek_learn import dpg
 
-        def allocation(bits: float):
-            return dpg.allocate(self.model, self.statistics, bits)
-
-        # stored bytes are nearly linear in the bits
-        points = {bits: allocation(bits).stored_bytes for bits in (3.0, 5.0)}
-        slope = (points[5.0] - points[3.0]) / 2
-        bits = 3.0 + (most - points[3.0]) / slope
-        chosen = allocation(bits)
-        while chosen.stored_bytes > most:
-            bits -= 1e-3 + (chosen.stored_bytes - most) / slope
-            chosen = allocation(bits)
+        chosen, bits = at_most(self.model, self.statistics, most)
         small = dpg.simulate(self.model, chosen, self.statistics)
         facts = {"bytes": chosen.stored_bytes, "bits": bits}
         return facts | self.losses(self.answers(small))
