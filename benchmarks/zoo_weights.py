@@ -48,7 +48,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from harness.interval import resampled
-from harness.runs import Runs, end_time
+from harness.runs import Runs
 from harness.script import Run, Script
 from models.at_bytes import at_most
 from torch import Tensor, nn
@@ -189,7 +189,7 @@ def against(name: str, peer: str, bits: int, mine: dict, other: dict) -> Row:
         note=f"{a.mean():.2g} against {b.mean():.2g} nats, "
         f"{sizes[0]:.2f} against {sizes[1]:.2f} MB",
         **vars(resampled(float(a.mean() / b.mean()), again, count)),
-    ).at(end_time(mine, other))
+    )
 
 
 def rows_of(name: str, quick: bool, runs: Runs) -> Iterator[Row]:
