@@ -71,7 +71,7 @@ bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; A
 
 # A speed row needs three readings of different hours; none is ever overwritten.
 SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py lm_decode.py dpg_monitor.py \
-         lm_weights.py+--time deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
+         lm_weights.py+--speed deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed factory_line.py+--speed \
          nodules_deployed.py+--speed industries.py+--speed
 bench-speed: $(DEV)  ## one more reading of the speed rows (about two hours, on a quiet machine); again an hour later

@@ -1,6 +1,6 @@
 """SmolLM2 in 4 and in 3 bits: what is lost at equal bytes, against seven ways to round.
 
-    python benchmarks/lm_weights.py [--quick] [--anew] [--time]
+    python benchmarks/lm_weights.py [--quick] [--anew] [--speed]
 
 Protocol. SmolLM2-135M-Instruct (`zoo.smollm2`; its head is tied to the embedding, and its
 weights come from a file of 4 to 5 bits, which is the reference for all). Calibration: 32
@@ -24,7 +24,7 @@ which a tied matrix is one.
 
 A row is our divergence over a peer's, at the peer's bytes or fewer: the mean over windows,
 95 % of 2,000 resamplings of the windows, the same for both. Time: `dpg.compress`, by the
-clock, two threads, nothing beside it; a reading each time the script runs with `--time`.
+clock, two threads, nothing beside it; a reading each time the script runs with `--speed`.
 
 Targets, stated before the run: at most 0.8 of the divergence of each peer, on either text;
 `dpg.compress` within 60 s. Seen before: on twelve windows of verses, calibrated on verses,
@@ -187,7 +187,7 @@ SCRIPT = Script(
     __doc__,
     quick="few windows",
     anew=True,
-    flags={"time": "the time of `dpg.compress` once more, and nothing else"},
+    speed=True,
     children={"child": compress_once},
     of_the_machine=False,
 )
@@ -233,7 +233,7 @@ def against(name: str, bits: int, text: str, mine: dict, other: dict, target) ->
 
 
 def measure(run: Run) -> Iterator[Row]:
-    if run.has("time"):
+    if run.speed:
         yield time_row(run.finished_runs(), again=True)
         return
     bench = Bench(run)
