@@ -1,0 +1,44 @@
+"""The figures in the README are those of the committed results."""
+
+import pytest
+
+from deepseek_learn.ledger.results import REPOSITORY, read_result
+
+AUTOROUND = "DPG's divergence over that of autoround, 4 bits"
+FIGURES = [
+    (
+        "lm_decode",
+        "SmolLM2, a token after 512, one thread: time over llama.cpp's",
+        "0.41",
+    ),
+    (
+        "lm_decode",
+        "SmolLM2, a prompt of 512, one thread: time over llama.cpp's",
+        "0.54",
+    ),
+    ("lm_weights", f"SmolLM2, emails: {AUTOROUND}", "0.40"),
+    ("lm_weights", f"SmolLM2, verses: {AUTOROUND}", "0.48"),
+    (
+        "lm_speed",
+        "64 tokens through 64 experts of 128, 6 per token, width 512, one thread: the "
+        "reference's time over ours",
+        "2.6",
+    ),
+    (
+        "zoo_weights",
+        "efficientnet_lite0: DPG's divergence over that of HQQ, 4 bits",
+        "1.96",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "what", "figure"), FIGURES)
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_a_figure_in_the_readme_is_a_committed_one(readme, name, what, figure):
+    result = read_result(REPOSITORY / "benchmarks" / "results" / f"{name}.json")
+    rows = [row for row in result.rows if row.what == what and row.machine]
+    measured = [r.measured for r in rows if r.machine["cpu"].startswith("AMD")]
+    digits = len(figure.partition(".")[2])
+    assert figure in [f"{value:.{digits}f}" for value in measured]
+    text = (REPOSITORY / readme).read_text(encoding="utf-8")
+    assert f" {figure}" in text.replace("\n", " ")
