@@ -34,20 +34,21 @@ eighth of the pictures.
 
 Added later, on why efficientnet_lite0 in 4 bits is behind: crops of two photographs do not
 show which of a thousand classes matter, and `dpg.allocate` gives the classifier's rows 2.3
-bits on average. Tried with crops of one photograph to calibrate and of the other to look
-at: uniform GPTQ lost 0.36 nats, ours 0.47, and 0.16 with squared gradients that are moved
-wholly, not a fifth, toward their mean. The same costs SmolLM2 about a fifth more divergence
-(0.136 for 0.111 on earlier emails), where rare tokens are really rare. So it stays, and the
-zoo's compressed EfficientNet has 8 bits in every row.
+bits on average. Tried, by code that is not kept, with crops of one photograph to calibrate
+and of the other to look at: uniform GPTQ lost 0.36 nats, ours 0.47, and 0.16 with squared
+gradients that are moved wholly, not a fifth, toward their mean. The same costs SmolLM2
+about a fifth more divergence (0.136 for 0.111 on earlier emails), where rare tokens are
+really rare. So it stays, and the zoo's compressed EfficientNet has 8 bits in every row.
 """
 
 import copy
+import statistics
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
-from harness.interval import resampled
+from harness.interval import ratio_of_means
 from harness.runs import Runs
 from harness.script import Run, Script
 from models.at_bytes import at_most
@@ -60,7 +61,7 @@ from deepseek_learn.zoo.metrics import divergence
 
 SCRIPT = Script(__file__, __doc__, quick="one model", anew=True, of_the_machine=False)
 MODELS = ("fashion_net", "solar_defects", "efficientnet_lite0", "review_reader")
-GROUP, BATCH, BETTER, RESAMPLINGS = 64, 32, 0.8, 2000
+GROUP, BATCH, BETTER = 64, 32, 0.8
 CALIBRATION = {"solar_defects": 128}
 LINES, EVERY = 1000, {"solar_defects": 4}
 
@@ -173,12 +174,9 @@ def ours(subject: Subject, most: int) -> dict:
     return facts | {"kl": subject.losses(small)}
 
 
-def against(name: str, peer: str, bits: int, mine: dict, other: dict) -> Row:
-    a, b = np.array(mine["kl"]), np.array(other["kl"])
-    count = len(a)
-    picks = np.random.default_rng(0).integers(0, count, (RESAMPLINGS, count))
-    again = [*(a[picks].mean(1) / b[picks].mean(1))]
-    sizes = [each["bytes"] / 1e6 for each in (mine, other)]
+def against(name: str, peer: str, bits: int, dpg_run: dict, peer_run: dict) -> Row:
+    kl = [statistics.mean(side["kl"]) for side in (dpg_run, peer_run)]
+    sizes = [side["bytes"] / 1e6 for side in (dpg_run, peer_run)]
     return Row(
         claim="C2",
         source="ours",
@@ -186,9 +184,9 @@ def against(name: str, peer: str, bits: int, mine: dict, other: dict) -> Row:
         unit="ratio",
         better="lower",
         target=None if peer == "gptq" else BETTER,
-        note=f"{a.mean():.2g} against {b.mean():.2g} nats, "
+        note=f"{kl[0]:.2g} against {kl[1]:.2g} nats, "
         f"{sizes[0]:.2f} against {sizes[1]:.2f} MB",
-        **vars(resampled(float(a.mean() / b.mean()), again, count)),
+        **vars(ratio_of_means(dpg_run["kl"], peer_run["kl"])),
     )
 
 
@@ -203,10 +201,11 @@ def rows_of(name: str, quick: bool, runs: Runs) -> Iterator[Row]:
         }
         ways["gptq"] = lambda bits=bits: gptq(subject, bits)
         for peer, way in ways.items():
-            other = runs.once({"model": name, "way": peer, "bits": bits}, way)
-            key = {"model": name, "way": "dpg", "most": other["bytes"]}
-            mine = runs.once(key, lambda most=other["bytes"]: ours(subject, most))
-            yield against(name, peer, bits, mine, other)
+            peer_run = runs.once({"model": name, "way": peer, "bits": bits}, way)
+            most = peer_run["bytes"]
+            key = {"model": name, "way": "dpg", "most": most}
+            dpg_run = runs.once(key, lambda most=most: ours(subject, most))
+            yield against(name, peer, bits, dpg_run, peer_run)
 
 
 def measure(run: Run) -> Iterator[Row]:

@@ -10,7 +10,7 @@ Transactions on Evolutionary Computation 23(5)). This is cheap enough that hundr
 children can be evaluated per trial.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -216,9 +216,9 @@ def propose(
     between the middle and the ends of the front. With few trials, the surrogate is
     unreliable far from the data, so the search stays in the middle and all children
     descend from the parents. Half of the early trials are bold instead: they trust the
-    surrogate everywhere, subtract a standard deviation from it, and their best children
-    climb it. Once the front has stalled, half of the trials, on average, explore
-    regions where the surrogate is uncertain.
+    surrogate everywhere, use its lower confidence bound, and improve their best
+    children by a coordinate search. Once the front has stalled, half of the trials, on
+    average, explore regions where the surrogate is uncertain.
     """
     # 1. Fit the models to all trials. With more trials, our trust in them grows to 1.
     trust = min(1.0, len(history) / (TRUSTED * history.points.shape[1]))
@@ -260,10 +260,8 @@ def propose(
     )  # [generations x children, D]
     if bold:
         bred, scores = _climb(encoding, bred, score, scores, rng)
-    excess, gain, reach = scores
-    # 6. Take the best new child. Sort by excess over the limits, then by gain, then by
-    # reach, which still ranks the children if none of them improves the hypervolume.
-    order = np.lexsort((-reach, -gain, excess))  # the last key sorts first
+    # 6. Take the best new child.
+    order = _best_first(scores)
     fresh = _fresh(encoding, bred[order], history)
     return bred[order][fresh][0]
 
@@ -328,8 +326,8 @@ def _breed(
         scores.append(score(offspring))
         candidates = np.vstack([parents, offspring])
         pairs_of_scores = zip(best_scores, scores[-1], strict=True)
-        excess, gain, reach = merged = [np.append(a, b) for a, b in pairs_of_scores]
-        best = np.lexsort((-reach, -gain, excess))[:size]
+        merged = [np.append(a, b) for a, b in pairs_of_scores]
+        best = _best_first(merged)[:size]
         parents, best_scores = candidates[best], [part[best] for part in merged]
     columns = (np.concatenate(part) for part in zip(*scores, strict=True))
     return np.vstack(bred), tuple(columns)
@@ -342,14 +340,13 @@ def _climb(
     scores: tuple[np.ndarray, ...],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Move the best points along one hyperparameter after another while that helps.
+    """Improve the best points by a coordinate search, one hyperparameter at a time.
 
     Returns:
         The points and where the best ones have arrived, `[N + CLIMBERS, D]`, with their
         scores.
     """
-    excess, gain, reach = scores
-    first = np.lexsort((-reach, -gain, excess))[:CLIMBERS]
+    first = _best_first(scores)[:CLIMBERS]
     best, best_scores = points[first], [part[first] for part in scores]
     axes = [rng.permutation(points.shape[1]) for _ in range(ROUNDS)]
     for axis in np.concatenate(axes):
@@ -368,12 +365,21 @@ def _climb(
             np.concatenate([old[:, None], new.reshape(values.shape)], 1)
             for old, new in zip(best_scores, score(moved), strict=True)
         ]
-        excess, gain, reach = columns
-        chosen = np.lexsort((-reach, -gain, excess), axis=1)[:, 0]
+        chosen = _best_first(columns)[:, 0]
         rows = np.arange(len(best))
         best, best_scores = places[rows, chosen], [c[rows, chosen] for c in columns]
     both = zip(scores, best_scores, strict=True)
     return np.vstack([points, best]), tuple(np.append(a, b) for a, b in both)
+
+
+def _best_first(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the order of the points along the last axis, the best one first.
+
+    They are sorted by excess over the limits, then by gain, then by reach, which still
+    ranks the points if none of them improves the hypervolume.
+    """
+    excess, gain, reach = scores
+    return np.lexsort((-reach, -gain, excess))  # the last key sorts first
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:

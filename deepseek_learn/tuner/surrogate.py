@@ -22,7 +22,7 @@ NUGGET = 1e-8  # keeps the covariance matrix invertible if two trials coincide
 LENGTHS, NOISES = (np.log(0.05), np.log(50)), (np.log(1e-6), 0.0)
 USUAL_NOISE, NOISE_SPREAD = np.log(1e-3), 2.0
 ITERATIONS = 20
-STRAIGHT = 4.0
+STRAIGHT = 4.0  # where `soften` begins to compress
 
 
 def soften(values: np.ndarray) -> np.ndarray:
