@@ -76,6 +76,14 @@ task, in AdamW's steps, with its 95 % interval (Student's; the same resampled se
 both sides). Target: at most 0. `--speed` reads the times of a step once more, with the
 runs that are there, as one reading of the speed rows. `--rows` makes the rows from the
 finished runs of any machine and measures nothing.
+
+Added later: four more peers of pytorch-optimizer, tuned and raced as the others. NorMuon
+and AdaMuon take the place of PyTorch's Muon, with their learning rate adjusted as
+Moonlight's. Kron has no factor longer than 2048 and, as its fifth axis, how often a
+preconditioner is updated. SCION takes the sign for tables and heads and the spectral norm
+elsewhere, and has the ratio of the two radii as its fifth axis. Before their first search
+each was run with 150 steps and three or four learning rates on flights, validation part,
+seed 100, to start the searches of Kron and SCION within their grids.
 """
 
 import multiprocessing

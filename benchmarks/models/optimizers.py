@@ -98,39 +98,42 @@ def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
     return [DeepOpt(model, c["lr"], weight_decay=c["decay"], **options)]
 
 
-class FlatMuon(torch.optim.Muon):
-    """PyTorch's Muon, which takes only matrices, on DeepOpt's matrix views.
+def on_matrices(optimizer: type) -> type:
+    """An optimizer that takes only matrices, on DeepOpt's matrix views.
 
-    Args:
-        group: DeepOpt's of the role "matrix": "params" and their "shapes".
+    It takes DeepOpt's group of the role "matrix", "params" and their "shapes".
     """
 
-    def __init__(self, group: dict[str, Any], **options):
-        pairs = zip(group["params"], group["shapes"], strict=True)
-        # p → views of its matrices [m, n], on the same storage
-        self.views = [(p, list(p.detach().view(shape))) for p, shape in pairs]
-        super().__init__([m for _, views in self.views for m in views], **options)
+    class OnMatrices(optimizer):
+        def __init__(self, group: dict[str, Any], facts: dict[str, Any], **options):
+            pairs = zip(group["params"], group["shapes"], strict=True)
+            # p → views of its matrices [m, n], on the same storage
+            self.pairs = [(p, list(p.detach().view(shape))) for p, shape in pairs]
+            matrices = [m for _, views in self.pairs for m in views]
+            super().__init__([{"params": matrices} | facts], **options)
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for p, _ in self.views:
-            p.grad = None
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            for p, _ in self.pairs:
+                p.grad = None
 
-    def step(self, closure=None):
-        for p, views in self.views:
-            shape = len(views), *views[0].shape
-            for view, gradient in zip(views, p.grad.view(shape), strict=True):
-                view.grad = gradient
-        return super().step()
+        def step(self, closure=None):
+            for p, views in self.pairs:
+                shape = len(views), *views[0].shape
+                for view, gradient in zip(views, p.grad.view(shape), strict=True):
+                    view.grad = gradient
+            return super().step()
+
+    return OnMatrices
 
 
-def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
-    """PyTorch's Muon on DeepOpt's matrix views, AdamW on the rest."""
+def with_adamw(
+    optimizer: type, model: nn.Module, c: dict[str, Any], facts: dict, **options
+) -> list:
+    """An optimizer on DeepOpt's matrix views, AdamW on the rest."""
     groups = {g["role"]: g for g in DeepOpt(model).param_groups}
-    options = {"momentum": c["beta1"], "weight_decay": c["decay"]}
+    options |= {"lr": c["lr"], "weight_decay": c["decay"]}
     return [
-        FlatMuon(
-            groups["matrix"], lr=c["lr"], adjust_lr_fn="match_rms_adamw", **options
-        ),
+        on_matrices(optimizer)(groups["matrix"], facts, **options),
         torch.optim.AdamW(
             groups["adamw"]["params"],
             lr=c["lr"] * c.get("rest", 1.0),
@@ -139,6 +142,60 @@ def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
             fused=True,
         ),
     ]
+
+
+def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """PyTorch's Muon on DeepOpt's matrix views, AdamW on the rest."""
+    options = {"momentum": c["beta1"], "adjust_lr_fn": "match_rms_adamw"}
+    return with_adamw(torch.optim.Muon, model, c, {}, **options)
+
+
+def normuon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """NorMuon of `pytorch-optimizer` in place of PyTorch's Muon."""
+    from pytorch_optimizer import NorMuon
+
+    options = {"momentum": c["beta1"], "use_adjusted_lr": True}
+    return with_adamw(NorMuon, model, c, {"use_muon": True}, **options)
+
+
+def adamuon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """AdaMuon of `pytorch-optimizer` in place of PyTorch's Muon."""
+    from pytorch_optimizer import AdaMuon
+
+    options = {"betas": (c["beta1"], 0.95), "use_adjusted_lr": True}
+    return with_adamw(AdaMuon, model, c, {"use_muon": True}, **options)
+
+
+def kron(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """Kron of `pytorch-optimizer`, PSGD with Kronecker factors, none longer than 2048."""
+    from pytorch_optimizer import Kron
+
+    options = {"momentum": c["beta1"], "weight_decay": c["decay"]}
+    options["max_size_triangular"] = 2048
+    probability = None if c["updates"] == "falling" else c["updates"]
+    options["pre_conditioner_update_probability"] = probability
+    return [Kron(apart(model, c), lr=c["lr"], **options)]
+
+
+def scion(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """SCION of `pytorch-optimizer`: the sign for tables and heads, spectral elsewhere."""
+    from pytorch_optimizer import SCION
+    from pytorch_optimizer.optimizer.scion import LMONorm
+
+    groups = apart(model, c)
+    roles = {id(p): g["role"] for g in DeepOpt(model).param_groups for p in g["params"]}
+    split = []
+    for group in groups:
+        for p in group["params"]:
+            is_last = roles[id(p)] == "adamw" and p.dim() == 2
+            norm = LMONorm.SIGN if is_last else LMONorm.AUTO
+            scale = RADIUS * (c["last"] if is_last else 1.0)
+            split.append(group | {"params": [p], "norm_type": norm, "scale": scale})
+    options = {"momentum": 1 - c["beta1"], "weight_decay": c["decay"]}
+    return [SCION(split, lr=c["lr"], **options)]
+
+
+RADIUS = 50.0  # of its authors, for what is not the last layer; the last: 60 times that
 
 
 def soap(model: nn.Module, c: dict[str, Any], steps: int) -> list:
@@ -201,6 +258,38 @@ CONTESTANTS = {
             | {"decay": 0.1, "adamw_beta1": 0.9},
         ),
         Contestant(
+            "normuon",
+            "NorMuon + AdamW",
+            normuon,
+            SHARED | {"adamw_beta1": FIRST},
+            {"lr": 16e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "adamw_beta1": 0.9},
+        ),
+        Contestant(
+            "adamuon",
+            "AdaMuon + AdamW",
+            adamuon,
+            SHARED | {"adamw_beta1": FIRST},
+            {"lr": 16e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "adamw_beta1": 0.9},
+        ),
+        Contestant(
+            "kron",
+            "Kron",
+            kron,
+            SHARED | {"updates": (0.03, 0.1, 0.3, 1.0, "falling")},
+            {"lr": 8e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "updates": "falling"},
+        ),
+        Contestant(
+            "scion",
+            "SCION",
+            scion,
+            SHARED | {"lr": powers(2**-16, 12), "last": (1.0, 4.0, 15.0, 60.0)},
+            {"lr": 2**-12, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "last": 15.0},
+        ),
+        Contestant(
             "soap",
             "SOAP",
             soap,
@@ -229,7 +318,7 @@ VARIANTS = {
         ("rows", "DeepOpt, rarely active rows", {"rarely_active": True}),
     )
 }
-PEERS = ("muon", "soap", "free")
+PEERS = ("muon", "soap", "free", "normuon", "adamuon", "kron", "scion")
 OTHERS = ("deepopt", *PEERS, "control")
 
 

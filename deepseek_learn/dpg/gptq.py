@@ -17,6 +17,7 @@ from torch import Tensor
 from .codes import best_scale, largest_weight
 
 COLUMNS_AT_ONCE = 16  # the block size of GPTQ
+SMALL = 128  # the size up to which a triangular matrix is inverted directly
 
 
 def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
@@ -39,8 +40,19 @@ def inverse_factor(lower: Tensor) -> Tensor:
     axes reversed. Damping keeps the condition number of L below about √(K / damp),
     which is a few hundred, so float32 is precise enough.
     """
-    eye = torch.eye(len(lower))
-    return torch.linalg.solve_triangular(lower.float(), eye, upper=False).flip(0, 1)
+    return _inverse(lower.float()).flip(0, 1)
+
+
+def _inverse(lower: Tensor) -> Tensor:
+    """Invert a lower triangular matrix by halves: matrix products do most of the work."""
+    n = len(lower)
+    if n <= SMALL:
+        return torch.linalg.solve_triangular(lower, torch.eye(n), upper=False)
+    half, inverse = n // 2, torch.zeros_like(lower)
+    first = inverse[:half, :half].copy_(_inverse(lower[:half, :half]))
+    last = inverse[half:, half:].copy_(_inverse(lower[half:, half:]))
+    inverse[half:, :half] = -(last @ (lower[half:, :half] @ first))
+    return inverse
 
 
 def gptq(

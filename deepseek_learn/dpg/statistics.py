@@ -9,6 +9,7 @@ from .matrix import FloatLayer, input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
+BLOCK = 128  # columns below which a product is not split into halves
 MAX_SHRINKAGE = 0.2  # see `Statistics`
 
 
@@ -57,6 +58,24 @@ class Statistics:
         return min(MAX_SHRINKAGE, estimates / self.positions) if self.positions else 0.0
 
 
+@dataclass(frozen=True)
+class Moment:
+    """The second moment of one input, summed over `count` rows of it.
+
+    Attributes:
+        total: `[K, K]`, or only its diagonal, of shape `[K]`.
+    """
+
+    x: Tensor
+    version: int
+    total: Tensor
+    count: int
+
+    def is_of(self, x: Tensor) -> bool:
+        """Return whether `x` is the same tensor and was not modified since."""
+        return x is self.x and x._version == self.version
+
+
 @dataclass
 class SharedState:
     """State shared by the running sums for all layers."""
@@ -64,6 +83,7 @@ class SharedState:
     generator: torch.Generator
     correlations: bool
     mask: Tensor | None = None  # the positions to include (bool)
+    latest: "Moment | None" = None  # of the last linear layer
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
         """Select the unmasked positions of a tensor of shape `[*positions, ...]`.
@@ -132,8 +152,17 @@ class _Product(Sums):
 
     def forward(self, x: Tensor) -> None:
         if isinstance(self.layer, nn.Linear):
-            x = self.state.select(x)
-        rows = input_rows(self.layer, x.detach()).float()
+            # linear layers often share an input: queries, keys and values, for example
+            latest = self.state.latest
+            if latest is None or not latest.is_of(x):
+                self.state.latest = latest = self._moment(x, self.state.select(x))
+        else:
+            latest = self._moment(x, x)
+        self.second_moment = _plus(self.second_moment, latest.total)
+        self.sampled += latest.count
+
+    def _moment(self, x: Tensor, selected: Tensor) -> Moment:
+        rows = input_rows(self.layer, selected.detach()).float()
         # Summing is a cheap first test; if it overflows, all elements are checked.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise ValueError(self.problem("inputs"))
@@ -141,9 +170,8 @@ class _Product(Sums):
             order = torch.randperm(len(rows), generator=self.state.generator)
             rows = rows[order[:ROWS_A_BATCH].to(rows.device)]
         full = self.state.correlations
-        moment = rows.T @ rows if full else rows.square().sum(0)
-        self.second_moment = _plus(self.second_moment, moment.cpu())
-        self.sampled += len(rows)
+        total = gram(rows) if full else rows.square().sum(0)
+        return Moment(x, x._version, total.cpu(), len(rows))
 
     def backward(self, gradient: Tensor) -> None:
         rows = output_rows(self.layer, gradient.detach()).float()
@@ -196,8 +224,19 @@ class _Lookup(Sums):
         return self.counts / self.counts.sum()
 
 
+def gram(x: Tensor) -> Tensor:
+    """Return `X^T X` of `x`, `[M, K]`: by symmetry, one corner is another transposed."""
+    half = x.shape[1] // 2
+    if half < BLOCK:
+        return x.T @ x
+    left, right = x[:, :half], x[:, half:]
+    corner = left.T @ right
+    top = torch.cat([gram(left), corner], 1)
+    return torch.cat([top, torch.cat([corner.T, gram(right)], 1)])
+
+
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total.add_(part)
+    return part.clone() if total is None else total.add_(part)
 
 
 def sums_of(name: str, layer: FloatLayer, state: SharedState) -> Sums:

@@ -65,6 +65,32 @@ def test_moments_and_frequencies_are_those_of_the_inputs_and_outputs(build, inpu
         assert (facts.gradient >= 0).all()
 
 
+class Forked(nn.Module):
+    """Two layers on one tensor, a third after that tensor was changed in place."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(columns, 3) for _ in range(3))
+
+    def forward(self, x):
+        x = x + 1
+        sides = self.a(x) + self.b(x)
+        return sides + self.c(x.mul_(2))
+
+
+@pytest.mark.parametrize("columns", [6, 600])  # 600: the product is split into blocks
+def test_layers_with_one_input_have_one_moment_until_it_is_changed(columns):
+    torch.manual_seed(0)
+    batches = torch.randn(2, 50, columns)
+    layers = dpg.calibrate(Forked(columns), [*batches]).layers
+    rows = batches.flatten(0, 1).double() + 1
+    H = rows.T @ rows / len(rows)
+    torch.testing.assert_close(layers["a"].second_moment.double(), H, rtol=0, atol=1e-5)
+    assert torch.equal(layers["b"].second_moment, layers["a"].second_moment)
+    assert torch.equal(layers["c"].second_moment, 4 * layers["a"].second_moment)
+    assert layers["b"].positions == layers["c"].positions == len(rows)
+
+
 def fisher_of_logits(probabilities):
     """Mean and variance of (p - onehot(y))² for labels y ~ p, `[n, classes]`."""
     p = probabilities

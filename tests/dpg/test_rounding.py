@@ -7,6 +7,7 @@ import torch
 
 from deepseek_learn.dpg import codes, output_error, quantize, rounding
 from deepseek_learn.dpg.codes import BITS, round_to
+from deepseek_learn.dpg.gptq import inverse_factor, lower_factor
 from deepseek_learn.dpg.rounding import output_errors
 from tests.dpg.small_models import features
 
@@ -34,6 +35,16 @@ def by_hand(codes):
             code = int(codes.codes[row, k]) - 2 ** (int(codes.bits[row]) - 1)
             matrix[row, k] = scale * code
     return matrix[:, : codes.columns]
+
+
+@pytest.mark.parametrize("columns", [1, 127, 128, 129, 300, 577])
+def test_the_factor_of_the_inverse_is_upper_triangular_and_its_factor(columns):
+    H, damp = moment(torch.randn(2 * columns, columns)), 0.01
+    U = inverse_factor(lower_factor(H, columns, damp)).double()
+    damped = H.double() + (damp * H.diagonal().mean() + 1e-9) * torch.eye(columns)
+    assert torch.equal(U, U.triu())
+    eye = torch.eye(columns, dtype=torch.float64)
+    torch.testing.assert_close(U.T @ U @ damped, eye, rtol=0, atol=1e-4)
 
 
 def test_codes_stand_for_scale_times_code_less_half():
