@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..dpg.program import Embedding, Linear, Program
 from . import decoder
+from .attending import own_kernel
 from .bindings import Room, bind
 from .cache import Cache
 from .model import LanguageModel
@@ -70,6 +71,8 @@ class Decoding:
     def read(self, ids: Tensor) -> Tensor:
         """Read a prompt with the model itself, and return the last token's logits.
 
+        Only its attention is replaced by a C++ kernel (see `lm/attending.py`).
+
         Args:
             ids: the tokens of a new sequence, an int64 tensor of shape `[T]`.
 
@@ -85,7 +88,8 @@ class Decoding:
                 f"{list(ids.shape)}."
             )
         self._require_room(len(ids), 0)
-        logits, cache = self._family.read(ids)
+        with own_kernel():
+            logits, cache = self._family.read(ids)
         for take in self._room.takes:
             take(cache, len(ids))
         self.length = len(ids)

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import Registry
+from .attending import attend
 from .cache import Step
 from .config import LATENT, SPARSE, Config
 from .rotary import mscale, rotate
@@ -147,18 +148,9 @@ class LatentAttention(nn.Module):
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
-        # pad all three to the same size and make them contiguous; otherwise, the full
-        # score matrix is materialized and memory grows with the square of the length
-        size = max(q.shape[-1], value.shape[-1])
-        q, k, v = (
-            F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
-            for x in (q, k, value)
-        )
+        q, k, v = (x.transpose(1, 2) for x in (q, k, value))
         mask = None if mask is None else mask[:, None]  # [B, 1, T, S]
-        out = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=mask is None, scale=self.scale
-        )
-        return out.transpose(1, 2)[..., : value.shape[-1]]
+        return attend(q, k, v, mask, self.scale).transpose(1, 2)
 
     def read_latents(
         self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor

@@ -76,6 +76,10 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> 
     """
     shape = (*turn[0].shape[:2], *(1,) * (x.dim() - 3), turn[0].shape[2])
     cos, sin = (t.view(shape) for t in turn)  # [B, T, 1..., dim/2]
+    if interleaved and x.dtype == torch.float32 and not torch.compiler.is_compiling():
+        # the same as a product of complex numbers, in one operation instead of seven
+        numbers = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(numbers * torch.complex(cos, sin)).flatten(-2)
     a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
     pairs = torch.stack((a * cos - b * sin, b * cos + a * sin), -1 - (not interleaved))
     return pairs.flatten(-2).to(x)  # [B, T, ..., dim]

@@ -36,6 +36,7 @@ from ..dpg.program import Program
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel, attentions
+from ..lm.attending import attend
 from ..lm.bindings import Room, binds
 from ..lm.cache import Cache, Step
 from ..lm.latent import linear
@@ -95,9 +96,7 @@ class GroupedQueryAttention(nn.Module):
         q, key, value = (heads.transpose(1, 2) for heads in (q, key, value))
         no_past = x.shape[1] == latent.shape[1]
         mask = None if no_past else step.causal(latent.shape[1])[:, None]
-        output = F.scaled_dot_product_attention(
-            q, key, value, mask, is_causal=no_past, enable_gqa=True
-        )  # [B, num_heads, T, head_dim]
+        output = attend(q, key, value, mask)  # [B, num_heads, T, head_dim]
         return self.o_proj(output.transpose(1, 2).flatten(2))
 
 

@@ -20,20 +20,27 @@ def by_multiplying(x: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_pairs_are_turned_as_complex_numbers(interleaved):
+@pytest.mark.parametrize(
+    ("dtype", "slack"), [(torch.float64, 1e-12), (torch.float32, 1e-6)]
+)
+def test_pairs_are_turned_as_complex_numbers(interleaved, dtype, slack):
     rng = np.random.default_rng(0)
     x, turn = rng.standard_normal((2, 3, 5, 8)), rng.uniform(-9, 9, (2, 3, 4))
     # channel 2 i and 2 i + 1 of a pair lie in i and i + 4 when they are not neighbors
     order = np.arange(8) if interleaved else np.arange(8).reshape(2, 4).T.flatten()
     expected = np.empty_like(x)
     expected[..., order] = by_multiplying(x[..., order], turn)
-    pair = torch.from_numpy(np.cos(turn)), torch.from_numpy(np.sin(turn))
-    result = rotate(torch.from_numpy(x), pair, interleaved)
-    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
-    one_key = rotate(torch.from_numpy(x[:, :, 0]), pair, interleaved)  # [B, T, d]
-    np.testing.assert_allclose(one_key, expected[:, :, 0], rtol=1e-12, atol=1e-12)
+    x, cos, sin = (
+        torch.tensor(n, dtype=dtype) for n in (x, np.cos(turn), np.sin(turn))
+    )
+    result = rotate(x, (cos, sin), interleaved)
+    np.testing.assert_allclose(result, expected, rtol=slack, atol=slack)
+    one_key = rotate(x[:, :, 0], (cos, sin), interleaved)  # [B, T, d]
+    np.testing.assert_allclose(one_key, expected[:, :, 0], rtol=slack, atol=slack)
+    padded = torch.nn.functional.pad(x, (1, 2))  # a slice that starts at an odd channel
+    assert torch.equal(rotate(padded[..., 1:-2], (cos, sin), interleaved), result)
     if interleaved:
-        assert torch.equal(rotate(torch.from_numpy(x), pair), result)
+        assert torch.equal(rotate(x, (cos, sin)), result)
 
 
 @pytest.mark.parametrize("dim", [2, 6, 16])

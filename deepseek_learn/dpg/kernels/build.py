@@ -21,7 +21,8 @@ from ...catalog import text
 from ...errors import DeepSeekLearnError
 
 SOURCE = Path(__file__).with_name("step.cpp")
-INCLUDED = [SOURCE.with_name(f"{n}.cpp") for n in ("planes", "grouped", "hybrid")]
+PARTS = ("planes", "grouped", "hybrid", "causal")
+INCLUDED = [SOURCE.with_name(f"{part}.cpp") for part in PARTS]
 # Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
@@ -43,6 +44,18 @@ class Segment(ctypes.Structure):
         ("accumulate", c_int32),  # whether to add to y instead of overwriting it
         ("step", c_float),  # value = step * (code - zero) * scale
         ("zero", c_float),
+    ]
+
+
+class CausalPrompt(ctypes.Structure):
+    """The C struct `causal_prompt`, one layer's attention over a prompt."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("q", "k", "v", "y", "scratch")),
+        *((name, c_int64) for name in ("heads", "groups", "tokens", "dim")),
+        ("value_dim", c_int64),
+        *((f"{x}_{axis}", c_int64) for x in "qkvy" for axis in ("head", "token")),
+        ("scale", c_float),
     ]
 
 
@@ -154,6 +167,10 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         *(c_void_p, size),  # y [n, N], N
         *(c_void_p, size, c_int, c_int),  # scratch, bytes for a thread, level, threads
     ]
+    library.causal_scratch_floats.argtypes = [POINTER(CausalPrompt), c_int]  # threads
+    library.causal_scratch_floats.restype = size
+    library.causal_attend.argtypes = [POINTER(CausalPrompt), c_int]
+    library.causal_attend.restype = None
     # operations, their number, position, level, threads
     library.step_run.argtypes = [c_void_p, size, size, c_int, c_int]
     library.step_tokens_of_a_task.argtypes = []

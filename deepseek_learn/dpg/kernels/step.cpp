@@ -579,6 +579,8 @@ void route(const step_route& r) {
 }  // namespace
 
 #include "hybrid.cpp"
+//
+#include "causal.cpp"
 
 namespace {
 
