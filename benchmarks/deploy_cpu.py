@@ -43,19 +43,22 @@ fastest of ours is no slower than the fastest of the peers in float32, in at lea
 (or "low"; ours in float32 counts), and in INT8. Ours are ONNX Runtime, OpenVINO and our
 engine, all of which the wizard deploys to. Seen before: the float32 and low rows of all
 networks, beside other work.
+
+Added later: LiteRT, in float32 and in INT8 by its own quantizer, and Olive, in INT8 by its
+static pass as it comes, run by ONNX Runtime; each in an environment of its own, with the
+same targets. Seen before: their times on the zoo's networks, beside other work.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import torch
 from deploying import backends
-from deploying.backends import Engine, ExecuTorch, Small, Timed
+from deploying.backends import Elsewhere, Engine, Timed
+from deploying.elsewhere import PRECISIONS
 from deploying.rows import AIM, MB, OPENVINO, ORT, rows_of
-from deploying.small_peers import PACKAGES
 from harness.runs import Runs
 from harness.script import Run, Script, Skip
 from models.deployed_nets import NETS, Net
@@ -66,8 +69,6 @@ from deepseek_learn.deploy.winograd import with_winograd
 from deepseek_learn.ledger.rows import Row
 
 SCRIPT = Script(__file__, __doc__, quick="the zoo's U-Net only", anew=True, speed=True)
-ENVIRONMENTS = Path(__file__).parent / ".venv"
-PEERS, SMALL = ENVIRONMENTS / "deploy_peers", ENVIRONMENTS / "deploy_small"
 ROUNDS, SECONDS = 9, 0.4
 RUNTIMES = {ORT: runner, OPENVINO: openvino_runner}
 
@@ -131,10 +132,13 @@ def ways(
         f"our engine, {ORT} fp32": lambda: engine(ORT, proto),
         f"our engine, {ORT} Winograd fp32": lambda: engine(ORT, with_winograd(proto)),
     }
-    for library, precision in product(("MNN", "ncnn"), ("fp32", "low")):
-        makers[f"{library} {precision}"] = lambda words=(library, precision): Small(
-            backends.peer_python(SMALL, *PACKAGES), *words, model, proto, x, folder
-        )
+    rows = torch.cat(net.calibration)
+    for library, precisions in PRECISIONS.items():
+        if extent != "full" and library == "ExecuTorch":
+            continue  # large, and never the fastest in float32
+        for precision in precisions:
+            words = library, precision, model, proto, rows, folder
+            makers[f"{library} {precision}"] = lambda words=words: Elsewhere(*words)
     for name in RUNTIMES:
         makers[f"our engine, {name} INT8"] = lambda name=name: engine(
             name, int8[name]["proto"]
@@ -143,14 +147,6 @@ def ways(
         makers["torch.compile"] = lambda: backends.compiled(model, x)
     if extent == "full":
         makers["AOTInductor"] = lambda: backends.aot_inductor(model, x, folder)
-        for precision in ("fp32", "int8"):
-            makers[f"ExecuTorch {precision}"] = lambda precision=precision: ExecuTorch(
-                backends.peer_python(PEERS, "executorch"),
-                model,
-                net.calibration,
-                folder,
-                precision,
-            )
     for name, make in makers.items():
         try:
             runtimes[name] = make()

@@ -63,7 +63,7 @@ from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
-from harness.interval import Estimate, quartiles
+from harness.interval import Estimate, quartiles, ratio_of_means
 from harness.script import Run, Script
 from language.gguf_files import weights, written
 from language.other_decoders import SHARE, bandwidth, decoder_rows, row, small_rows
@@ -152,7 +152,8 @@ def quality_rows(sides: Sides) -> Iterator[Row]:
         note = f"{kl:.3f} against {kl_of_peer:.3f} nats, "
         note += f"perplexity {words[0]} and {words[1]}"
         what = f"SmolLM2, {text}: divergence {OVER} Q4_0"
-        yield row(what, "ratio", Estimate(kl / kl_of_peer), target=1.0, note=note)
+        estimate = ratio_of_means(ours[text], peer[text])
+        yield row(what, "ratio", estimate, target=1.0, note=note)
     share = sides.bytes["ours"] / sides.bytes["Q4_0"]
     sizes = [f"{sides.bytes[name] / 1e6:.1f}" for name in ("ours", "Q4_0")]
     note = f"{sizes[0]} against {sizes[1]} MB"

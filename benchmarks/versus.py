@@ -36,7 +36,7 @@ from pathlib import Path
 
 from deploying.backends import NotInstalled
 from harness.interval import Estimate, quartiles, spread
-from harness.script import BENCHMARKS, Run, Script, Skip
+from harness.script import Run, Script, Skip
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
@@ -52,7 +52,6 @@ NETWORKS = (
     "solar_defects, 288 x 288",
     "U-Net-64, 256 x 256",
 )
-SMALL = BENCHMARKS / ".venv" / "deploy_small"
 
 
 def against(
@@ -186,13 +185,11 @@ def tuner(rounds: int) -> Iterator[Row]:
 def deploy(rounds: int) -> Iterator[Row]:
     import torch
     from deploying import backends
-    from deploying.small_peers import PACKAGES
     from models.deployed_nets import NETS
 
     from deepseek_learn.deploy import native, to_onnx
     from deepseek_learn.deploy.winograd import with_winograd
 
-    python = backends.peer_python(SMALL, *PACKAGES)
     library = "--library", native.library()
     for name in NETWORKS:
         net = NETS[name](False)
@@ -207,9 +204,9 @@ def deploy(rounds: int) -> Iterator[Row]:
                 "our engine": backends.Engine(engine, fast, net.x, folder, *library),
             }
             for kind in ("MNN", "ncnn"):
-                facts = (net.model, proto, net.x, folder)
+                facts = (net.model, proto, torch.cat(net.calibration), folder)
                 try:
-                    peers[kind] = backends.Small(python, kind, "fp32", *facts)
+                    peers[kind] = backends.Elsewhere(kind, "fp32", *facts)
                 except RuntimeError as error:
                     print(f"{kind} on {name}: {error}", flush=True)
             turns = [

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from deepseek_learn.deploy import native
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 
+from .elsewhere import ENVIRONMENTS, PACKAGES
+
 Timed = Callable[[int], float]  # repeats → median milliseconds
+PLACE = Path(__file__).parents[1] / ".venv"  # of the environments
+ROWS = 16  # samples for a peer's quantizer
 LARGEST_ERROR = {
     "fp32": 1e-3,
     "low": 2e-2,
@@ -90,119 +94,50 @@ class Engine:
         return report["latency_ms"]["median"]
 
 
-EXECUTORCH = """
-import json, statistics, sys, time
-import numpy as np, torch
-torch.set_num_threads(1)
-from executorch.extension.pybindings import portable_lib
-from executorch.runtime import Runtime
-portable_lib._unsafe_reset_threadpool(1)
-method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
-x = torch.from_numpy(np.load(sys.argv[2]))
-times = []
-for turn in range(int(sys.argv[3]) + 1):
-    start = time.perf_counter()
-    method.execute([x])
-    times.append(1e3 * (time.perf_counter() - start))
-print(statistics.median(times[1:]))
-"""
-EXPORT = """
-import sys
-import numpy as np, torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
-program = torch.export.load(sys.argv[1])
-if sys.argv[4] == "int8":
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer, get_symmetric_quantization_config)
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    quantizer = XNNPACKQuantizer().set_global(
-        get_symmetric_quantization_config(is_per_channel=True))
-    batches = np.load(sys.argv[2])
-    prepared = prepare_pt2e(program.module(), quantizer)
-    for row in batches:
-        prepared(torch.from_numpy(row[None]))
-    model = convert_pt2e(prepared)
-    program = torch.export.export(model, (torch.from_numpy(batches[:1]),))
-lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-open(sys.argv[3], "wb").write(lowered.to_executorch().buffer)
-"""
+class Elsewhere:
+    """A runtime in a process and an environment of its own (see `elsewhere.py`).
 
-
-class ExecuTorch:
-    """XNNPACK through ExecuTorch, in a separate environment."""
-
-    def __init__(
-        self,
-        python: Path,
-        model: nn.Module,
-        batches: list[Tensor],
-        folder: Path,
-        precision: str,
-    ):
-        self.python, self.folder = python, Path(tempfile.mkdtemp(dir=folder))
-        rows = torch.cat(batches)[:16]
-        torch.export.save(
-            torch.export.export(model, (rows[:1],)), self.folder / "model.pt2"
-        )
-        np.save(self.folder / "rows.npy", rows.numpy())
-        np.save(self.folder / "x.npy", rows[:1].numpy())
-        files = ("model.pt2", "rows.npy", "model.pte")
-        self._run(EXPORT, *(self.folder / f for f in files), precision)
-
-    def __call__(self, repeats: int) -> float:
-        return float(
-            self._run(
-                EXECUTORCH, self.folder / "model.pte", self.folder / "x.npy", repeats
-            )
-        )
-
-    def _run(self, code: str, *words) -> str:
-        command = [str(self.python), "-c", code, *map(str, words)]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or ["no word"]
-            raise RuntimeError(lines[-1])
-        return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
-
-
-class Small:
-    """ncnn or MNN, in a separate environment (see `small_peers.py`).
+    Args:
+        proto: the model as ONNX.
+        rows: the samples with which it may be quantized.
 
     Raises:
+        NotInstalled: if its packages cannot be installed here.
         RuntimeError: if the model cannot be converted, or its answer is wrong.
     """
 
     def __init__(
         self,
-        python: Path,
         library: str,
         precision: str,
         model: nn.Module,
         proto,
-        x: Tensor,
+        rows: Tensor,
         folder: Path,
     ):
-        self.python, self.words = python, (library, precision)
+        name = ENVIRONMENTS[library]
+        self.python = peer_python(PLACE / name, *PACKAGES[name])
         self.folder = Path(tempfile.mkdtemp(dir=folder))
-        source = self.folder / "source.onnx"
-        source.write_bytes(proto.SerializeToString())
+        self.words = library, precision, self.folder
+        rows, x = rows[:ROWS], rows[:1]
+        (self.folder / "source.onnx").write_bytes(proto.SerializeToString())
+        torch.export.save(torch.export.export(model, (x,)), self.folder / "source.pt2")
+        np.save(self.folder / "rows.npy", rows.numpy())
         np.save(self.folder / "x.npy", x.numpy())
-        self._run("prepare", library, source, self.folder / "x.npy", self.folder)
+        self._run("prepare", *self.words)
         self(1)
         with torch.inference_mode():
             expected = model(x).numpy()
         answer = np.load(self.folder / "y.npy").reshape(expected.shape)
         error = np.abs(answer - expected).max() / np.abs(expected).max()
-        if not error < LARGEST_ERROR[precision]:
+        if precision in LARGEST_ERROR and not error < LARGEST_ERROR[precision]:
             raise RuntimeError(f"its answer is off by {error:.1%}")
 
     def __call__(self, repeats: int) -> float:
-        files = [self.folder, self.folder / "x.npy", repeats, self.folder / "y.npy"]
-        return float(self._run("run", *self.words, *files))
+        return float(self._run("run", *self.words, repeats))
 
     def _run(self, *words) -> str:
-        script = Path(__file__).with_name("small_peers.py")
+        script = Path(__file__).with_name("elsewhere.py")
         command = [str(self.python), str(script), *map(str, words)]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
