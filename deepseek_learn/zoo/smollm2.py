@@ -90,11 +90,14 @@ class GroupedQueryAttention(nn.Module):
             latent = step.cache.append(self.layer, "latent", latent, step)  # [B, S, r]
         # [B, S, 3, head_dim] each
         key, value = self.up(latent).unflatten(2, (2, -1, c.head_dim)).unbind(2)
-        positions = torch.arange(latent.shape[1], device=x.device)[None]
-        key = rotate(key, angles(positions, c.head_dim, c.rope("main")))
-        q = rotate(self.q_proj(x).unflatten(2, (-1, c.head_dim)), step.rotary["main"])
-        q, key, value = (heads.transpose(1, 2) for heads in (q, key, value))
+        turns = step.rotary["main"]
+        q = rotate(self.q_proj(x).unflatten(2, (-1, c.head_dim)), turns)
         no_past = x.shape[1] == latent.shape[1]
+        if not no_past:  # the cached keys are not rotated yet
+            positions = torch.arange(latent.shape[1], device=x.device)[None]
+            turns = angles(positions, c.head_dim, c.rope("main"))
+        key = rotate(key, turns)
+        q, key, value = (heads.transpose(1, 2) for heads in (q, key, value))
         mask = None if no_past else step.causal(latent.shape[1])[:, None]
         output = attend(q, key, value, mask)  # [B, num_heads, T, head_dim]
         return self.o_proj(output.transpose(1, 2).flatten(2))
@@ -124,8 +127,7 @@ def _bind(module: GroupedQueryAttention, program: Program, room: Room) -> None:
     def take(cache: Cache, length: int) -> None:
         pair = cache.vectors(module.layer, "latent")[0].unflatten(1, (2, -1, dim))
         key, value = pair.unbind(1)  # [S, 3, dim]
-        positions = torch.arange(length)[None]
-        turned = rotate(key[None], angles(positions, dim, c.rope("main")))[0]
+        turned = rotate(key[None], turns[None, :length].unbind(-1))[0]
         keys[:, :length] = turned.transpose(0, 1)
         values[:, :length] = value.transpose(0, 1)
 

@@ -61,18 +61,17 @@ EACH_LEVEL void exponentials(float* scores, int64_t first, int64_t end, float sc
                              float* inverse) {
   Lanes largest, total = {};
   std::memcpy(&largest, scores, sizeof largest);
-  for (int64_t s = first; s < end; s++)  // the diagonal: each query sees one token more
-    for (int64_t j = 0; j < LANES; j++)
-      if (s > first + j) scores[s * LANES + j] = -INFINITY;
-  for (int64_t s = 1; s < end; s++)
-    for (int j = 0; j < LANES; j++)
+  for (int64_t s = 1; s <= first; s++)
+    for (int j = 0; j < LANES; j++) largest[j] = std::max(largest[j], scores[s * LANES + j]);
+  for (int64_t s = first + 1; s < end; s++)
+    for (int64_t j = s - first; j < LANES; j++)
       largest[j] = std::max(largest[j], scores[s * LANES + j]);
-  for (int64_t s = 0; s < end; s++)
-    for (int j = 0; j < LANES; j++) {
-      float& x = scores[s * LANES + j];
-      x = exponential((x - largest[j]) * scale);
-      total[j] += x;
-    }
+  for (int64_t s = 0; s < end; s++) {
+    float* of_token = scores + s * LANES;
+    for (int j = 0; j < LANES; j++) of_token[j] = exponential((of_token[j] - largest[j]) * scale);
+    if (s > first) std::fill(of_token, of_token + s - first, 0.0f);
+    for (int j = 0; j < LANES; j++) total[j] += of_token[j];
+  }
   for (int j = 0; j < LANES; j++) inverse[j] = 1 / total[j];
 }
 
