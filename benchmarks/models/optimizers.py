@@ -15,6 +15,8 @@ from torch import nn
 
 from deepseek_learn.optim import DeepOpt
 
+from .optimizer_ideas import PartOfRows, RowFloor, SoapFirst, TailAverage
+
 WARM_UP = 10  # warm-up steps of every optimizer
 
 
@@ -95,7 +97,15 @@ def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
     """`DeepOpt` with its defaults except for the axes; its momentum starts at beta1."""
     options |= {"first_momentum": c["beta1"], "betas": (c["adamw_beta1"], 0.95)}
     options |= {"adamw_lr": c.get("rest", 1.0)}
-    return [DeepOpt(model, c["lr"], weight_decay=c["decay"], **options)]
+    kind = options.pop("kind", DeepOpt)
+    return [kind(model, c["lr"], weight_decay=c["decay"], **options)]
+
+
+def idea(kind: type) -> Callable[[nn.Module, dict[str, Any], int], list]:
+    """DeepOpt with one idea added; it is told how many steps there will be."""
+    return lambda model, c, steps: deepopt(
+        model, c, steps, kind=partial(kind, steps=steps)
+    )
 
 
 def on_matrices(optimizer: type) -> type:
@@ -311,6 +321,16 @@ CONTESTANTS["control"] = replace(
     CONTESTANTS["adamw"], name="control", title="AdamW, tuned as the others"
 )
 _deepopt = CONTESTANTS["deepopt"]
+IDEAS = {
+    "tail": ("DeepOpt, mean of the last weights", TailAverage),
+    "floor": ("DeepOpt, no short rows", RowFloor),
+    "soap_first": ("DeepOpt, SOAP's preconditioner first", SoapFirst),
+    "part": ("DeepOpt, half of the rows", PartOfRows),
+}
+CONTESTANTS |= {
+    name: replace(_deepopt, name=name, title=title, build=idea(kind))
+    for name, (title, kind) in IDEAS.items()
+}
 VARIANTS = {
     name: replace(_deepopt, name=name, title=title, build=partial(deepopt, **options))
     for name, title, options in (
@@ -320,11 +340,17 @@ VARIANTS = {
 }
 PEERS = ("muon", "soap", "free", "normuon", "adamuon", "kron", "scion")
 OTHERS = ("deepopt", *PEERS, "control")
+TRIED_ON = ("flights", "fashion")  # where a run takes least
 
 
 def variants(task_name: str) -> list[str]:
     """The variants of DeepOpt that are run on a task."""
     return ["int8", *(["rows"] if task_name in ("flights", "poems") else [])]
+
+
+def others(task_name: str, quick: bool) -> list[str]:
+    """Those that are raced to AdamW's loss with settings of their own."""
+    return [*OTHERS, *(IDEAS if task_name in TRIED_ON and not quick else ())]
 
 
 def axes_of(task, name: str) -> tuple[dict[str, tuple], dict[str, Any]]:

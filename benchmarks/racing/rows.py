@@ -12,7 +12,7 @@ import numpy as np
 from harness.interval import Estimate
 from harness.runs import end_time
 from models.optimizer_tasks import TASKS
-from models.optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
+from models.optimizers import CONTESTANTS, PEERS, VARIANTS, axes_of, others, variants
 
 from deepseek_learn.ledger.rows import Row
 
@@ -58,7 +58,7 @@ def title(name: str) -> str:
 def steps_ratios(bench, task) -> dict[str, tuple[float, np.ndarray]]:
     """Contestant → steps to AdamW's loss over AdamW's: the point and resamplings."""
     adamw, facts = curve(bench, task, "adamw")[task.steps], (task.steps, LADDER[-1])
-    names = [*OTHERS, *variants(task.name)]
+    names = [*others(task.name, bench.quick), *variants(task.name)]
     curves = {name: curve(bench, task, name) for name in names}
     return {n: race.steps_ratio(adamw, c, *facts, task.name) for n, c in curves.items()}
 
