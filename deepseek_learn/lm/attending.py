@@ -49,8 +49,8 @@ def attend(
     width, causal = v.shape[3], mask is None and 1 < q.shape[2] == k.shape[2]
     if causal and _ours.get() and len(q) == 1 and q.dtype == torch.float32:
         scale = q.shape[3] ** -0.5 if scale is None else scale
-        sides = (x[0] if x.stride(3) == 1 else x[0].contiguous() for x in (q, k, v))
-        return cpp_backend.causal_attention(*sides, scale)[None]
+        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+        return cpp_backend.causal_attention(q[0], k[0], v[0], scale)[None]
     if width != q.shape[3]:
         # pad to one size and make contiguous; otherwise, the full score matrix is
         # materialized and memory grows with the square of the length

@@ -127,7 +127,8 @@ def _bind(module: GroupedQueryAttention, program: Program, room: Room) -> None:
     def take(cache: Cache, length: int) -> None:
         pair = cache.vectors(module.layer, "latent")[0].unflatten(1, (2, -1, dim))
         key, value = pair.unbind(1)  # [S, 3, dim]
-        turned = rotate(key[None], turns[None, :length].unbind(-1))[0]
+        cos, sin = turns[None, :length].unbind(-1)
+        turned = rotate(key[None], (cos, sin))[0]
         keys[:, :length] = turned.transpose(0, 1)
         values[:, :length] = value.transpose(0, 1)
 
