@@ -1,4 +1,4 @@
-"""How good a front a search finds in few trials, against the samplers of five libraries.
+"""How good a front a search finds in few trials, against the samplers of four libraries.
 
     python benchmarks/tuner_peers.py [--quick] [--anew]
 
@@ -39,7 +39,7 @@ Targets, stated before the run. Our mean over problems at least that of the best
 (paired difference at least 0) after 30, 60 and 100 trials; on either table of trained
 networks at least 0.98 of GPSampler's mean; at most 20 ms a trial on each problem. From an
 earlier protocol: 0.6 on ZDT1 (then after 200 trials), and at least TPE's on DTLZ2 and on
-digits. Seen before: the runs of that protocol (`tuner_search.py`), and a few seeds of
+digits. Seen before: the runs of that protocol (an earlier script's), and a few seeds of
 GPSampler on five problems.
 
 Finished runs are lines in `results/tuner_peers.jsonl`; `--anew` takes none over.
