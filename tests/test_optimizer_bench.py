@@ -100,6 +100,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
 
 
 NEEDED = {"adamw": 600, "deepopt": 240, "muon": 300, "soap": 420, "free": 900}
+NEEDED |= {"normuon": 310, "adamuon": 330, "kron": 340, "scion": 350}
 NEEDED |= {"int8": 240, "rows": 230, "control": 610}
 
 
@@ -205,7 +206,7 @@ def test_muon_moves_the_matrices_that_deepopt_sees(bench):
     reference = torch.optim.Muon(
         [linear.weight[:3].detach(), linear.weight[3:].detach()]
     )
-    ours = optimizers.FlatMuon(group)
+    ours = optimizers.on_matrices(torch.optim.Muon)(group, {})
     for _ in range(3):
         conv.weight.grad = torch.randn_like(conv.weight)
         halves = conv.weight.grad.flatten(1).split(3)
@@ -218,6 +219,19 @@ def test_muon_moves_the_matrices_that_deepopt_sees(bench):
     assert torch.equal(conv.weight.flatten(1), linear.weight)
     ours.zero_grad()
     assert conv.weight.grad is None
+
+
+def test_the_mean_of_the_last_weights_takes_their_place(bench):
+    ideas = sys.modules["models.optimizer_ideas"]
+    layer = nn.Linear(4, 3)
+    optimizer, last = ideas.TailAverage(layer, 0.1, steps=10), []
+    for turn in range(10):
+        layer.zero_grad()
+        layer(torch.randn(5, 4)).square().sum().backward()
+        optimizer.step()
+        last += [layer.weight.detach().clone()] * (turn >= 8)
+    optimizer.eval()
+    torch.testing.assert_close(layer.weight.detach(), torch.stack(last).mean(0))
 
 
 @pytest.mark.parametrize("name", ["poems", "flights"])
@@ -236,7 +250,7 @@ def test_every_contestant_gets_the_same_weights_and_batches(bench, name):
     if name == "poems":  # its held-out parts take long to read
         return
     for contestant in (bench.CONTESTANTS | bench.VARIANTS).values():
-        if contestant.name in ("soap", "free"):
+        if contestant.name in bench.PEERS and contestant.name != "muon":
             need("pytorch_optimizer")
         race = sys.modules["racing.race"]
         result = race.run(task, contestant, contestant.start, 3, 0)

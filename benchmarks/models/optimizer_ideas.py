@@ -1,6 +1,5 @@
 """Four ideas of the public optimizer race, each added to DeepOpt, for `deepopt.py`."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +23,7 @@ class TailAverage(DeepOpt):
 
     def __init__(self, *args, steps: int, **options):
         super().__init__(*args, **options)
-        self.first, self.turn = math.ceil(steps * (1 - SHARE)), 0
+        self.first, self.turn = int(steps * (1 - SHARE)), 0
         self.mean: list[Tensor] = []
         self.count = 0
 

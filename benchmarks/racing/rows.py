@@ -101,10 +101,13 @@ def note(bench, task, name: str, point: float) -> str:
 def search_in_words(search: dict, axes: dict[str, tuple]) -> str:
     """The best settings of a search, the number tried, and any at the edge of its axis."""
     best = search["best"]
-    words = " ".join(f"{k} {v:.3g}" if k != "schedule" else v for k, v in best.items())
+    numbers = {k: f"{v:.3g}" for k, v in best.items() if not isinstance(v, str)}
+    words = " ".join(
+        v if k == "schedule" else f"{k} {numbers.get(k, v)}" for k, v in best.items()
+    )
     words += f" of {search['tried']} tried, "
     words += "interior" if search["interior"] else "not proved interior"
-    ordered = {k: v for k, v in axes.items() if k != "schedule"}
+    ordered = {k: v for k, v in axes.items() if k in numbers}
     ends = [k for k, values in ordered.items() if best[k] in (values[0], values[-1])]
     return words + (f" but at the end of {', '.join(ends)}" if ends else "")
 
