@@ -46,7 +46,9 @@ networks, beside other work.
 
 Added later: LiteRT, in float32 and in INT8 by its own quantizer, and Olive, in INT8 by its
 static pass as it comes, run by ONNX Runtime; each in an environment of its own, with the
-same targets. Seen before: their times on the zoo's networks, beside other work.
+same targets. `--speed` times these and ExecuTorch too, which may be the fastest peers in
+INT8; no committed reading has LiteRT or Olive yet. Seen before: their times on the zoo's
+networks, beside other work.
 """
 
 import tempfile
@@ -134,8 +136,8 @@ def ways(
     }
     rows = torch.cat(net.calibration)
     for library, precisions in PRECISIONS.items():
-        if extent != "full" and library == "ExecuTorch":
-            continue  # large, and never the fastest in float32
+        if extent == "quick" and library not in ("MNN", "ncnn"):
+            continue  # their environments take gigabytes
         for precision in precisions:
             words = library, precision, model, proto, rows, folder
             makers[f"{library} {precision}"] = lambda words=words: Elsewhere(*words)

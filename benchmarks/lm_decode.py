@@ -49,6 +49,9 @@ bits were one of five choices whose divergence was looked at on 4 windows of eac
 What a run gives is one reading of each row; finished contexts are lines in
 `results/lm_decode.jsonl`, from which a run of the same day goes on. `--quick`: 128 and 512
 tokens, 2 rounds.
+
+Added later: a prompt's attention is a C++ kernel of ours (`lm/attending.py`), the rest is
+still the model itself. The first reading was taken without it.
 """
 
 import importlib.util

@@ -44,8 +44,8 @@ import torch
 from harness.interval import Estimate
 from harness.runs import end_time
 from harness.script import Run, Script
+from models.optimizer_builds import decay_groups
 from models.optimizer_tasks import Bacteria, Fashion
-from models.optimizers import decay_groups
 from racing import race
 from racing.rows import search_in_words
 from torch import nn

@@ -148,31 +148,30 @@ def rows_of(problem: Problem, found: Found) -> Iterator[Row]:
     yield ours.at(end_time(*found[OURS]))
 
 
-def means(all_found: dict[str, Found], count: int, last: int) -> dict[str, np.ndarray]:
-    """Sampler → the mean over problems of the relative hypervolume, by seed."""
+def means(
+    all_found: dict[str, Found], count: int, last: int, of_slow: bool = False
+) -> dict[str, np.ndarray]:
+    """Sampler → the mean over problems of the relative hypervolume, by seed.
+
+    With `of_slow`, of BoTorch too, and of its seeds alone.
+    """
     shares: dict[str, list[np.ndarray]] = {}
     for found in all_found.values():
         most = max(max(at(runs, last), default=0.0) for runs in found.values())
         for name, runs in found.items():
-            if name != SLOW:
-                shares.setdefault(name, []).append(np.array(at(runs, count)) / most)
+            if of_slow or name != SLOW:
+                volumes = at(runs, count)[: SLOW_SEEDS if of_slow else None]
+                shares.setdefault(name, []).append(np.array(volumes) / most)
     return {name: np.mean(each, axis=0) for name, each in shares.items()}
 
 
-def with_the_slow_one(all_found: dict[str, Found], last: int) -> Iterator[Row]:
-    """The mean over problems once more, for the seeds that BoTorch has."""
-    shares: dict[str, list[np.ndarray]] = {OURS: [], GP: [], SLOW: []}
-    for found in all_found.values():
-        most = max(max(at(runs, last), default=0.0) for runs in found.values())
-        for name, values in shares.items():
-            values.append(np.array(at(found[name], SLOW_TRIALS)[:SLOW_SEEDS]) / most)
-    by_sampler = {name: np.mean(each, axis=0) for name, each in shares.items()}
-    place = (
-        f"mean over {len(all_found)} problems, {SLOW_TRIALS} trials, {SLOW_SEEDS} seeds"
-    )
-    for name, values in by_sampler.items():
+def rows_of_slow(all_found: dict[str, Found], last: int) -> Iterator[Row]:
+    by_sampler = means(all_found, SLOW_TRIALS, last, of_slow=True)
+    place = f"mean over {len(all_found)} problems, {SLOW_TRIALS} trials"
+    place += f", {SLOW_SEEDS} seeds"
+    for name in (OURS, GP, SLOW):
         what = f"{place}: {name}, of the most that anybody found"
-        yield row(what, "of 1", [*map(float, values)])
+        yield row(what, "of 1", [*map(float, by_sampler[name])])
     gains = [*map(float, by_sampler[OURS] - by_sampler[SLOW])]
     yield row(f"{place}: GeneticSampler minus {SLOW}", "of 1", gains, target=0.0)
 
@@ -223,7 +222,7 @@ def measure(run: Run) -> Iterator[Row]:
         yield from rows_of(problem, found)
     yield from rows_of_all(all_found, (30,) if run.quick else (30, 60, 100))
     if not run.quick:
-        yield from with_the_slow_one(all_found, 100)
+        yield from rows_of_slow(all_found, 100)
 
 
 if __name__ == "__main__":

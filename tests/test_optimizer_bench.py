@@ -199,14 +199,14 @@ def test_without_bfloat16_the_recipe_is_not_judged_by_it(recipe):
 
 
 def test_muon_moves_the_matrices_that_deepopt_sees(bench):
-    optimizers = sys.modules["models.optimizers"]
+    builds = sys.modules["models.optimizer_builds"]
     conv, linear = nn.Conv2d(4, 6, 3, bias=False), nn.Linear(36, 6, bias=False)
     linear.weight.data.copy_(conv.weight.data.flatten(1))
     group = {"params": [conv.weight], "shapes": [(2, 3, 36)]}
     reference = torch.optim.Muon(
         [linear.weight[:3].detach(), linear.weight[3:].detach()]
     )
-    ours = optimizers.on_matrices(torch.optim.Muon)(group, {})
+    ours = builds.on_matrices(torch.optim.Muon)(group, {})
     for _ in range(3):
         conv.weight.grad = torch.randn_like(conv.weight)
         halves = conv.weight.grad.flatten(1).split(3)

@@ -25,16 +25,14 @@ class TailAverage(DeepOpt):
         super().__init__(*args, **options)
         self.first, self.turn = int(steps * (1 - SHARE)), 0
         self.mean: list[Tensor] = []
-        self.count = 0
 
     def step(self, closure=None) -> Any:
         loss = super().step(closure)
         self.turn += 1
         if self.turn > self.first:
-            self.count += 1
             weights = [p.detach() for p in self._parameters()]
             self.mean = self.mean or [w.clone() for w in weights]
-            torch._foreach_lerp_(self.mean, weights, 1 / self.count)
+            torch._foreach_lerp_(self.mean, weights, 1 / (self.turn - self.first))
         return loss
 
     def eval(self) -> None:
@@ -114,11 +112,11 @@ def _precondition(p: Tensor, shape: tuple, u: Tensor, state: dict) -> Tensor:
         pairs = zip(state["products"], state["bases"], strict=True)
         state["bases"] = [torch.linalg.qr(mean @ basis)[0] for mean, basis in pairs]
     state["turn"] += 1
-    left, right = state["bases"]
-    state["squares"].lerp_((left.mT @ gradient @ right).square(), 1 - DECAY)
+    rows, columns = state["bases"]
+    state["squares"].lerp_((rows.mT @ gradient @ columns).square(), 1 - DECAY)
     mean_square = state["squares"] / (1 - DECAY ** state["turn"])
-    rotated = left.mT @ momentum @ right / (mean_square.sqrt() + 1e-8)
-    return (left @ rotated @ right.mT).reshape(u.shape)
+    rotated = rows.mT @ momentum @ columns / (mean_square.sqrt() + 1e-8)
+    return (rows @ rotated @ columns.mT).reshape(u.shape)
 
 
 class PartOfRows(_Replaced):
@@ -151,9 +149,9 @@ def _largest_rows(
     places = top.expand(-1, -1, rows.shape[2])
     moved = orthogonalize(rows.gather(1, places)).float()
     lengths = moved.square().mean(-1, keepdim=True)
-    seen = square.gather(1, top).lerp(lengths, 1 - group["beta2"])
-    scaled = moved / seen.clamp_min(1e-10).sqrt()  # the lengths are equal on average
-    square.scatter_(1, top, seen)
+    mean_length = square.gather(1, top).lerp(lengths, 1 - group["beta2"])
+    scaled = moved / mean_length.clamp_min(1e-10).sqrt()  # equal lengths on average
+    square.scatter_(1, top, mean_length)
     waits = torch.full_like(square, 1 / mu).scatter_(1, top, 1.0)
     momentum.mul_(waits.to(momentum.dtype))
     scaled *= moved.norm(dim=(1, 2), keepdim=True) / scaled.norm(

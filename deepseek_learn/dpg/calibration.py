@@ -168,7 +168,7 @@ def calibrate(
     # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
-            batch = input_of(batch)
+            batch, shared.latest = input_of(batch), None  # the mask may be another
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
             # Check the sum first, which is one number instead of M x classes.
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():

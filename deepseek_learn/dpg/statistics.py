@@ -63,7 +63,8 @@ class Moment:
     """The second moment of one input, summed over `count` rows of it.
 
     Attributes:
-        total: `[K, K]`, or only its diagonal, of shape `[K]`.
+        x: the input, a tensor of shape `[..., K]`, and its `version` at that time.
+        total: the sum of x xᵀ, of shape `[K, K]`, or its diagonal, of shape `[K]`.
     """
 
     x: Tensor
@@ -236,6 +237,7 @@ def gram(x: Tensor) -> Tensor:
 
 
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    """Add in place, but not to the first part, which other layers may share."""
     return part.clone() if total is None else total.add_(part)
 
 

@@ -91,6 +91,25 @@ def test_layers_with_one_input_have_one_moment_until_it_is_changed(columns):
     assert layers["b"].positions == layers["c"].positions == len(rows)
 
 
+def test_one_input_with_another_mask_has_another_moment():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(5, 4)
+
+        def forward(self, x, attention_mask):
+            return self.head(x)
+
+    torch.manual_seed(0)
+    x, mask = torch.randn(2, 6, 5), torch.zeros(2, 6, dtype=torch.int64)
+    mask[:, :4] = 1
+    batches = [{"x": x, "attention_mask": mask}, {"x": x, "attention_mask": 1 - mask}]
+    facts = dpg.calibrate(Masked(), batches).layers["head"]
+    rows = x.flatten(0, 1)
+    assert facts.positions == len(rows)
+    torch.testing.assert_close(facts.second_moment, rows.T @ rows / len(rows))
+
+
 def fisher_of_logits(probabilities):
     """Mean and variance of (p - onehot(y))² for labels y ~ p, `[n, classes]`."""
     p = probabilities
