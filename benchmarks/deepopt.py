@@ -86,8 +86,8 @@ each was run with 150 steps and three or four learning rates on flights, validat
 seed 100, to start the searches of Kron and SCION within their grids.
 
 Added later: four ideas of the public race, each added to DeepOpt
-(`models/optimizer_ideas.py`), on flights and fashion, where a run takes least; tuned and
-raced as the others. Seen before, with DeepOpt's settings on the validation part, seeds 100
+(`models/optimizer_ideas.py`), on flights, where a run takes least; tuned and raced as the
+others. Seen before, with DeepOpt's settings on the validation part, seeds 100
 to 102, as a factor of its steps on flights (and fashion): the mean of the last tenth or
 fifth of the weights 0.97 to 0.99 (0.97 to 0.99), a floor of half the mean length 1.00,
 SOAP's preconditioner 1.03; above 1 is better. The searches and races of these four, and

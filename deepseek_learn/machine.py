@@ -60,5 +60,16 @@ def _multiplies_bfloat16(device: str) -> bool:
             return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
         return False
-    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+    return _cpu_has("avx512_bf16") or has_amx()
+
+
+def has_amx() -> bool:
+    """Return whether the CPU multiplies matrices in tiles (AMX)."""
+    return _cpu_has("amx_tile")
+
+
+@cache
+def _cpu_has(feature: str) -> bool:
+    import torch
+
+    return getattr(torch.cpu, f"_is_{feature}_supported", lambda: False)()

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 PACKAGES = {  # of each environment
-    "deploy_small": ("ncnn==1.0.*", "pnnx==2026.*", "MNN==3.6.*", "numpy"),
+    "deploy_small": ("ncnn==1.0.*", "pnnx>=20260526", "MNN==3.6.*", "numpy"),
     "deploy_peers": ("executorch",),
     "deploy_litert": ("litert-torch==0.10.*",),
     # Olive imports requests without asking for it

@@ -20,6 +20,7 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -302,10 +303,10 @@ def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
 
     The scalars are stacked by device, so there is only one check per device.
     """
-    devices = {x.device for x in numbers}
-    joined = [
-        torch.stack([x.float() for x in numbers if x.device == d]) for d in devices
-    ]
+    by_device = defaultdict(list)
+    for x in numbers:
+        by_device[x.device].append(x)
+    joined = [torch.stack(scalars).float() for scalars in by_device.values()]
     return all(bool((x.abs() < limit).all()) for x in joined)
 
 

@@ -30,6 +30,12 @@ def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
     state[key] = torch.zeros_like(like, dtype=KINDS[kind])
 
 
+def part(state: dict[str, Any], key: str, rows: slice) -> dict[str, Any]:
+    """Return views of some rows of the average stored under `key`."""
+    names = (key, f"{key}_scale")
+    return {name: state[name][rows] for name in names if name in state}
+
+
 def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
     """Return the averages stored under `key`, converted to float32 if necessary."""
     return [

@@ -49,7 +49,7 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
-    x = (x / norm).to(dtype).reshape(-1, *shape[-2:])  # [K, m, n]
+    x = (x.to(dtype) / norm.to(dtype)).reshape(-1, *shape[-2:])  # [K, m, n]
     x = x.mT.contiguous() if tall else x  # multiply along the shorter side
     gram = torch.bmm(x, x.mT)  # [K, m, m]
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)

@@ -8,7 +8,7 @@ averages.
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..machine import multiplies_bfloat16
+from ..machine import has_amx, multiplies_bfloat16
 from . import moments
 from .orthogonal import balance, orthogonalize
 from .sharded import local, own_part, whole
@@ -24,8 +24,11 @@ from .sharded import local, own_part, whole
 RMS = 0.2  # approximate root mean square of an AdamW update
 # value of m * m * n below which converting to bfloat16 costs more than it saves
 SMALL = 2**19
-LONG = 4  # n / m ratio from which the shorter float32 algorithm is faster on a CPU
+# n / m ratio from which the shorter float32 algorithm is faster on a CPU, and the same
+# on one with AMX, for matrices whose sides are at least AMX_SIDE
+LONG, LONG_AMX, AMX_SIDE = 4, 12, 128
 BATCH = 2**24  # maximum number of elements orthogonalized together, to limit memory use
+CACHED = 2**16  # number of elements for which all operands fit in a core's cache
 
 Shape = tuple[int, int, int]  # matrices, m, n
 State = MutableMapping[Tensor, dict[str, Any]]
@@ -63,24 +66,57 @@ def _move_batch(
     # 2. update the momentum M <- mu M + (1 - mu) G and compute its Nesterov look-ahead
     # (1 - mu) G + mu M in float32; `momentum` is a copy if the state has fewer bits
     mu = momentum_at(group)
-    g = [_flat(_downhill(_gradient(p), group), s) for p, s in batch]  # each [rows, n]
-    momentum = moments.read(states, "momentum")
-    torch._foreach_lerp_(momentum, g, 1 - mu)
-    moments.write(states, "momentum", momentum)
-    u = torch._foreach_lerp(g, momentum, mu)
+    gradients = [_flat(_gradient(p), s) for p, s in batch]  # each [rows, n]
+    u = [torch.empty_like(g, dtype=torch.float32) for g in gradients]
+    for block in _blocks(u):
+        g = [_downhill(gradients[i][rows], group) for i, rows in block]
+        parts = [moments.part(states[i], "momentum", rows) for i, rows in block]
+        momentum = moments.read(parts, "momentum")
+        torch._foreach_lerp_(momentum, g, 1 - mu)
+        moments.write(parts, "momentum", momentum)
+        look_ahead = torch._foreach_lerp(g, momentum, mu)
+        torch._foreach_copy_([u[i][rows] for i, rows in block], look_ahead)
     # 3. orthogonalize and balance, the only step that needs more than the local rows
-    step = _directions(group, batch, weights, u, states)  # each [rows, n]
-    # 4. apply weight decay only where it has the same sign as the update
-    flat = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
-    mask = torch._foreach_mul(step, flat)
-    for x in mask:
-        x.gt_(0)
+    directions = _directions(group, batch, weights, u, states)  # each [rows, n]
+    # 4. scale the update, add weight decay where it has the same sign, and apply both
+    flat = [_flat(w, shape) for w, shape in zip(weights, shapes, strict=True)]
     # an orthogonal m x n matrix has a root mean square of 1 / sqrt(max(m, n))
-    torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
-    torch._foreach_addcmul_(step, flat, mask, value=group["weight_decay"])
-    # 5. reshape the updates like the weights and apply them
-    step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
-    _subtract(weights, step, float(group["lr"]))
+    scales = [RMS * math.sqrt(max(shape[1:])) for shape in shapes]
+    for block in _blocks(flat):
+        some = [flat[i][rows] for i, rows in block]
+        step = [directions[i][rows] for i, rows in block]
+        full = [x.float() for x in some]
+        mask = torch._foreach_mul(step, full)
+        for x in mask:
+            x.gt_(0)
+        torch._foreach_mul_(step, [scales[i] for i, _ in block])
+        torch._foreach_addcmul_(step, full, mask, value=group["weight_decay"])
+        _subtract(some, step, float(group["lr"]))
+    for w, x in zip(weights, flat, strict=True):
+        if not w.is_contiguous():  # then `x` is a copy
+            w.copy_(x.view(w.shape))
+
+
+def _blocks(matrices: Sequence[Tensor]) -> Iterator[list[tuple[int, slice]]]:
+    """Divide matrices into blocks of rows; a block is a list of (matrix, its rows).
+
+    On a CPU, a block fits in the cache, so that the operations on it read and write
+    main memory only once. On a GPU, one block holds everything.
+    """
+    block: list[tuple[int, slice]] = []
+    size = 0
+    for i, x in enumerate(matrices):
+        at_once = max(1, CACHED // max(x.shape[1], 1)) if x.is_cpu else max(len(x), 1)
+        for first in range(0, len(x), at_once):
+            rows = slice(first, first + at_once)
+            entries = min(at_once, len(x) - first) * x.shape[1]
+            if block and x.is_cpu and size + entries > CACHED:
+                yield block
+                block, size = [], 0
+            block.append((i, rows))
+            size += entries
+    if block:
+        yield block
 
 
 def _gradient(p: Tensor) -> Tensor:
@@ -139,11 +175,17 @@ def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
 
     Return the result in float32, together with the updated `square`.
     """
-    short, long = sorted(u.shape[1:])
-    pays = u.is_cuda or (long < LONG * short and short * short * long >= SMALL)
-    use_bfloat16 = pays and multiplies_bfloat16(u.device)
-    dtype = torch.bfloat16 if use_bfloat16 else torch.float32
+    dtype = torch.bfloat16 if _faster_in_bfloat16(u) else torch.float32
     return balance(orthogonalize(u, dtype).float(), square, beta2)
+
+
+def _faster_in_bfloat16(u: Tensor) -> bool:
+    """Return whether bfloat16 is the faster format to orthogonalize `u` in."""
+    if not multiplies_bfloat16(u.device):
+        return False
+    short, long = sorted(u.shape[1:])
+    longest = LONG_AMX if short >= AMX_SIDE and has_amx() else LONG
+    return u.is_cuda or (long < longest * short and short * short * long >= SMALL)
 
 
 @cache

@@ -209,6 +209,53 @@ def test_a_long_matrix_is_left_in_float32(monkeypatch):
     assert dtypes == [torch.float32, torch.bfloat16]
 
 
+@pytest.mark.parametrize(("amx", "short", "expected"), [
+    (True, rules.AMX_SIDE, torch.bfloat16),
+    (True, rules.AMX_SIDE - 1, torch.float32),
+    (False, rules.AMX_SIDE, torch.float32),
+])  # fmt: skip
+def test_amx_takes_longer_matrices_in_bfloat16(monkeypatch, amx, short, expected):
+    u, dtypes = torch.randn(1, short, short * (rules.LONG_AMX - 1)), []
+    monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(rules, "has_amx", lambda: amx)
+    made = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
+    monkeypatch.setattr(rules, "orthogonalize", made)
+    rules.direction(u, torch.zeros(1, 1, u.shape[2]), 0.95)
+    assert dtypes == [expected]
+
+
+@pytest.mark.parametrize("state", ["fp32", "bf16", "int8"])
+def test_blocks_of_rows_change_nothing(monkeypatch, state):
+    """Small and large matrices, several together, one stored channels last."""
+
+    def trained(cached: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(rules, "CACHED", cached)
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 40),
+            nn.Linear(40, 40), nn.Linear(40, 2),
+        ).to(memory_format=torch.channels_last)  # fmt: skip
+        optimizer = DeepOpt(model, state=state)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(4, 3, 6, 6)).square().mean().backward()
+            optimizer.step()
+        return list(model.parameters())
+
+    whole = trained(2**20)
+    for cached in (1, 100, 500):  # one row, some rows, several small matrices at once
+        for a, b in zip(trained(cached), whole, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_block_holds_no_more_than_fits():
+    matrices = [torch.empty(n, 64) for n in (3, 2000, 5, 0, 1)]
+    blocks = list(rules._blocks(matrices))
+    sizes = [sum(matrices[i][rows].numel() for i, rows in block) for block in blocks]
+    assert max(sizes) <= rules.CACHED
+    assert sum(sizes) == sum(x.numel() for x in matrices)
+
+
 def test_vectors_are_updated_as_by_torchs_adamw():
     ours = nn.Parameter(torch.randn(20))
     reference = nn.Parameter(ours.detach().clone())
