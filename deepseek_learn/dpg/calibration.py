@@ -130,7 +130,9 @@ def calibrate(
         batches: an iterable of inputs, of tuples whose first element is the input, or
             of mappings of keyword arguments (such as Hugging Face's `input_ids` and
             `attention_mask`). Masked positions are ignored. Use a few hundred samples
-            that resemble the data the model will be used on.
+            that resemble the data the model will be used on. Do not shuffle related
+            inputs, such as crops of one photograph: only if they are in the same half
+            can it be noticed that there are too few (`Statistics.halves_agree`).
         logits: a function `logits(model, batch)` that returns the logits, for models
             that return something else.
         seed: the random seed for sampling labels and patches.
@@ -201,21 +203,22 @@ def _statistics(
     """Return the statistics for each matrix that contributed to an output."""
     statistics = {}
     for name, users in uses.items():
-        totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
-        if totals:
+        used = [sums[user] for user in users if sums[user].took_part]
+        if used:
+            moment, gradient = merged([each.finish(samples) for each in used])
             frequency = sums[name].frequency(watch).float()
-            positions = _positions([sums[user] for user in users])
-            statistics[name] = Statistics(*merged(totals), frequency, positions)
+            agree = any(each.halves_agree for each in used)
+            facts = frequency, _positions(used), agree
+            statistics[name] = Statistics(moment, gradient, *facts)
     return statistics
 
 
-def _positions(users: list[Sums]) -> int:
+def _positions(used: list[Sums]) -> int:
     """Count the inputs in a merged second moment, without those of an embedding.
 
     An embedding adds nothing to the correlations, so its inputs count only if there are
     no others.
     """
-    used = [each for each in users if each.took_part]
     products = [each for each in used if not isinstance(each.layer, nn.Embedding)]
     return sum(each.sampled for each in products or used)
 

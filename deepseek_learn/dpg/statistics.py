@@ -11,6 +11,7 @@ from .monitor import DynamicParameterGroup
 ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
 BLOCK = 128  # columns below which a product is not split into halves
 MAX_SHRINKAGE = 0.2  # see `Statistics`
+PARTS = 16  # an even number of sums, from which those of the two halves follow
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,22 @@ class Statistics:
             float32 tensor of shape `[N]`. For an embedding, it is the relative
             frequency of each token.
         positions: the number M of inputs that were averaged, or 0 if it is unknown.
+        halves_agree: whether the first half of the calibration inputs tells which rows
+            matter in the second half, and vice versa (see `consistent`).
 
     With few positions, the averages fit the calibration data better than other data.
     `shrunk_moment` and `shrunk_gradient` therefore move the estimates for K columns or N
     rows toward what they have in common, by min(0.2, K / M) or min(0.2, N / 4M) of the
-    way. Compare Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional
-    covariance matrices", Journal of Multivariate Analysis 88.
+    way. If the halves disagree, all rows get the mean gradient. Compare Ledoit & Wolf
+    2004, "A well-conditioned estimator for large-dimensional covariance matrices",
+    Journal of Multivariate Analysis 88.
     """
 
     second_moment: Tensor
     gradient: Tensor
     frequency: Tensor
     positions: int = 0
+    halves_agree: bool = True
 
     @property
     def shrunk_moment(self) -> Tensor:
@@ -46,16 +51,44 @@ class Statistics:
         if moment.dim() == 1:
             return moment
         diagonal = torch.diag(moment.diagonal())
-        return moment.lerp(diagonal, self._shrinkage(len(moment)))
+        return moment.lerp(diagonal, shrinkage(len(moment), self.positions))
 
     @property
     def shrunk_gradient(self) -> Tensor:
         """The squared gradients moved toward their mean, `[N]`, for allocating bits."""
         gradient = self.gradient
-        return gradient.lerp(gradient.mean(), self._shrinkage(len(gradient) / 4))
+        share = shrinkage(len(gradient) / 4, self.positions)
+        return gradient.lerp(gradient.mean(), share if self.halves_agree else 1.0)
 
-    def _shrinkage(self, estimates: float) -> float:
-        return min(MAX_SHRINKAGE, estimates / self.positions) if self.positions else 0.0
+
+def shrinkage(estimates: float, positions: int) -> float:
+    """Return how far to move that many estimates from M positions; see `Statistics`."""
+    return min(MAX_SHRINKAGE, estimates / positions) if positions else 0.0
+
+
+def consistent(first: Tensor, second: Tensor, share: float) -> bool:
+    r"""Return whether either half of the data tells which rows matter in the other one.
+
+    Bits that are right for the gradients :math:`g` of one half make the damage to row j
+    proportional to :math:`1 / g_j`. With the gradients :math:`h` of the other half, it
+    costs
+
+    .. math:: \Bigl(\prod_j g_j\Bigr)^{1/N} \cdot \tfrac1N \sum_j h_j / g_j,
+
+    and with equal bits for all rows, :math:`\tfrac1N \sum_j h_j`. The halves agree if
+    the first costs no more, on the geometric mean of both directions.
+
+    Args:
+        first, second: the squared gradients in each half, of shape `[N]`.
+        share: how far `g` is moved toward its mean beforehand.
+    """
+    if not (first.sum() > 0 and second.sum() > 0):
+        return True
+    excess = 0.0
+    for g, h in ((first.double(), second.double()), (second.double(), first.double())):
+        g = g.lerp(g.mean(), share).clamp_min(1e-30 * g.mean())
+        excess += float(g.log().mean() + (h / g).mean().log() - h.mean().log())
+    return excess <= 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +130,37 @@ class SharedState:
         return x[mask.to(x.device)]
 
 
+class Halves:
+    """Sums over the first and the second half of the batches, however many there are.
+
+    At most `PARTS` sums are kept, each over the same number of consecutive batches.
+    Should there be more, neighbors are added up.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+        self.size, self.batches = 1, 0  # batches in a part, and in all
+
+    def add(self, x: Tensor) -> None:
+        if self.batches % self.size:
+            self.parts[-1].add_(x)
+        else:
+            if len(self.parts) == PARTS:
+                pairs = zip(self.parts[::2], self.parts[1::2], strict=True)
+                self.parts = [a + b for a, b in pairs]
+                self.size *= 2
+            self.parts.append(x.clone())
+        self.batches += 1
+
+    def agree(self, share: float) -> bool:
+        """Return whether the halves are `consistent`; of a single part, it is True."""
+        middle = len(self.parts) // 2
+        if not middle:
+            return True
+        first, second = self.parts[:middle], self.parts[middle:]
+        return consistent(_sum(first), _sum(second), share)
+
+
 class Sums:
     """The running sums for one layer, which are kept on the CPU."""
 
@@ -104,6 +168,7 @@ class Sums:
         self.name, self.layer, self.state = name, layer, state
         self.second_moment: Tensor | None = None
         self.gradient: Tensor | None = None
+        self.halves = Halves()  # of the gradients of a product
         self.sampled = 0  # inputs
 
     def forward(self, x: Tensor) -> None:
@@ -131,6 +196,11 @@ class Sums:
     @property
     def took_part(self) -> bool:
         return self.gradient is not None
+
+    @property
+    def halves_agree(self) -> bool:
+        """Whether the halves of the data agree about the rows, as far as is known."""
+        return self.halves.agree(shrinkage(len(self.layer.weight) / 4, self.sampled))
 
     @property
     def totals(self) -> tuple[Tensor, Tensor]:
@@ -176,8 +246,9 @@ class _Product(Sums):
 
     def backward(self, gradient: Tensor) -> None:
         rows = output_rows(self.layer, gradient.detach()).float()
-        damage = rows.square().sum(0).cpu().double()
-        self.gradient = _plus(self.gradient, damage)
+        damage = rows.square().sum(0).cpu()
+        self.halves.add(damage)
+        self.gradient = _plus(self.gradient, damage.double())
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
         second_moment, gradient = self.totals
