@@ -87,11 +87,18 @@ seed 100, to start the searches of Kron and SCION within their grids.
 
 Added later: four ideas of the public race, each added to DeepOpt
 (`models/optimizer_ideas.py`), on flights, where a run takes least; tuned and raced as the
-others. Seen before, with DeepOpt's settings on the validation part, seeds 100
-to 102, as a factor of its steps on flights (and fashion): the mean of the last tenth or
-fifth of the weights 0.97 to 0.99 (0.97 to 0.99), a floor of half the mean length 1.00,
-SOAP's preconditioner 1.03; above 1 is better. The searches and races of these four, and
-of AdaMuon, Kron and SCION, are not finished: the rows leave the new contestants out.
+others. Seen before, with DeepOpt's settings on the validation part, seeds 100 to 102, as a
+factor of its steps on flights (and fashion): the mean of the last tenth or fifth of the
+weights 0.97 to 0.99 (0.97 to 0.99), a floor of half the mean length 1.00, SOAP's
+preconditioner 1.03; above 1 is better.
+
+Added later: the machines, and DeepOpt's steps. The first runs are of an AMD processor;
+AdaMuon's, Kron's, the four ideas' and half of SCION's are of an Intel one. Repeated on the
+second, by code that is not kept, AdamW's loss on flights was the same to seven digits. On
+fashion twelve runs (of AdamW, DeepOpt, Muon, NorMuon and SCION, their first seeds) had a
+test loss lower by 0.0068, standard error 0.0023: small differences grow there, and what ran
+on the second machine is rather favored. DeepOpt's step was made faster after its runs, in blocks of rows, which
+changes no weight, and with bfloat16 for longer matrices on processors with AMX.
 """
 
 import multiprocessing
