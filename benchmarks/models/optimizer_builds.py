@@ -21,7 +21,7 @@ def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def apart(model: nn.Module, c: dict[str, Any]) -> list[dict[str, Any]]:
-    """As `decayed`; where "rest" is an axis, non-matrices have their own learning rate."""
+    """`decay_groups`, but with its own rate for what is no matrix, if "rest" is an axis."""
     if "rest" not in c:
         return decay_groups(model)
     rates = {"matrix": c["lr"], "adamw": c["lr"] * c["rest"]}

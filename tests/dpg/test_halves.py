@@ -106,8 +106,8 @@ def test_a_matrix_that_two_layers_share_needs_one_use_that_agrees():
     model = nn.Sequential(nn.Embedding(6, 8), nn.Linear(8, 6, bias=False))
     model[1].weight = model[0].weight
     calls = [torch.zeros(4, 3, dtype=torch.int64), torch.full((4, 3), 5)]
-    found = dpg.calibrate(model, calls).layers
-    assert [each.halves_agree for each in found.values()] == [True]
+    layers = dpg.calibrate(model, calls).layers
+    assert [each.halves_agree for each in layers.values()] == [True]
 
 
 def test_the_mean_gradient_keeps_the_size_of_the_layer():

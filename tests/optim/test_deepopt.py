@@ -202,8 +202,8 @@ def test_a_long_matrix_is_left_in_float32(monkeypatch):
     """There, products over its shorter side only are faster than bfloat16."""
     u, dtypes = torch.randn(1, 64, 64 * rules.LONG), []
     monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device: True)
-    made = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
-    monkeypatch.setattr(rules, "orthogonalize", made)
+    record = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
+    monkeypatch.setattr(rules, "orthogonalize", record)
     rules.direction(u, torch.zeros(1, 1, u.shape[2]), 0.95)
     rules.direction(u[..., :-1], torch.zeros(1, 1, u.shape[2] - 1), 0.95)
     assert dtypes == [torch.float32, torch.bfloat16]
@@ -218,8 +218,8 @@ def test_amx_takes_longer_matrices_in_bfloat16(monkeypatch, amx, short, expected
     u, dtypes = torch.randn(1, short, short * (rules.LONG_AMX - 1)), []
     monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device: True)
     monkeypatch.setattr(rules, "has_amx", lambda: amx)
-    made = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
-    monkeypatch.setattr(rules, "orthogonalize", made)
+    record = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
+    monkeypatch.setattr(rules, "orthogonalize", record)
     rules.direction(u, torch.zeros(1, 1, u.shape[2]), 0.95)
     assert dtypes == [expected]
 
