@@ -97,9 +97,9 @@ AdaMuon's, Kron's, the four ideas' and most of SCION's are of an Intel one. Repe
 second, by code that is not kept, AdamW's loss on flights was the same to seven digits. On
 fashion twelve runs (of AdamW, DeepOpt, Muon, NorMuon and SCION, their first seeds) had a
 test loss lower by 0.0068, standard error 0.0023: small differences grow there, and what ran
-on the second machine is rather favored. SCION's race on fashion is not finished and has no
-row. DeepOpt's step was made faster after its runs, in blocks of rows, which changes no
-weight, and with bfloat16 for longer matrices on processors with AMX.
+on the second machine is rather favored. DeepOpt's step was made faster after its runs, in
+blocks of rows, which changes no weight, and with bfloat16 for longer matrices on processors
+with AMX.
 """
 
 import multiprocessing
