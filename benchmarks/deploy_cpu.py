@@ -47,8 +47,8 @@ networks, beside other work.
 Added later: LiteRT, in float32 and in INT8 by its own quantizer, and Olive, in INT8 by its
 static pass as it comes, run by ONNX Runtime; each in an environment of its own, with the
 same targets. `--speed` times these and ExecuTorch too, which may be the fastest peers in
-INT8; no committed reading has LiteRT or Olive yet. Seen before: their times on the zoo's
-networks, beside other work.
+INT8; readings before 2026-12-01 have neither LiteRT nor Olive. Seen before: their times
+on the zoo's networks, beside other work.
 """
 
 import tempfile
