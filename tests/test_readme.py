@@ -35,9 +35,7 @@ FIGURES = [
 
 @pytest.mark.parametrize(("maker", "name", "what", "figure"), FIGURES)
 @pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
-def test_a_figure_in_the_readme_is_a_committed_one(
-    readme, maker, name, what, figure
-):
+def test_a_figure_in_the_readme_is_a_committed_one(readme, maker, name, what, figure):
     result = read_result(REPOSITORY / "benchmarks" / "results" / f"{name}.json")
     rows = [row for row in result.rows if row.what == what and row.machine]
     measured = [r.measured for r in rows if r.machine["cpu"].startswith(maker)]
