@@ -118,7 +118,8 @@ def _engine_key(runtime: str, program: Path) -> str | None:
     files = [p for each in folders for p in sorted(each.rglob("*")) if p.is_file()]
     sources = b"".join(path.read_bytes() for path in files)
     installed = runtime == "openvino" and find_spec("openvino")
-    package = version("openvino") if installed else ""
+    # the program contains the path of OpenVINO's libraries: another environment has others
+    package = f"{version('openvino')} {package_folder('openvino')}" if installed else ""
     flags = [os.environ.get(name) for name in ("CXXFLAGS", "LDFLAGS")]
     machine = (sys.platform, platform.machine())
     parts = (command, answer.stdout, package, flags, *machine)

@@ -374,6 +374,25 @@ def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
     assert len(builds) == 3
 
 
+def test_each_environment_compiles_for_its_own_openvino(tmp_path, monkeypatch):
+    builds = []
+
+    def build(target, runtime, **_):
+        builds.append(runtime)
+        target.write_bytes(b"with the path of its libraries")
+        return target
+
+    monkeypatch.setenv("DEEPSEEK_LEARN_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "build", build)
+    compiled = native.compiled.__wrapped__
+    compiled("openvino")
+    compiled("openvino")
+    assert len(builds) == 1
+    monkeypatch.setattr(native, "package_folder", lambda name: tmp_path / name)
+    compiled("openvino")
+    assert len(builds) == 2
+
+
 def test_without_a_compiler_that_runs_nothing_is_looked_up(tmp_path, monkeypatch):
     broken = tmp_path / "broken++"
     broken.write_bytes(b"\x00\x01")
