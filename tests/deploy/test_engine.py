@@ -350,18 +350,24 @@ def test_a_build_that_cannot_be_says_why(tmp_path, monkeypatch, engine):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
-    tmp_path, monkeypatch
-):
-    builds = []
+@pytest.fixture
+def builds(tmp_path, monkeypatch):
+    """The runtimes that engines were built for, in an empty cache."""
+    runtimes = []
 
     def build(target, runtime, **_):
-        builds.append(runtime)
+        runtimes.append(runtime)
         target.write_bytes(b"an engine")
         return target
 
     monkeypatch.setenv("DEEPSEEK_LEARN_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "build", build)
+    return runtimes
+
+
+def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
+    tmp_path, monkeypatch, builds
+):
     compiled = native.compiled.__wrapped__
     assert compiled("onnxruntime") == compiled("onnxruntime") == b"an engine"
     assert builds == ["onnxruntime"]
@@ -374,16 +380,7 @@ def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
     assert len(builds) == 3
 
 
-def test_each_environment_compiles_for_its_own_openvino(tmp_path, monkeypatch):
-    builds = []
-
-    def build(target, runtime, **_):
-        builds.append(runtime)
-        target.write_bytes(b"with the path of its libraries")
-        return target
-
-    monkeypatch.setenv("DEEPSEEK_LEARN_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "build", build)
+def test_each_environment_compiles_for_its_own_openvino(tmp_path, monkeypatch, builds):
     compiled = native.compiled.__wrapped__
     compiled("openvino")
     compiled("openvino")
