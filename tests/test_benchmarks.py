@@ -7,6 +7,7 @@ import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -401,6 +402,25 @@ def a_network(deploy_cpu, **changed):
 def rows_by_name(deploy_cpu, name="net", **changed):
     rows = deploy_cpu.rows_of(name, a_network(deploy_cpu, **changed))
     return {(row.what, row.source): row for row in rows}
+
+
+def test_our_engine_has_its_turn_and_may_not_fail_in_silence(monkeypatch, tmp_path):
+    module, net = script("deploy_cpu"), MagicMock(calibration=[torch.zeros(2, 3)])
+    for name in ("to_onnx", "engines", "Elsewhere", "backends", "native"):
+        monkeypatch.setattr(module, name, MagicMock())
+    monkeypatch.setattr(module, "with_winograd", lambda proto: proto)
+    module.backends.eager.return_value = {}
+    module.Elsewhere.side_effect = RuntimeError("no such wheel")
+    engine = MagicMock()
+    monkeypatch.setattr(module, "Engine", engine)
+    runtimes, failed = module.ways(net, MagicMock(), tmp_path, "speed")
+    ours = [name for name in runtimes if name.startswith("our engine")]
+    assert len(ours) == engine.call_count == 4
+    assert "--library" in engine.call_args_list[0].args
+    assert failed["ncnn fp32"] == "no such wheel"
+    engine.side_effect = RuntimeError("ours is broken")
+    with pytest.raises(RuntimeError, match="ours is broken"):
+        module.ways(net, MagicMock(), tmp_path, "speed")
 
 
 @pytest.mark.slow

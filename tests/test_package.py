@@ -34,6 +34,15 @@ def test_import_is_light():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
+def test_what_only_shards_need_is_not_imported():
+    code = (
+        "import sys, deepseek_learn.training, deepseek_learn.optim.rules\n"
+        "assert 'torch.distributed.tensor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_public_names_resolve_and_others_do_not():
     for name in deepseek_learn.__all__:
         assert getattr(deepseek_learn, name) is not None

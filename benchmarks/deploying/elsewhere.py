@@ -25,7 +25,8 @@ import numpy as np
 
 PACKAGES = {  # of each environment
     "deploy_small": ("ncnn==1.0.*", "pnnx>=20260526", "MNN==3.6.*", "numpy"),
-    "deploy_peers": ("executorch",),
+    # it needs PyTorch without asking for it
+    "deploy_peers": ("executorch==1.5.*", "torch==2.13.*"),
     "deploy_litert": ("litert-torch==0.10.*",),
     # Olive imports requests without asking for it
     "deploy_olive": ("olive-ai==0.13.*", "onnxruntime", "requests"),

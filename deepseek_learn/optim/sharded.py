@@ -5,28 +5,39 @@ updates its own shard. Orthogonalization needs the full matrix. Every process th
 gathers the matrix, computes the same update, and keeps its own part of it.
 """
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-if TYPE_CHECKING or dist.is_available():
-    from torch.distributed.tensor import DTensor, Replicate, Shard
-else:  # a PyTorch build without torch.distributed has no sharded parameters
-    DTensor = Replicate = Shard = ()
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def is_sharded(x: Tensor) -> "TypeGuard[DTensor]":
+    """Check whether `x` is a DTensor.
+
+    Whoever made one has imported its module, which takes as long to import as a third
+    of PyTorch, and which a build without `torch.distributed` lacks.
+    """
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Tensor) -> Tensor:
     """Return the part of `x` that this process stores."""
-    return x.to_local() if isinstance(x, DTensor) else x
+    return x.to_local() if is_sharded(x) else x
 
 
 def whole(part: Tensor, p: Tensor) -> Tensor:
     """Gather the full tensor from the local `part`, which is shaped like `local(p)`."""
-    if not isinstance(p, DTensor):
+    if not is_sharded(p):
         return part
+    from torch.distributed.tensor import DTensor
+
     full = DTensor.from_local(
         part, p.device_mesh, p.placements, shape=p.shape, stride=p.stride()
     )
@@ -38,8 +49,10 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
 
     The full tensor must be available on every process.
     """
-    if not isinstance(p, DTensor):
+    if not is_sharded(p):
         return full
+    from torch.distributed.tensor import DTensor, Replicate
+
     everywhere = [Replicate()] * p.device_mesh.ndim
     replicated = DTensor.from_local(full, p.device_mesh, everywhere)
     return replicated.redistribute(placements=p.placements).to_local()
@@ -47,7 +60,7 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
 
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
     """Check whether `fine` is True on all processes that share the parameters."""
-    if not any(isinstance(p, DTensor) for p in parameters):
+    if not any(map(is_sharded, parameters)):
         return fine
     flag = torch.tensor(float(fine), device=local(parameters[0]).device)
     dist.all_reduce(flag, dist.ReduceOp.MIN)
@@ -61,7 +74,9 @@ def check_layout(name: str, p: Tensor) -> None:
             f"params must keep their shapes; {name} is flattened by "
             f"FullyShardedDataParallel. Use torch.distributed.fsdp.fully_shard instead."
         )
-    if isinstance(p, DTensor):
+    if is_sharded(p):
+        from torch.distributed.tensor import Shard
+
         shards = [s for s in p.placements if isinstance(s, Shard) and s.dim > 0]
         if shards:
             raise ValueError(
