@@ -56,10 +56,7 @@ def test_axe_sees_what_is_wrong(browser):
     page = browser.new_page()
     page.set_content("<img src='data:,'><p style='color:#ccc;background:#fff'>pale</p>")
     names, of_color = (
-        {
-            violation["id"]
-            for violation in axe.run(page, options=rules).response["violations"]
-        }
+        {each["id"] for each in axe.run(page, options=rules).response["violations"]}
         for rules in (None, COLORS)
     )
     page.close()
