@@ -12,7 +12,8 @@ PYTEST ?=
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
-PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# Python compiles what it imports: pip would compile every file of every package.
+PIP    := $(BIN)/pip install --disable-pip-version-check --no-compile -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certificate
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
