@@ -7,8 +7,9 @@ ARGS   ?=
 NB     ?=
 # the versions to install: a lock, or nothing (`make test CONSTRAINTS=`) for the newest
 CONSTRAINTS ?= constraints.txt
-# what to test, and how: make test PYTEST="tests/dpg -m unit"
+# what to test, and how: make test PYTEST="tests/dpg -m unit"; as many at a time as WORKERS
 PYTEST ?=
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
@@ -54,7 +55,7 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 
 FEDERATION := $(addprefix tests/solutions/nodules/federated/test_, deployment.py machines.py)
 test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
-	@$(TESTS) -n 2 $(PYTEST)
+	@$(TESTS) -n $(WORKERS) $(PYTEST)
 	@# servers and hospitals as processes, with nothing beside them: they have time limits
 	@[ -n "$(PYTEST)" ] || FEDERATION=1 $(TESTS) $(FEDERATION)
 

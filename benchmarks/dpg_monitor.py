@@ -15,10 +15,14 @@ together. (A first version in PyTorch operations cost 30 to 50 %, one that read 
 once 6 to 10 % in an earlier protocol with one pass a round. One that begins with what was
 written last, which is still in the cache, cost 3.4, 5.8, 4.0 and 3.7 %; since then a ReLU
 in an `nn.Sequential` counts what it reads, which is most of solar_defects.)
+
+Added later: the note says how much counting reads in a call and how fast, which is what
+watching costs where outputs do not stay in the cache. It is a separate call.
 """
 
 import time
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import torch
 from harness.interval import quartiles
@@ -26,6 +30,7 @@ from harness.script import Run, Script
 from models import tang_lm
 
 from deepseek_learn import DynamicParameterGroup, zoo
+from deepseek_learn.dpg.kernels import cpp_backend
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
 
@@ -71,6 +76,24 @@ def seconds(model, x, calls: int) -> float:
     return time.process_time() - start
 
 
+def reading(model, x) -> str:
+    """How much counting reads in one call, and how fast."""
+    count, passes = cpp_backend.count_active, []
+
+    def timed(y, *rest):
+        start = time.process_time()
+        result = count(y, *rest)
+        passes.append((y.numel() * y.element_size(), time.process_time() - start))
+        return result
+
+    with torch.inference_mode(), DynamicParameterGroup(model):
+        model(x)  # records which norms follow which layers
+        with patch.object(cpp_backend, "count_active", timed):
+            model(x)
+    size, spent = map(sum, zip(*passes, strict=True))
+    return f"counting reads {size / 1e6:.0f} MB at {size / spent / 1e9:.0f} GB/s"
+
+
 def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     cases = [(*network, every) for every in (1, 4) for network in networks()]
@@ -84,9 +107,10 @@ def measure(run: Run) -> Iterator[Row]:
             unit="% of a forward",
             better="lower",
             target=5,
+            note=reading(model, x),
             **vars(added),
         )
-        print(f"{row.what}: {row.measured:.2f} %", flush=True)
+        print(f"{row.what}: {row.measured:.2f} %; {row.note}", flush=True)
         yield row.at(now())
 
 

@@ -51,7 +51,8 @@ What a run gives is one reading of each row; finished contexts are lines in
 tokens, 2 rounds.
 
 Added later: a prompt's attention is a C++ kernel of ours (`lm/attending.py`), the rest is
-still the model itself. The first reading was taken without it.
+still the model itself. The first reading was taken without it. Since 5:00 on 2026-12-01
+the block is read in each round; before, it was read once for each number of tokens.
 """
 
 import importlib.util
@@ -69,7 +70,15 @@ from unittest.mock import patch
 from harness.interval import Estimate, quartiles, ratio_of_means
 from harness.script import Run, Script
 from language.gguf_files import weights, written
-from language.other_decoders import SHARE, bandwidth, decoder_rows, row, small_rows
+from language.other_decoders import (
+    SHARE,
+    bound_note,
+    decoder_rows,
+    large_block,
+    row,
+    seconds_per_byte,
+    small_rows,
+)
 from language.texts import CALIBRATION, TEST, Losses, material
 from language.token_times import FIRST, NEW, Ours, Peer
 
@@ -197,6 +206,7 @@ def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
     for peer in peers.values():
         peer.times(read)  # warm up
     ours.fast(read)
+    block, rates = large_block(), []
     for turn in range(rounds):
         for name, peer in peers.items():
             if name == "Q4_0" or turn < 3:
@@ -207,12 +217,13 @@ def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
                 ways["AVX2"].append(ours.fast(read))
             if turn < 2:
                 ways["ordinary"].append(ours.ordinary(read))
+        rates.append(seconds_per_byte(block))
     for peer in peers.values():
         peer.close()
     c = sides.config
     cache = read * len(sides.small.model.layers) * 2 * 3 * c.head_dim * 2
-    bound = (sides.bytes["ours"] + cache) / bandwidth()
-    return {"ways": ways, "bound": bound}
+    size = sides.bytes["ours"] + cache
+    return {"ways": ways, "bounds": [size * rate for rate in rates]}
 
 
 def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
@@ -249,8 +260,9 @@ def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
         note,
     )
     if threads == 1:
-        shares = [result["bound"] / token for _, token in ways["ours"]]
-        note = f"the bound is {1e3 * result['bound']:.1f} ms"
+        pairs = zip(result["bounds"], ways["ours"], strict=True)
+        shares = [bound / token for bound, (_, token) in pairs]
+        note = bound_note(result["bounds"])
         what = f"SmolLM2, a token after {read}: fraction of the bound of memory"
         estimate = quartiles(shares)
         target = SHARE if read <= 512 else None
@@ -266,7 +278,7 @@ def measure(run: Run) -> Iterator[Row]:
         for read in CONTEXTS[:2] if run.quick else CONTEXTS:
             rounds = 2 if run.quick else ROUNDS if read <= 1024 else 3
             for threads in (1, 2):
-                key = {"day": now()[:10], "read": read, "threads": threads}
+                key = {"hour": now()[:13], "read": read, "threads": threads}
                 values = (sides, read, threads, rounds)
                 result = runs.once(key, lambda v=values: measured(*v))
                 yield from rows_after(read, threads, result)
