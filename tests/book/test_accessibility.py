@@ -32,7 +32,7 @@ DRAWN = """() => [...document.querySelectorAll('.ds-plotly')]
 THEME = "scheme => document.documentElement.dataset.theme === scheme"
 
 
-COLORS = {"runOnly": ["cat.color"]}
+COLORS = {"runOnly": ["color-contrast", "link-in-text-block"]}
 
 
 @pytest.mark.parametrize("name", PAGES)
