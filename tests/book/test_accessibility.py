@@ -29,9 +29,8 @@ PAGES = (
 )
 DRAWN = """() => [...document.querySelectorAll('.ds-plotly')]
   .every(el => el.querySelector('.main-svg'))"""
-THEME = "scheme => document.documentElement.dataset.theme === scheme"
-
-
+SETTLED = """scheme => document.documentElement.dataset.theme === scheme
+  && !document.getAnimations().some(each => each instanceof CSSTransition)"""
 COLORS = {"runOnly": ["color-contrast", "link-in-text-block"]}
 
 
@@ -43,7 +42,7 @@ def test_axe_reports_no_violation(book, browser, name):
     page.wait_for_function(DRAWN)
     for scheme, rules in (("light", None), ("dark", COLORS)):
         page.emulate_media(color_scheme=scheme)
-        page.wait_for_function(THEME, arg=scheme)
+        page.wait_for_function(SETTLED, arg=scheme)
         results = axe.run(page, options=rules)
         assert results.response["passes"], "axe looked at nothing"
         found = [brief(violation) for violation in results.response["violations"]]
