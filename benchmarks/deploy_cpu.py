@@ -139,8 +139,9 @@ def ways(
         if extent == "quick" and library not in ("MNN", "ncnn"):
             continue  # their environments take gigabytes
         for precision in precisions:
-            made = partial(Elsewhere, library, precision, model, proto, rows, folder)
-            makers[f"{library} {precision}"] = made
+            makers[f"{library} {precision}"] = partial(
+                Elsewhere, library, precision, model, proto, rows, folder
+            )
     for name in RUNTIMES:
         makers[f"our engine, {name} INT8"] = lambda name=name: engine(
             name, int8[name]["proto"]
@@ -153,9 +154,7 @@ def ways(
         try:
             runtimes[name] = make()
         except Exception as error:  # a peer may fail in any way
-            if name.startswith("our engine"):
-                raise
-            failed[name] = first_line(error)
+            failed[name] = excuse(name, error)
     return runtimes, failed
 
 
@@ -174,7 +173,10 @@ def engines(folder: Path) -> dict[str, Path]:
         raise Skip(str(error)) from error
 
 
-def first_line(error: Exception) -> str:
+def excuse(name: str, error: Exception) -> str:
+    """Why a peer is left out; our engine may not fail."""
+    if name.startswith("our engine"):
+        raise error
     return str(error).strip().split("\n")[0][:200]
 
 
@@ -185,7 +187,7 @@ def first_calls(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, fl
         try:
             first[way] = run(2)
         except Exception as error:  # a peer may fail in any way
-            failed[way] = first_line(error)
+            failed[way] = excuse(way, error)
             del sides[way]
     return first
 

@@ -215,9 +215,9 @@ def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
         if threads == 1:
             with patch("deepseek_learn.dpg.program.best_level", lambda: AVX2):
                 ways["AVX2"].append(ours.fast(read))
+            rates.append(seconds_per_byte(block))
             if turn < 2:
                 ways["ordinary"].append(ours.ordinary(read))
-        rates.append(seconds_per_byte(block))
     for peer in peers.values():
         peer.close()
     c = sides.config
@@ -278,7 +278,8 @@ def measure(run: Run) -> Iterator[Row]:
         for read in CONTEXTS[:2] if run.quick else CONTEXTS:
             rounds = 2 if run.quick else ROUNDS if read <= 1024 else 3
             for threads in (1, 2):
-                key = {"hour": now()[:13], "read": read, "threads": threads}
+                key = {"day": now()[:10], "read": read, "threads": threads}
+                key |= {"bound": "in each round"}  # lines before hold one
                 values = (sides, read, threads, rounds)
                 result = runs.once(key, lambda v=values: measured(*v))
                 yield from rows_after(read, threads, result)

@@ -421,6 +421,8 @@ def test_our_engine_has_its_turn_and_may_not_fail_in_silence(monkeypatch, tmp_pa
     engine.side_effect = RuntimeError("ours is broken")
     with pytest.raises(RuntimeError, match="ours is broken"):
         module.ways(net, MagicMock(), tmp_path, "speed")
+    with pytest.raises(RuntimeError, match="ours is broken"):
+        module.first_calls({ours[0]: engine}, failed)
 
 
 @pytest.mark.slow

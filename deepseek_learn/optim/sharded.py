@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def is_sharded(x: Tensor) -> "TypeGuard[DTensor]":
     """Check whether `x` is a DTensor.
 
-    Whoever made one has imported its module, which takes as long to import as a third
-    of PyTorch, and which a build without `torch.distributed` lacks.
+    Whoever made one has imported its module. It is not imported here, because that takes
+    long, and a build without `torch.distributed` lacks it.
     """
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)

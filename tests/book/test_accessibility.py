@@ -45,8 +45,8 @@ def test_axe_reports_no_violation(book, browser, name):
         page.wait_for_function(SETTLED, arg=scheme)
         results = axe.run(page, options=rules)
         assert results.response["passes"], "axe looked at nothing"
-        found = [brief(violation) for violation in results.response["violations"]]
-        assert found == [], scheme
+        violations = results.response["violations"]
+        assert [brief(each) for each in violations] == [], scheme
     page.close()
 
 
