@@ -12,7 +12,9 @@ PYTEST ?=
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
-# Python compiles what it imports: pip would compile every file of every package.
+# Python compiles what it imports and keeps it, also where the environment says not to keep
+# it: the tests start hundreds of processes. pip would compile every file of every package.
+unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/pip install --disable-pip-version-check --no-compile -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certificate
 ALL    := $(COURSE),classroom,dev
