@@ -1,7 +1,7 @@
 """Prints the peak memory of inference and of training in bytes: `MODEL`.
 
 "process" is the operating system's reading, `peak_resident_bytes`: the least of three,
-since a page of code that the system had let go of only adds to it.
+since whatever else happens in the process only adds to it.
 """
 
 import json

@@ -28,7 +28,12 @@ SCRIPT = Path(__file__).with_name("high_water_mark.py")
 @pytest.mark.parametrize("name", ["convolutions", "unet", "transformer", "volume"])
 def test_the_peak_is_the_process_s_own_high_water_mark(name):
     command = [sys.executable, str(SCRIPT), name]
-    environment = os.environ | EXACT
+    # Compiling PyTorch's files leaves holes in the heap, and glibc fills a hole before it
+    # asks the system for memory: a reading was 4 MB higher.
+    environment = {
+        k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
+    }
+    environment |= EXACT
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     for mode, read in json.loads(run.stdout).items():
