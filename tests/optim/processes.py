@@ -55,10 +55,15 @@ def in_two(function, *arguments):
     try:
         return pair()(function, arguments)
     except BaseException:
-        # the other process may still wait for the one that failed
+        end()  # the other process may still wait for the one that failed
+        raise
+
+
+def end():
+    """End the two processes, if there are any."""
+    if pair.cache_info().currsize:
         pair().end()
         pair.cache_clear()
-        raise
 
 
 def _serve(rank, port, calls, answers):

@@ -13,6 +13,13 @@ from .conftest import batches, learn
 pytestmark = pytest.mark.service
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ended():
+    """A worker of xdist leaves without its children: they would stay for good."""
+    yield
+    processes.end()
+
+
 @pytest.fixture
 def alone(net):
     """The same training in this process."""
