@@ -82,10 +82,10 @@ def test_what_is_thinned_out_keeps_each_color(browser):
     )
     page.set_content(f"<article><table><tr>{cells}</tr></table><b>1</b></article>")
     page.evaluate(THIN, FEW)
-    kept = page.evaluate(
+    classes = page.evaluate(
         "() => [...document.querySelectorAll('td')].map(e => e.className)"
     )
-    assert sorted(kept) == FEW * [""] + FEW * ["pale"]
+    assert sorted(classes) == FEW * [""] + FEW * ["pale"]
     assert page.locator("b").count() == 1
     page.close()
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.service
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ended():
+def no_process_stays():
     """A worker of xdist leaves without its children: they would stay for good."""
     yield
     processes.end()

@@ -1,7 +1,6 @@
 """Prints the peak memory of inference and of training in bytes: `MODEL`.
 
-"process" is the operating system's reading, `peak_resident_bytes`: the least of three,
-since whatever else happens in the process only adds to it.
+"process" is the operating system's reading, `peak_resident_bytes`.
 """
 
 import json
@@ -49,11 +48,10 @@ def of_the_process(model, x, train: bool) -> int:
             if train:
                 y.sum().backward()
 
-    readings = []
-    for _ in range(5):  # the first two also allocate what stays
-        readings.append(peak_resident_bytes(run))
+    for _ in range(2):
+        run()
         model.zero_grad(set_to_none=True)
-    return min(readings[2:])
+    return peak_resident_bytes(run)
 
 
 def main() -> None:

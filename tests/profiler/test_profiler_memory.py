@@ -28,8 +28,8 @@ SCRIPT = Path(__file__).with_name("high_water_mark.py")
 @pytest.mark.parametrize("name", ["convolutions", "unet", "transformer", "volume"])
 def test_the_peak_is_the_process_s_own_high_water_mark(name):
     command = [sys.executable, str(SCRIPT), name]
-    # Compiling PyTorch's files leaves holes in the heap, and glibc fills a hole before it
-    # asks the system for memory: a reading was 4 MB higher.
+    # Where PyTorch's files are compiled in the process, some readings are 4 MB too high,
+    # probably since glibc fills the holes that compiling leaves before it asks for memory.
     environment = {
         k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
     }
