@@ -13,6 +13,10 @@
   CDN, is left out.
 """
 
+from functools import cache
+
+from sphinx.util import matching
+
 from .accessibility import repair_body, repair_contents
 from .figures import describe_figures, install_plotly_mime
 from .languages import find_other_edition, set_language_switch
@@ -27,6 +31,8 @@ def setup(app) -> dict:
     """Connect the handlers; Sphinx calls this function."""
     install_plotly_mime()
     install_search(app)
+    # the contents beside each page compare each title with the same hundred patterns
+    matching._translate_pattern = cache(matching._translate_pattern)
     app.connect("config-inited", set_repository)
     app.connect("config-inited", set_last_run)
     app.connect("builder-inited", find_other_edition)

@@ -36,9 +36,10 @@ def repair_contents(app, pagename, templatename, context, doctree) -> None:
         return
 
     @wraps(generate)
-    def generate_named(kind, **kwargs):
-        contents = generate(kind, **kwargs)
-        if kind != "sidebar":
+    def generate_named(**kwargs):
+        # the same keywords in the same order: the theme has cached its answer
+        contents = generate(**kwargs)
+        if kwargs["kind"] != "sidebar":
             return contents
         return with_named_toggles(str(contents), lang)  # the theme returns a soup
 
