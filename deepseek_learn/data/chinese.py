@@ -20,8 +20,8 @@ def normalize(text: str) -> str:
     and control characters are dropped.
     """
     text = unicodedata.normalize("NFKC", text).lower().translate(_simplified())
-    visible = (c if c.isspace() or c.isprintable() else "" for c in text)
-    return " ".join("".join(visible).split())
+    words = ("".join(filter(str.isprintable, word)) for word in text.split())
+    return " ".join(filter(None, words))
 
 
 @cache

@@ -60,13 +60,14 @@ def deciding_words(
     """
     normal = normalize(text)
     encoding = tokenizer.encode(normal)
-    places = cut(range(len(encoding.ids)), LIMIT)
+    ids, every_offset = encoding.ids, encoding.offsets  # each look at them is a copy
+    places = cut(range(len(ids)), LIMIT)
     if not places:
         return normal, []
-    offsets = [encoding.offsets[place] for place in places]
+    offsets = [every_offset[place] for place in places]
     groups = _words(normal, offsets) if spaced else [[i] for i in range(len(places))]
-    rest = sorted({*range(len(encoding.ids))} - {*places})[: limit - len(places)]
-    tokens = torch.tensor([encoding.ids[place] for place in [*places, *rest]])
+    rest = sorted({*range(len(ids))} - {*places})[: limit - len(places)]
+    tokens = torch.tensor([ids[place] for place in [*places, *rest]])
     without = tokens.repeat(len(groups) + 1, 1)
     for row, group in enumerate(groups, 1):
         without[row, group] = UNKNOWN

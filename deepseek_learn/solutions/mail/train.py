@@ -139,10 +139,11 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
     """Return the tokens of emails: those that are read in their order, then the others."""
     result = []
     for each in tokenizer.encode_batch_fast([normalize(text) for text in texts]):
-        places = cut(range(len(each.ids)), LIMIT)
-        rest = sorted({*range(len(each.ids))} - {*places})
+        ids = each.ids  # each look at `each.ids` copies all of them
+        places = cut(range(len(ids)), LIMIT)
+        rest = sorted({*range(len(ids))} - {*places})
         order = [*places, *rest][:TOKENS]
-        result.append([each.ids[place] for place in order] or [UNKNOWN])
+        result.append([ids[place] for place in order] or [UNKNOWN])
     return result
 
 

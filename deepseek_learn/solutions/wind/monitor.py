@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .power import LOAD, STOPPED, ExpectedPower
+from .power import LOAD, STOPPED, ExpectedPower, farm_median
 from .scada import Scada
 
 BLOCK = 36  # steps: 6 hours
@@ -98,10 +98,9 @@ def stuck(wind: np.ndarray) -> np.ndarray:
     count = SAME if finest <= FINE else SAME_COARSE
     same = np.zeros(wind.shape, bool)
     same[:, 1:] = (wind[:, 1:] == wind[:, :-1]) & (wind[:, 1:] > 2)
-    run = np.zeros(wind.shape, int)
-    for t in range(1, wind.shape[1]):
-        run[:, t] = (run[:, t - 1] + 1) * same[:, t]
-    ends = run >= count - 1
+    total, repeats = np.cumsum(same, 1), count - 1
+    ends = np.zeros(wind.shape, bool)
+    ends[:, repeats:] = total[:, repeats:] - total[:, :-repeats] == repeats
     result = ends.copy()
     for back in range(1, count):
         result[:, :-back] |= ends[:, back:]
@@ -148,13 +147,10 @@ def _own(energy: Yield, window: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _against_neighbors(change: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     usable = change if out is None else np.where(out, np.nan, change)
-    rows = []
-    for i in range(len(change)):
-        others = np.delete(usable, i, 0)
-        enough = np.isfinite(others).sum(0) >= NEIGHBORS
-        middle = np.full(change.shape[1], np.nan)
-        middle[enough] = np.nanmedian(others[:, enough], 0)
-        rows.append(change[i] - middle)
+    rows = [
+        own - farm_median(np.delete(usable, i, 0), NEIGHBORS)
+        for i, own in enumerate(change)
+    ]
     return np.stack(rows)
 
 

@@ -47,9 +47,21 @@ def normal_wind(scada: Scada) -> np.ndarray:
 
 def _filled(values: np.ndarray) -> np.ndarray:
     """Return the farm's median at each step, gaps bridged, `[T]`."""
-    with np.errstate(all="ignore"):
-        middle = pd.DataFrame(values).median(axis=0)
+    middle = pd.Series(farm_median(values))
     return middle.interpolate(limit_direction="both").to_numpy()
+
+
+def farm_median(values: np.ndarray, least: int = 1) -> np.ndarray:
+    """Return the median of the turbines that have a value, `[N, T]` → `[T]`.
+
+    It is NaN at steps with fewer than `least` values. `np.nanmedian` takes several times
+    as long for a few turbines and many steps.
+    """
+    count = (~np.isnan(values)).sum(0)
+    order = np.sort(values, 0)  # NaN comes last
+    places = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)
+    low, high = (np.take_along_axis(order, place[None], 0)[0] for place in places)
+    return np.where(count >= least, (low + high) / 2, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

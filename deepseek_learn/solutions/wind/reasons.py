@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .monitor import BLOCK, MEMORY, comparable
-from .power import Curve, normal_wind
+from .power import Curve, farm_median, normal_wind
 from .scada import Scada
 
 SECTORS = 12  # of wind directions: wakes differ
@@ -63,7 +63,7 @@ class Neighbors:
         ]
         blocks = slice(usual.start // BLOCK, usual.stop // BLOCK)
         noise = [[_noise(row[blocks]) for row in each] for each in ratios]
-        warm = _median(_block_means(scada.temperature), least=1)
+        warm = farm_median(_block_means(scada.temperature))
         slope = np.array([_slope(curve) for curve in curves])
         return cls(ratios[0], ratios[1], np.array(noise), warm, slope)
 
@@ -94,7 +94,7 @@ class Neighbors:
 def _sectors(scada: Scada) -> np.ndarray:
     """Return the farm's sector of the wind direction, `[T]`; -1 where it is unknown."""
     angle = np.radians(scada.nacelle)
-    x, y = (_median(f(angle), least=1) for f in (np.cos, np.sin))
+    x, y = (farm_median(f(angle)) for f in (np.cos, np.sin))
     turn = np.degrees(np.arctan2(y, x)) % 360 % 360  # a tiny negative angle gives 360
     return np.where(
         np.isfinite(turn), np.nan_to_num(turn) // (360 / SECTORS), -1
@@ -107,19 +107,11 @@ def _ratios(x: np.ndarray, sector: np.ndarray, usual: slice) -> np.ndarray:
     for i, own in enumerate(x):
         others = np.delete(x, i, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.log(own / _median(others))
+            ratio = np.log(own / farm_median(others, 2))
         table = pd.Series(ratio[usual]).groupby(sector[usual]).median()
         typical = table.reindex(range(-1, SECTORS)).fillna(np.nanmedian(ratio[usual]))
         rows.append(ratio - typical.loc[sector].to_numpy())
     return _block_means(np.stack(rows))
-
-
-def _median(x: np.ndarray, least: int = 2) -> np.ndarray:
-    """Return the median of the turbines at steps with at least so many values, `[T]`."""
-    many = np.isfinite(x).sum(0) >= least
-    result = np.full(x.shape[1], np.nan)
-    result[many] = np.nanmedian(x[:, many], 0)
-    return result
 
 
 def _block_means(x: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ Source: Abadi et al. 2016, "Deep Learning with Differential Privacy", CCS.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,9 +97,13 @@ def epsilon_of(spendings: Sequence[Spending], delta: float) -> float:
         return 0.0
     dp, rdp = _accounting()
     accountant = rdp.RdpAccountant(ORDERS)
+    # a run's rounds have the same noise mostly, and an event takes most of the time
+    steps = Counter[tuple[float, float]]()
     for each in spendings:
-        event = dp.PoissonSampledDpEvent(each.rate, dp.GaussianDpEvent(each.noise))
-        accountant.compose(event, each.steps)
+        steps[each.noise, each.rate] += each.steps
+    for (noise, rate), count in steps.items():
+        event = dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise))
+        accountant.compose(event, count)
     return float(accountant.get_epsilon(delta))
 
 
