@@ -4,10 +4,15 @@ import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
+
+if TYPE_CHECKING:
+    from deepseek_learn.deploy import DeploymentWizard
 
 NAME = "board_of_an_exercise"
 SECONDS = 20.0  # for a script that copies nothing
@@ -26,11 +31,8 @@ class Run:
 
 def check(answer, rng) -> None:
     expect.function(answer, "my_board")
-    import torch
+    from deepseek_learn.deploy import target, targets
 
-    from deepseek_learn.deploy import DeploymentWizard, target, targets
-
-    model, x = torch.nn.Linear(8, 3), torch.rand(2, 8)
     errors: list[Exception] = []
 
     def complete(kit):
@@ -43,13 +45,22 @@ def check(answer, rng) -> None:
     target(NAME, provider="cuda", precisions=("fp32",))(complete)
     try:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as place:
-            wizard = DeploymentWizard(model, x)
-            deployment = wizard.to(NAME, Path(place) / "my kit", progress=False)
+            deployment = wizard().to(NAME, Path(place) / "my kit", progress=False)
             if errors:
                 raise errors[0]
             inspect(deployment.folder, rng)
     finally:
         targets.unregister(NAME)
+
+
+@cache
+def wizard() -> "DeploymentWizard":
+    """Return a wizard whose model is exported once for all answers."""
+    import torch
+
+    from deepseek_learn.deploy import DeploymentWizard
+
+    return DeploymentWizard(torch.nn.Linear(8, 3), torch.rand(2, 8))
 
 
 def inspect(folder: Path, rng) -> None:
