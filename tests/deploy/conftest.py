@@ -14,11 +14,17 @@ def no_long_measurements(short_measurements):
     pass
 
 
-def built(folder: Path, **options) -> Path:
+def built(folder: Path, runtime: str = "onnxruntime", options=()) -> Path:
+    """The engine; without options it is the one of the library's cache."""
+    program = folder / "engine"
     try:
-        return native.build(folder / "engine", **options)
+        if options:
+            return native.build(program, runtime, options=options)
+        program.write_bytes(native.compiled(runtime))
     except BuildError as error:
         absent(str(error))
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture(scope="session")
