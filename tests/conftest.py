@@ -1,5 +1,6 @@
 """For all tests: their kind, how two workers share them, English, and a real browser."""
 
+import functools
 import gc
 import importlib.util
 import sys
@@ -18,6 +19,7 @@ SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
 BOOK = "tests/book/"
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED = ("harness", "models", "deploying")  # a test before may have loaded them
+OPERATORS = "get_torchlib_ops"  # of the exporter to ONNX
 APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
 
 
@@ -62,6 +64,17 @@ def share(nodeid: str) -> str:
 @pytest.fixture(autouse=True)
 def english(monkeypatch):
     monkeypatch.setattr(catalog, "_current", "en")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def operators_are_translated_once():
+    """The exporter does it anew for each model, which takes most of a small one's time."""
+    try:
+        from torch.onnx._internal._lazy_import import onnxscript_apis as apis
+    except ImportError:  # another version of PyTorch: the tests only take longer
+        return
+    translated = functools.cache(lambda: type(apis).__getattr__(apis, OPERATORS)())
+    setattr(apis, OPERATORS, translated)
 
 
 @pytest.fixture(scope="module")
