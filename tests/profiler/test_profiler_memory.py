@@ -28,12 +28,7 @@ SCRIPT = Path(__file__).with_name("high_water_mark.py")
 @pytest.mark.parametrize("name", ["convolutions", "unet", "transformer", "volume"])
 def test_the_peak_is_the_process_s_own_high_water_mark(name):
     command = [sys.executable, str(SCRIPT), name]
-    # Where PyTorch's files are compiled in the process, some readings are 4 MB too high,
-    # probably since glibc fills the holes that compiling leaves before it asks for memory.
-    environment = {
-        k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
-    }
-    environment |= EXACT
+    environment = os.environ | EXACT
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     for mode, read in json.loads(run.stdout).items():
