@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from deepseek_learn.solutions.wind import power as expected_power
-from deepseek_learn.solutions.wind.power import Curve, apply, inputs, normal_wind, train
+from deepseek_learn.solutions.wind.power import (
+    Curve,
+    apply,
+    farm_median,
+    inputs,
+    normal_wind,
+    train,
+)
 from deepseek_learn.zoo.nets.power_net import PowerNet
 
 from .conftest import RATED, curve
@@ -19,6 +26,18 @@ def test_wind_is_reduced_to_standard_density(farm):
     np.testing.assert_allclose(
         normal_wind(cold), farm.wind * (density / 1.225) ** (1 / 3), rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("turbines", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("least", [1, 2])
+def test_the_farms_median_leaves_out_what_is_missing(turbines, least):
+    rng = np.random.default_rng(turbines)
+    x = rng.normal(size=(turbines, 200))
+    x[rng.random(x.shape) < 0.4] = np.nan
+    enough = np.isfinite(x).sum(0) >= least
+    expected = np.full(200, np.nan)
+    expected[enough] = np.nanmedian(x[:, enough], 0)
+    np.testing.assert_array_equal(farm_median(x, least), expected)
 
 
 def test_without_sensors_the_wind_stays_as_it_is(farm):
