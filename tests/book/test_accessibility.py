@@ -36,17 +36,23 @@ OF_COLOR = ("color-contrast", "link-in-text-block")
 COLORS = {"runOnly": OF_COLOR}
 OTHERS = {"rules": {name: {"enabled": False} for name in OF_COLOR}}
 FEW = 10
-# keeps the first few of the elements that share tags, classes and styles up to the root
+# keeps the first few of the elements that share tags, classes and styles up to the root;
+# an element whose children are all gone is one of those without children the next time
 THIN = """most => {
-  const seen = new Map()
-  for (const element of document.querySelectorAll('article *')) {
-    if (element.childElementCount) continue
-    let kind = ''
-    for (let each = element; each; each = each.parentElement)
-      kind += [each.tagName, each.getAttribute('class'), each.getAttribute('style')]
-    seen.set(kind, (seen.get(kind) ?? 0) + 1)
-    if (seen.get(kind) > most) element.remove()
-  }
+  let before = 0, elements = []
+  do {
+    before = elements.length
+    const seen = new Map()
+    for (const element of elements) {
+      if (element.childElementCount) continue
+      let kind = ''
+      for (let each = element; each; each = each.parentElement)
+        kind += [each.tagName, each.getAttribute('class'), each.getAttribute('style')]
+      seen.set(kind, (seen.get(kind) ?? 0) + 1)
+      if (seen.get(kind) > most) element.remove()
+    }
+    elements = [...document.querySelectorAll('body *')]
+  } while (elements.length !== before)
 }"""
 
 
