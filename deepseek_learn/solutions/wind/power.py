@@ -57,6 +57,8 @@ def farm_median(values: np.ndarray, least: int = 1) -> np.ndarray:
     It is NaN at steps with fewer than `least` values. `np.nanmedian` takes several times
     as long for a few turbines and many steps.
     """
+    if len(values) < least:  # a single turbine has no neighbors
+        return np.full(values.shape[1], np.nan)
     count = (~np.isnan(values)).sum(0)
     order = np.sort(values, 0)  # NaN comes last
     places = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)

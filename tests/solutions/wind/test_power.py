@@ -38,6 +38,7 @@ def test_the_farms_median_leaves_out_what_is_missing(turbines, least):
     expected = np.full(200, np.nan)
     expected[enough] = np.nanmedian(x[:, enough], 0)
     np.testing.assert_array_equal(farm_median(x, least), expected)
+    assert np.isnan(farm_median(x[:0], least)).all()
 
 
 def test_without_sensors_the_wind_stays_as_it_is(farm):
