@@ -19,7 +19,6 @@ SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
 BOOK = "tests/book/"
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED = ("harness", "models", "deploying")  # a test before may have loaded them
-OPERATORS = "get_torchlib_ops"  # of the exporter to ONNX
 APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
 
 
@@ -73,8 +72,9 @@ def operators_are_translated_once():
         from torch.onnx._internal._lazy_import import onnxscript_apis as apis
     except ImportError:  # another version of PyTorch: the tests only take longer
         return
-    translated = functools.cache(lambda: type(apis).__getattr__(apis, OPERATORS)())
-    setattr(apis, OPERATORS, translated)
+    translate = "get_torchlib_ops"
+    once = functools.cache(lambda: type(apis).__getattr__(apis, translate)())
+    setattr(apis, translate, once)
 
 
 @pytest.fixture(scope="module")

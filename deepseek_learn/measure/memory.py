@@ -3,9 +3,9 @@
 PyTorch's allocator reports an exact and reproducible peak, but only for the memory that
 it allocated itself. The operating system's peak includes all memory that the process
 touched, even freed memory that is kept for reuse. To measure this peak exactly, start a
-new process with the environment variables in `RETURN_FREED`, import PyTorch once before
-so that it is compiled, and run the call twice before the measurement to get one-time
-allocations out of the way.
+new process with the environment variables in `RETURN_FREED`, and run the call twice
+before the measurement to get one-time allocations out of the way. An earlier process must
+have imported PyTorch, so that Python need not compile it in this one.
 """
 
 import ctypes

@@ -37,7 +37,7 @@ COLORS = {"runOnly": OF_COLOR}
 OTHERS = {"rules": {name: {"enabled": False} for name in OF_COLOR}}
 FEW = 10
 # keeps the first few of the elements that share tags, classes and styles up to the root;
-# an element whose children are all gone is one of those without children the next time
+# from the leaves up, since an element that has lost all its children becomes a leaf
 THIN = """most => {
   let before = 0, elements = []
   do {

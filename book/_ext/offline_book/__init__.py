@@ -31,7 +31,7 @@ def setup(app) -> dict:
     """Connect the handlers; Sphinx calls this function."""
     install_plotly_mime()
     install_search(app)
-    # the contents beside each page compare each title with the same hundred patterns
+    # for the contents beside each page, Sphinx translates the same patterns again and again
     matching._translate_pattern = cache(matching._translate_pattern)
     app.connect("config-inited", set_repository)
     app.connect("config-inited", set_last_run)

@@ -97,7 +97,7 @@ def epsilon_of(spendings: Sequence[Spending], delta: float) -> float:
         return 0.0
     dp, rdp = _accounting()
     accountant = rdp.RdpAccountant(ORDERS)
-    # a run's rounds have the same noise mostly, and an event takes most of the time
+    # most rounds of a run have the same noise, and each event takes time
     steps = Counter[tuple[float, float]]()
     for each in spendings:
         steps[each.noise, each.rate] += each.steps

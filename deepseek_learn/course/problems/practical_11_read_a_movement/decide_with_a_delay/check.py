@@ -13,7 +13,7 @@ CASES = [
     (5, 4, 9),
 ]  # states, windows, delay
 CASES += [(4, 2, 0)] * 8 + [(4, 3, 1)] * 8  # short: the beginning counts
-FAR = 100  # windows later, where no state is remembered any more
+FAR = 100  # windows: what comes later no longer changes a decision
 
 
 def check(answer, rng) -> None:
