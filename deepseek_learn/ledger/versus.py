@@ -4,15 +4,17 @@ The rows are those of `benchmarks/versus.py`, one table for each machine. A bar 
 1, where both are equal, on a logarithmic scale; where ours is behind it is red.
 """
 
+import re
 from html import escape
 from math import ceil, floor, log2
 from pathlib import Path
 
-from ..catalog import text
+from ..catalog import choose, messages, text
 from .results import Result, folder, read_result
 from .rows import Row
 
 NAME = "versus"
+PHRASES = "versus.phrase_"  # the keys of what `benchmarks/versus.py` writes in English
 Scale = tuple[float, float]  # the logarithms to base 2 of both ends
 
 
@@ -57,6 +59,16 @@ def standing(row: Row) -> str:
     return "ahead" if low >= 1 else "behind" if high < 1 else "level"
 
 
+def translated(words: str, lang: str | None = None) -> str:
+    """Return the name or the note of a row with each known phrase in the language."""
+    phrases = [each for key, each in messages().items() if key.startswith(PHRASES)]
+    for phrase in sorted(phrases, key=lambda each: -len(each["en"])):
+        pattern = re.escape(phrase["en"]).replace(r"\{n\}", r"(\d[\d,.]*)")
+        own = choose(phrase, lang).replace("{n}", r"\1")
+        words = re.sub(rf"\b{pattern}\b", own, words)
+    return words
+
+
 def _table(machine: str, rows: list[Row], lang: str | None) -> str:
     scale = scale_of(rows)
     names = ("what", "peer", "times")
@@ -77,7 +89,7 @@ def _table(machine: str, rows: list[Row], lang: str | None) -> str:
 
 def _row(row: Row, scale: Scale, lang: str | None) -> str:
     assert row.measured is not None
-    what = row.what.removesuffix(f", against {row.peer}")
+    what = translated(row.what.removesuffix(f", against {row.peer}"), lang)
     low, high = row.low or row.measured, row.high or row.measured
     start, end = sorted((place(1.0, scale), place(row.measured, scale)))
     edges = place(low, scale), place(high, scale)
@@ -88,7 +100,8 @@ def _row(row: Row, scale: Scale, lang: str | None) -> str:
         f'<b style="left:{edges[0]}%;width:{round(edges[1] - edges[0], 2)}%"></b></div>'
     )
     words = f"{row.measured:.2f} ({low:.2f}–{high:.2f})"
-    note = f"<small>{escape(row.note)}</small>" if row.note else ""
+    note = escape(translated(row.note or "", lang))
+    note = f"<small>{note}</small>" if note else ""
     return (
         f'<tr class="versus-{kind}"><th scope="row">{escape(what)}{note}</th>'
         f"<td>{escape(row.peer or '')}</td>"

@@ -1,9 +1,12 @@
 """The bars: where they lie, which of them are behind, and whole HTML in two languages."""
 
+import re
+
 import pytest
 
 from deepseek_learn.course import write_result
 from deepseek_learn.ledger import versus
+from deepseek_learn.ledger.results import folder, read_result
 from deepseek_learn.ledger.rows import Row
 
 from .test_page import Cells
@@ -64,6 +67,19 @@ def test_the_chinese_page_has_chinese_words(page):
     html = page(AHEAD, lang="zh")
     assert "领先" in html
     assert "ahead" not in Cells(html).cells[1]
+
+
+NAMES = r"SmolLM2|DeepOpt|U-Net-64|bacteria_unet|solar_defects|ONNX Runtime|float32"
+UNITS = r"\b(ms|nats|eager|M)\b|\de-\d"
+
+
+def test_of_what_was_measured_only_names_and_units_stay_english():
+    rows = read_result(folder() / "versus.json").rows
+    words = [row.what.removesuffix(f", against {row.peer}") for row in rows]
+    words += [row.note for row in rows if row.note]
+    assert [versus.translated(each, "en") for each in words] == words
+    rest = [re.sub(f"{NAMES}|{UNITS}", "", versus.translated(w, "zh")) for w in words]
+    assert [each for each in rest if re.search("[A-Za-z]", each)] == []
 
 
 def test_without_a_full_run_the_page_says_so(tmp_path):
