@@ -36,14 +36,12 @@ def part(state: dict[str, Any], key: str, rows: slice) -> dict[str, Any]:
     return {name: state[name][rows] for name in names if name in state}
 
 
-def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
-    """Return the averages stored under `key`, converted to float32 if necessary."""
-    return [
-        s[key].float().mul_(s[f"{key}_scale"])
-        if s[key].dtype == torch.int8
-        else s[key].float()
-        for s in states
-    ]
+def read(states: Sequence[dict[str, Any]], key: str, into: list[Tensor]) -> None:
+    """Write the averages stored under `key` into float32 tensors."""
+    torch._foreach_copy_(into, [s[key] for s in states])
+    for x, state in zip(into, states, strict=True):
+        if state[key].dtype == torch.int8:
+            x.mul_(state[f"{key}_scale"])
 
 
 def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) -> None:

@@ -32,9 +32,10 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     r"""Orthogonalize matrices by bringing their singular values close to one.
 
     The matrices are divided by the norm :math:`(\sum_i s_i^4)^{1/4}`, which is the
-    square root of the Frobenius norm of :math:`X X^T`. The first polynomial needs
-    :math:`X X^T` anyway. This norm is never smaller than the largest singular value,
-    and it is closer to it than the Frobenius norm of `X`.
+    square root of the Frobenius norm of :math:`X X^T`, or of :math:`X^T X` if that is
+    smaller. The first polynomial needs this product anyway. This norm is never smaller
+    than the largest singular value, and it is closer to it than the Frobenius norm of
+    `X`.
 
     Args:
         x: a tensor of finite matrices of shape `[..., m, n]`. Zero matrices stay zero.
@@ -50,27 +51,32 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
     x = (x.to(dtype) / norm.to(dtype)).reshape(-1, *shape[-2:])  # [K, m, n]
-    x = x.mT.contiguous() if tall else x  # multiply along the shorter side
-    gram = torch.bmm(x, x.mT)  # [K, m, m]
+    gram = _gram(x, tall)
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
     scale = size.clamp_min(1e-20).reciprocal() * TOP**2
     x, gram = x.mul_(scale.sqrt()), gram.mul_(scale)
-    if x.shape[2] >= WIDE * x.shape[1] and dtype != torch.bfloat16:
-        x = torch.bmm(_factor(gram), x)
-    else:
-        for i, (a, b, c) in enumerate(POLAR_EXPRESS):
-            gram = torch.bmm(x, x.mT) if i else gram
-            p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-            x = torch.baddbmm(x, p, x, beta=a)  # a X + b X X^T X + c (X X^T)^2 X
-    return (x.mT if tall else x).reshape(shape)
+    if max(shape[-2:]) >= WIDE * min(shape[-2:]) and dtype != torch.bfloat16:
+        q = _factor(gram)
+        return (torch.bmm(x, q) if tall else torch.bmm(q, x)).reshape(shape)
+    for i, (a, b, c) in enumerate(POLAR_EXPRESS):
+        gram = _gram(x, tall) if i else gram
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        # a X + b X X^T X + c (X X^T)^2 X
+        x = torch.baddbmm(x, *((x, p) if tall else (p, x)), beta=a)
+    return x.reshape(shape)
+
+
+def _gram(x: Tensor, tall: bool) -> Tensor:
+    """Return the smaller of `X X^T` and `X^T X`."""
+    return torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """Return `Q`, of shape `[K, m, m]`, such that `Q X` applies the polynomials to `X`.
+    """Return `Q` such that `Q X`, or `X Q` for a tall `X`, applies the polynomials.
 
-    `Q` is computed from `X X^T`, so none of the products involves the longer side ("The
-    Polar Express", the appendix on rectangular matrices). The computation needs float32
-    because it squares small singular values.
+    `Q` is computed from the smaller of `X X^T` and `X^T X`, so none of the products
+    involves the longer side ("The Polar Express", the appendix on rectangular matrices).
+    The computation needs float32 because it squares small singular values.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):

@@ -22,11 +22,11 @@ from .orthogonal import balance, orthogonalize
 from .sharded import local, own_part, whole
 
 RMS = 0.2  # approximate root mean square of an AdamW update
-# value of m * m * n below which converting to bfloat16 costs more than it saves
-SMALL = 2**19
-# n / m ratio from which the shorter float32 algorithm is faster on a CPU, and the same
-# on one with AMX, for matrices whose sides are at least AMX_SIDE
-LONG, LONG_AMX, AMX_SIDE = 4, 12, 128
+# On a CPU, the value of m * m * n below which converting to bfloat16 costs more than it
+# saves, and the n / m ratio from which the shorter float32 algorithm is faster
+SMALL, LONG = 2**19, 4
+# On one with AMX, where each product starts slowly, the value of K * m * m * m instead
+SMALL_AMX, LONG_AMX = 3 * 2**20, 8
 BATCH = 2**24  # maximum number of elements orthogonalized together, to limit memory use
 CACHED = 2**16  # number of elements for which all operands fit in a core's cache
 
@@ -63,19 +63,19 @@ def _move_batch(
     for entry, w, shape in zip(states, weights, shapes, strict=True):
         if not entry:
             _allocate_matrix(entry, w, shape, group["state"])
-    # 2. update the momentum M <- mu M + (1 - mu) G and compute its Nesterov look-ahead
-    # (1 - mu) G + mu M in float32; `momentum` is a copy if the state has fewer bits
+    # 2. update the momentum M <- mu M + (1 - mu) G, store it, and compute its Nesterov
+    # look-ahead (1 - mu) G + mu M, all in float32 and in `u`
     mu = momentum_at(group)
     gradients = [_flat(_gradient(p), s) for p, s in batch]  # each [rows, n]
     u = [torch.empty_like(g, dtype=torch.float32) for g in gradients]
     for block in _blocks(u):
         g = [_downhill(gradients[i][rows], group) for i, rows in block]
         parts = [moments.part(states[i], "momentum", rows) for i, rows in block]
-        momentum = moments.read(parts, "momentum")
+        momentum = [u[i][rows] for i, rows in block]
+        moments.read(parts, "momentum", momentum)
         torch._foreach_lerp_(momentum, g, 1 - mu)
         moments.write(parts, "momentum", momentum)
-        look_ahead = torch._foreach_lerp(g, momentum, mu)
-        torch._foreach_copy_([u[i][rows] for i, rows in block], look_ahead)
+        torch._foreach_lerp_(momentum, g, 1 - mu)
     # 3. orthogonalize and balance, the only step that needs more than the local rows
     directions = _directions(group, batch, weights, u, states)  # each [rows, n]
     # 4. scale the update, add weight decay where it has the same sign, and apply both
@@ -184,8 +184,11 @@ def _faster_in_bfloat16(u: Tensor) -> bool:
     if not multiplies_bfloat16(u.device):
         return False
     short, long = sorted(u.shape[1:])
-    longest = LONG_AMX if short >= AMX_SIDE and has_amx() else LONG
-    return u.is_cuda or (long < longest * short and short * short * long >= SMALL)
+    if u.is_cuda:
+        return True
+    if has_amx():
+        return len(u) * short**3 >= SMALL_AMX and long < LONG_AMX * short
+    return short * short * long >= SMALL and long < LONG * short
 
 
 @cache
@@ -260,7 +263,9 @@ def move_adamw(
             entry["square"] = torch.zeros_like(_square(w), dtype=torch.float32)
             entry["updates"] = 0
         entry["updates"] += 1
-    mean, square = moments.read(states, "mean"), [entry["square"] for entry in states]
+    mean = [torch.empty_like(w, dtype=torch.float32) for w in weights]
+    moments.read(states, "mean", mean)
+    square = [entry["square"] for entry in states]
     torch._foreach_lerp_(mean, gradients, 1 - beta1)
     torch._foreach_lerp_(square, [_square(g) for g in gradients], 1 - beta2)
     moments.write(states, "mean", mean)
