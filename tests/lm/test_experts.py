@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from deepseek_learn import dpg
 from deepseek_learn.dpg import backend
+from deepseek_learn.dpg.kernels import cpp_backend
 from deepseek_learn.lm import Config, MixtureOfExperts, separate
 from deepseek_learn.lm import experts as module
 from deepseek_learn.lm.experts import Experts, Router
@@ -104,6 +105,26 @@ def test_the_kernel_is_the_sum_over_experts(shape, kernel, monkeypatch):
         assert len(calls) == 2
         expected = one_by_one(experts.double(), x.double(), chosen, weights.double())
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 32), (7, 35), (130, 16), (3, 5)])
+def test_a_token_gets_the_same_at_each_level_and_among_any_others(
+    rows, columns, kernel
+):
+    torch.manual_seed(rows)
+    counts = torch.arange(15)
+    x, weight = torch.randn(105, columns), torch.randn(15, rows, columns)
+    expert = torch.arange(15).repeat_interleave(counts)
+    exact = torch.einsum("nk,nrk->nr", x.double(), weight[expert].double())
+    best = cpp_backend.best_level()
+    answers = [cpp_backend.grouped(x, counts, weight, n) for n in range(best + 1)]
+    torch.testing.assert_close(answers[-1].double(), exact, rtol=1e-5, atol=1e-5)
+    for each in answers[:-1]:
+        assert torch.equal(each, answers[-1])
+    one = torch.ones(1, dtype=torch.int64)
+    for n, e in enumerate(expert.tolist()):
+        alone = cpp_backend.grouped(x[n : n + 1], one, weight[e : e + 1])
+        assert torch.equal(alone[0], answers[-1][n])
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["float", "packed"])

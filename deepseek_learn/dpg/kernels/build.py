@@ -157,7 +157,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.grouped_float.argtypes = [
         *(c_void_p, c_void_p, size),  # x [n, K], starts [E + 1], E
         *(c_void_p, size, size),  # weight [E, N, K], N, K
-        *(c_void_p, c_int),  # y [n, N], threads
+        *(c_void_p, c_int, c_int),  # y [n, N], level, threads
     ]
     library.grouped_float.restype = None
     library.grouped_packed.argtypes = [

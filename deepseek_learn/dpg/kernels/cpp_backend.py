@@ -72,13 +72,16 @@ def multiply(
     return y
 
 
-def grouped(x: Tensor, counts: Tensor, weight: Tensor) -> Tensor:
+def grouped(
+    x: Tensor, counts: Tensor, weight: Tensor, level: int | None = None
+) -> Tensor:
     """Multiply tokens sorted by expert by the float32 matrices of the experts.
 
     Args:
         x: the tokens, a tensor of shape `[n, K]`.
         counts: the number of tokens of each expert, of shape `[E]`.
         weight: the matrices, of shape `[E, N, K]`.
+        level: the instructions to use, at most `best_level()`, which is the default.
 
     Returns:
         A tensor of shape `[n, N]`.
@@ -88,8 +91,8 @@ def grouped(x: Tensor, counts: Tensor, weight: Tensor) -> Tensor:
     y = x.new_empty(len(x), rows)
     starts = _starts(counts)
     addresses = (x.data_ptr(), starts.data_ptr(), experts, weight.data_ptr())
-    threads = torch.get_num_threads()
-    load().grouped_float(*addresses, rows, columns, y.data_ptr(), threads)
+    level, threads = best_level() if level is None else level, torch.get_num_threads()
+    load().grouped_float(*addresses, rows, columns, y.data_ptr(), level, threads)
     return y
 
 
