@@ -59,7 +59,7 @@ def standing(row: Row) -> str:
     return "ahead" if low >= 1 else "behind" if high < 1 else "level"
 
 
-def translated(words: str, lang: str | None = None) -> str:
+def translate(words: str, lang: str | None = None) -> str:
     """Return the name or the note of a row with each known phrase in the language."""
     phrases = [each for key, each in messages().items() if key.startswith(PHRASES)]
     for phrase in sorted(phrases, key=lambda each: -len(each["en"])):
@@ -89,7 +89,7 @@ def _table(machine: str, rows: list[Row], lang: str | None) -> str:
 
 def _row(row: Row, scale: Scale, lang: str | None) -> str:
     assert row.measured is not None
-    what = translated(row.what.removesuffix(f", against {row.peer}"), lang)
+    what = translate(row.what.removesuffix(f", against {row.peer}"), lang)
     low, high = row.low or row.measured, row.high or row.measured
     start, end = sorted((place(1.0, scale), place(row.measured, scale)))
     edges = place(low, scale), place(high, scale)
@@ -100,7 +100,7 @@ def _row(row: Row, scale: Scale, lang: str | None) -> str:
         f'<b style="left:{edges[0]}%;width:{round(edges[1] - edges[0], 2)}%"></b></div>'
     )
     words = f"{row.measured:.2f} ({low:.2f}–{high:.2f})"
-    note = escape(translated(row.note or "", lang))
+    note = escape(translate(row.note or "", lang))
     note = f"<small>{note}</small>" if note else ""
     return (
         f'<tr class="versus-{kind}"><th scope="row">{escape(what)}{note}</th>'

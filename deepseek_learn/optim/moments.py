@@ -37,7 +37,7 @@ def part(state: dict[str, Any], key: str, rows: slice) -> dict[str, Any]:
 
 
 def read(states: Sequence[dict[str, Any]], key: str, into: list[Tensor]) -> None:
-    """Write the averages stored under `key` into float32 tensors."""
+    """Write the averages stored under `key` into float32 tensors of the same shapes."""
     torch._foreach_copy_(into, [s[key] for s in states])
     for x, state in zip(into, states, strict=True):
         if state[key].dtype == torch.int8:

@@ -67,15 +67,15 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _gram(x: Tensor, tall: bool) -> Tensor:
-    """Return the smaller of `X X^T` and `X^T X`."""
+    """Return the smaller of `X X^T` and `X^T X`, of shape `[K, m, m]`."""
     return torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)
 
 
 def _factor(gram: Tensor) -> Tensor:
     """Return `Q` such that `Q X`, or `X Q` for a tall `X`, applies the polynomials.
 
-    `Q` is computed from the smaller of `X X^T` and `X^T X`, so none of the products
-    involves the longer side ("The Polar Express", the appendix on rectangular matrices).
+    `Q`, of shape `[K, m, m]` like `gram`, is computed from it alone, so none of the
+    products involves the longer side ("The Polar Express", the appendix on rectangular matrices).
     The computation needs float32 because it squares small singular values.
     """
     q = None

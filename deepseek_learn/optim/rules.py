@@ -25,7 +25,7 @@ RMS = 0.2  # approximate root mean square of an AdamW update
 # On a CPU, the value of m * m * n below which converting to bfloat16 costs more than it
 # saves, and the n / m ratio from which the shorter float32 algorithm is faster
 SMALL, LONG = 2**19, 4
-# On one with AMX, where each product starts slowly, the value of K * m * m * m instead
+# The same with AMX, where starting a product takes long: there, K * m * m * m decides
 SMALL_AMX, LONG_AMX = 3 * 2**20, 8
 BATCH = 2**24  # maximum number of elements orthogonalized together, to limit memory use
 CACHED = 2**16  # number of elements for which all operands fit in a core's cache

@@ -77,10 +77,10 @@ def test_averages_of_several_kinds_are_read_together():
     for state, value, kind in zip(states, values, kinds, strict=True):
         moments.allocate(state, "m", value, kind)
     moments.write(states, "m", values)
-    kept = [state["m"].clone() for state in states]
+    copies = [state["m"].clone() for state in states]
     back = [torch.empty(3, 8) for _ in kinds]
     moments.read(states, "m", back)
-    for state, value, before, now in zip(states, values, kept, back, strict=True):
+    for state, value, before, now in zip(states, values, copies, back, strict=True):
         assert (now - value).abs().max() < 0.05
         now.zero_()
         assert torch.equal(state["m"], before)  # what is read is a copy
