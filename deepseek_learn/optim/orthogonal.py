@@ -75,8 +75,8 @@ def _factor(gram: Tensor) -> Tensor:
     """Return `Q` such that `Q X`, or `X Q` for a tall `X`, applies the polynomials.
 
     `Q`, of shape `[K, m, m]` like `gram`, is computed from it alone, so none of the
-    products involves the longer side ("The Polar Express", the appendix on rectangular matrices).
-    The computation needs float32 because it squares small singular values.
+    products involves the longer side ("The Polar Express", the appendix on rectangular
+    matrices). The computation needs float32 because it squares small singular values.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
