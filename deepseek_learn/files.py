@@ -12,6 +12,8 @@ except ImportError:  # flock is not available on this system
     fcntl = None  # type: ignore[assignment]  # checked by `is None`
 
 REPOSITORY = Path(__file__).resolve().parents[1]  # only valid in a checkout
+LEFTOVER = ".partial"  # how a temporary file's name ends
+_searched: set[Path] = set()  # folders in which leftovers have been looked for
 
 
 @contextmanager
@@ -20,16 +22,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     If the block raises an exception, the process crashes or the disk is full, the
     existing file is left unchanged. The temporary file is created in the same folder as
-    `path`.
+    `path`. What a killed process left there, the next process that writes into the
+    folder removes; a lock tells it which files are still being written.
 
     >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _remove_leftovers(path.parent.resolve())
+    lock, temporary = _locked_temporary(path)
     umask = os.umask(0)
     os.umask(umask)
     try:
@@ -38,9 +40,50 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+        os.close(lock)
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    """Create a file beside `path`, locked until the returned descriptor is closed."""
+    while True:
+        prefix = f".{path.name}."
+        lock, name = tempfile.mkstemp(LEFTOVER, prefix, dir=path.parent)
+        if fcntl is not None:
+            with suppress(OSError):  # the file system has no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(name)):
+                return lock, Path(name)
+        os.close(lock)  # another process took it for a leftover before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove unlocked temporary files; a folder is searched once per process."""
+    if fcntl is None or folder in _searched:
+        return
+    _searched.add(folder)
+    for leftover in folder.glob(f".*.????????{LEFTOVER}"):
+        with suppress(OSError):  # it is locked, or there are no locks, or it is gone
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a loss of power."""
+    with suppress(OSError):  # a system that cannot open or sync folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def exclusive(descriptor: int, path: Path) -> None:

@@ -14,7 +14,6 @@ import deepseek_learn
 from deepseek_learn import cli
 from deepseek_learn.cli import doctor, lab
 from deepseek_learn.errors import DeepSeekLearnError
-from deepseek_learn.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -113,24 +112,6 @@ def test_lab_goes_on_when_the_home_folder_is_read_only(monkeypatch, capsys):
     assert str(Path.home()) in capsys.readouterr().out
     for folder in folders.values():
         Path(folder).mkdir(parents=True)  # its parent is writable
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def crash():
-        with atomic_write(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError("crash")
-
-    with pytest.raises(RuntimeError, match="crash"):
-        crash()
-    assert path.read_text() == "old"
-    with atomic_write(path) as temporary:
-        temporary.write_text("new")
-    assert path.read_text() == "new"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_environment_yml_has_the_extras():

@@ -5,6 +5,7 @@ outcome, the seed, the library version, a hash of the answer's code, and the tim
 """
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from . import problems
 from .problem import Problem
 from .source_code import code_hash
 
-FORMAT = 1
+FORMAT = 2  # format 1 had no checksum
 FIELDS: dict[str, Any] = {
     "problem": str,
     "version": int,
@@ -160,13 +161,18 @@ def _read(path: Path) -> list[dict]:
             message = text("progress.newer", path=path, found=version, known=FORMAT)
             raise DamagedFileError(message)
         records = content["records"]
-        valid = version == FORMAT and isinstance(records, list)
+        valid = version in (1, FORMAT) and isinstance(records, list)
         valid = valid and all(_is_record(record) for record in records)
+        valid = valid and (version == 1 or content["sha256"] == _checksum(records))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedFileError(text("progress.not_a_file", path=str(path))) from error
     if not valid:
         raise DamagedFileError(text("progress.not_a_file", path=str(path)))
     return [{field: record.get(field) for field in FIELDS} for record in records]
+
+
+def _checksum(records: list[dict]) -> str:
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
 
 
 def _is_record(record: Any) -> bool:
@@ -177,7 +183,7 @@ def _is_record(record: Any) -> bool:
 
 
 def _write(path: Path, records: list[dict]) -> None:
-    content = {"format": FORMAT, "records": records}
+    content = {"format": FORMAT, "sha256": _checksum(records), "records": records}
     if path.exists() and not path.stat().st_mode & 0o222:
         # Renaming would replace even a read-only file, which its owner meant to keep.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -196,8 +202,6 @@ def _file_lock(path: Path) -> Iterator[None]:
         return
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in path.parent.glob(f".{path.name}.*"):  # left by a killed kernel
-            leftover.unlink(missing_ok=True)
         yield
 
 

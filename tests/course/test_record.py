@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -91,10 +92,10 @@ def test_characters_that_no_file_can_hold_do_no_harm(own_home, tmp_path):
 
 
 def test_pass_of_an_older_version_does_not_count(own_home):
-    answer(RIGHT)
-    content = json.loads((own_home / "progress.json").read_text())
-    content["records"][0]["version"] = 0
-    (own_home / "progress.json").write_text(json.dumps(content))
+    own_home.mkdir()
+    (own_home / "progress.json").write_text(a_file())
+    assert course.progress().passed == [ID]
+    (own_home / "progress.json").write_text(a_file({"version": VERSION - 1}))
     assert course.progress().passed == []
 
 
@@ -213,7 +214,7 @@ def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
         course.progress()
 
 
-@pytest.mark.parametrize("content", [a_file(format=2), '{"format": 3, "rows": []}'])
+@pytest.mark.parametrize("content", [a_file(format=3), '{"format": 3, "rows": []}'])
 def test_a_newer_format_is_refused_and_left_untouched(own_home, tmp_path, content):
     own_home.mkdir()
     (own_home / "progress.json").write_text(content)
@@ -221,7 +222,7 @@ def test_a_newer_format_is_refused_and_left_untouched(own_home, tmp_path, conten
     assert outcome.passed
     assert "newer version of this course" in outcome.note
     assert (own_home / "progress.json").read_text() == content
-    with pytest.raises(DamagedFileError, match=r"format \d; this version reads 1"):
+    with pytest.raises(DamagedFileError, match=r"format \d; this version reads 2"):
         course.progress(import_=own_home / "progress.json")
     assert (own_home / "progress.json").read_text() == content
 
@@ -259,7 +260,7 @@ def test_read_only_home_is_said(own_home, monkeypatch):
     assert "Permission denied" in outcome.note
 
 
-def test_crash_in_the_middle_of_writing_leaves_the_old_file(own_home):
+def test_crash_in_the_middle_of_writing_leaves_the_old_file(own_home, monkeypatch):
     answer(RIGHT)
     before = (own_home / "progress.json").read_text()
     code = """
@@ -278,9 +279,39 @@ record._add([{"problem": "x", "version": 1, "status": "passed", "seed": 0,
     assert done.returncode == 9
     assert (own_home / "progress.json").read_text() == before
     assert len(list(own_home.glob(".progress.json.*"))) == 1  # its temporary file
+    monkeypatch.setattr(files, "_searched", set())  # as in the next process
     answer(WRONG)
     assert len(kept(own_home)) == 2
     assert list(own_home.glob(".*")) == []
+
+
+def test_no_flipped_bit_changes_a_record(own_home):
+    answer(RIGHT)
+    answer(WRONG)
+    file = own_home / "progress.json"
+    whole = file.read_bytes()
+    records = record.read()
+    unnoticed = []
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        with suppress(DamagedFileError):
+            if record.read() != records:
+                unnoticed.append(bit)
+    assert not unnoticed
+
+
+def test_a_file_without_a_checksum_is_read_and_gets_one(own_home):
+    own_home.mkdir()
+    file = own_home / "progress.json"
+    file.write_text(a_file())
+    assert [row["problem"] for row in record.read()] == [ID]
+    answer(WRONG)
+    content = json.loads(file.read_text())
+    assert content["format"] == 2
+    assert len(content["sha256"]) == 64
+    assert len(record.read()) == 2
 
 
 def test_two_notebooks_at_once_lose_nothing(own_home):
