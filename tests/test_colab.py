@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -132,6 +133,35 @@ def test_the_wheels_metadata_shows_an_address_only_if_there_is_one(wheel):
         assert not re.search(r"github(\.com)?/[\w.-]+/deepseek_learn\b", metadata)
     # what the notebooks install if there is no address
     assert repository() or pip_spec() == wheel.name
+
+
+def license_of(name: str, annotations: list[dict]) -> str:
+    """The SPDX expression of a file: that of the last annotation which matches its path."""
+    expression = ""
+    for annotation in annotations:
+        paths = annotation["path"]
+        for path in [paths] if isinstance(paths, str) else paths:
+            anywhere = re.escape(path).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+            if re.fullmatch(anywhere, name):
+                expression = annotation["SPDX-License-Identifier"]
+    return expression
+
+
+def test_the_wheels_license_is_that_of_all_its_files(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = next(name for name in names if name.endswith("/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+        reuse = next(name for name in names if name.endswith("licenses/REUSE.toml"))
+        annotations = tomllib.loads(archive.read(reuse).decode())["annotations"]
+    (line,) = [line for line in lines if line.startswith("License-Expression: ")]
+    files = [name for name in names if ".dist-info/" not in name]
+    expressions = {license_of(name, annotations) for name in files}
+    assert "CC-BY-NC-SA-4.0" in expressions
+    licenses = set(" AND ".join(expressions).split(" AND "))
+    assert set(line.partition(": ")[2].split(" AND ")) == licenses
+    texts = {Path(n).stem for n in names if "licenses/LICENSES/" in n}
+    assert licenses <= texts
 
 
 def test_the_wheel_has_at_most_60_megabytes(wheel):

@@ -1,5 +1,6 @@
 """Setup: import cost, the doctor, the command line, files that must be up to date."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
 import deepseek_learn
@@ -134,25 +136,50 @@ def test_environment_yml_has_the_extras():
     assert set(pip) == expected
 
 
+def requirements(path: Path) -> list[Requirement]:
+    """The requirements in a file of constraints, or in a lock, without the hashes."""
+    lines = [line.partition(" --hash")[0] for line in path.read_text().splitlines()]
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def wanted() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(line) for line in sum(extras, PROJECT["dependencies"])]
+
+
 def test_constraints_satisfy_pyproject():
-    pins = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            requirement = Requirement(line)
-            pins[requirement.name.lower()] = requirement.specifier
-    expected = list(PROJECT["dependencies"])
-    for extra in PROJECT["optional-dependencies"].values():
-        expected += extra
-    for line in expected:
-        requirement = Requirement(line)
-        pin = pins.get(requirement.name.lower())
+    pins = {
+        canonicalize_name(requirement.name): requirement.specifier
+        for requirement in requirements(ROOT / "constraints.txt")
+    }
+    for requirement in wanted():
+        pin = pins.get(canonicalize_name(requirement.name))
         if pin is not None and len(pin) == 1:
             (version,) = [s.version for s in pin]
-            assert requirement.specifier.contains(version), line
+            assert requirement.specifier.contains(version), requirement
 
 
-def test_no_local_versions_or_hosts_in_the_lock():
-    text = (ROOT / "constraints.txt").read_text()
+def test_the_locks_have_the_tested_versions_and_a_hash_for_every_file():
+    """`make lock` writes them; PyTorch alone has builds that no lock could name."""
+    pinned = {
+        (canonicalize_name(requirement.name), str(requirement.specifier))
+        for requirement in requirements(ROOT / "constraints.txt")
+    }
+    locks = [ROOT / ".ci" / f"{name}.lock" for name in ("course", "test")]
+    locked = {}
+    for requirement in sum(map(requirements, locks), []):
+        name, version = canonicalize_name(requirement.name), str(requirement.specifier)
+        assert (name, version) in pinned or requirement.marker, requirement
+        locked[name] = version
+    names = {canonicalize_name(requirement.name) for requirement in wanted()}
+    assert names - set(locked) == {"torch", "torchvision", "triton"}
+    for line in "".join(path.read_text() for path in locks).splitlines():
+        assert re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line), line[:60]
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", ".ci/course.lock", ".ci/test.lock"])
+def test_no_local_versions_or_hosts_in_the_lock(name):
+    text = (ROOT / name).read_text()
     assert "+cpu" not in text
     assert "://" not in text
     assert " @ " not in text

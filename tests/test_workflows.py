@@ -1,5 +1,6 @@
 """GitHub's workflows: actionlint accepts them, and they do nothing of their own."""
 
+import re
 import shutil
 import subprocess
 import tomllib
@@ -58,6 +59,14 @@ def test_a_step_only_calls_ci_run_make_or_git(path):
     assert scripts
     for line in "\n".join(scripts).splitlines():
         assert line.startswith(("sudo --preserve-env .ci/run", "make ", "git ")), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_an_action_is_pinned_by_its_commit(path):
+    """A tag can be moved to other code; the version stands behind, for a reader."""
+    used = [line for line in path.read_text().splitlines() if "uses:" in line]
+    for line in used:
+        assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40}  # v[\d.]+$", line), line
 
 
 def test_the_scripts_pass_shellcheck():
