@@ -80,8 +80,8 @@ def read_signal(
     time, values = _usable(time, values, notes)
     own_rate = _rate(time)
     values[:3] /= gravity_length(values[:3], notes)
-    warn_of_orientation(values[:3], notes)
     signal = _parts(time, values, own_rate, notes)
+    warn_of_orientation(signal, notes)
     return Signal(in_radians(signal, notes), own_rate, tuple(notes))
 
 
@@ -93,12 +93,19 @@ def _columns(
     unknown = [name for name in columns if name not in known]
     if unknown:
         raise ValueError(f"columns may name {', '.join(known)}; got {unknown[0]!r}.")
-    own = {_letters(str(column)): column for column in frame.columns}
+    own: dict[str, list[str]] = {}
+    for column in map(str, frame.columns):
+        own.setdefault(_letters(column), []).append(column)
     chosen = {}
     for name, candidates in known.items():
         if name in columns:
             candidates = [_letters(columns[name])]
-        fitting = [own[each] for each in candidates if each in own]
+        fitting = [column for each in candidates for column in own.get(each, [])]
+        if len(fitting) > 1 and name != "time":
+            raise SignalError(
+                f"Several columns may be {name!r}: {', '.join(map(repr, fitting))}. Say "
+                f"which one it is."
+            )
         if fitting:
             chosen[name] = fitting[0]
         elif name != "time" or "time" in columns:

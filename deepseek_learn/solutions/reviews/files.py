@@ -81,9 +81,12 @@ def _from_table(path: Path, name: str, column: str | None) -> Iterator[Review]:
             f"{path.name} must have {what} ({', '.join(wanted)}); it has "
             f"{', '.join(map(repr, names))}. Name it with --column."
         )
+    if len(matching) > 1:
+        raise ReviewError(
+            f"{path.name} has several columns that may hold the reviews: "
+            f"{', '.join(map(repr, matching))}. Name one with --column."
+        )
     chosen = matching[0]
-    if sum(_is_named(own, chosen.strip().lower()) for own in names) > 1:
-        raise ReviewError(f"{path.name} has several columns named {chosen!r}.")
     for number, value in zip(frame.index, frame[chosen], strict=True):
         if isinstance(value, str) and value.strip():
             yield _review(f"{name}:{number + 2}", value.strip())

@@ -12,6 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ..tables import read_table
+from .plausibility import (
+    BAD,
+    RANGES,
+    ScadaError,
+    check_types,
+    check_wind,
+    rated_power,
+    without_impossible,
+)
 
 STEP = np.timedelta64(10, "m")
 NAMES = {  # what each column may be called, in lower case
@@ -24,22 +33,8 @@ NAMES = {  # what each column may be called, in lower case
     "pressure": ("pressure", "air_pressure", "wmet_envpres"),  # hPa
 }
 REQUIRED = ("turbine", "time", "power", "wind")
-RANGES = {  # what a sensor can show; power: in parts of the rated power
-    "power": (-0.05, 1.2),
-    "wind": (0.0, 60.0),
-    "temperature": (-60.0, 60.0),
-    "nacelle": (-360.0, 720.0),
-    "pressure": (500.0, 1100.0),
-}
-RATED_KW = (50.0, 20_000.0)  # of plausible turbines
 LEAST = 3  # turbines: one is judged by the others
-BAD = 0.05  # more bad values than this part of a column are refused
 SPARSE = 0.2  # rows that fill less of the time are refused
-HALF_LOAD = (4.0, 16.0)  # m/s at which turbines give half of their rated power
-
-
-class ScadaError(ValueError):
-    """Raised if a farm's records cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +166,14 @@ def from_frame(frame: pd.DataFrame, *, rated_kw: float | None = None) -> Scada:
     )
     frame = frame.dropna(subset=["time", "turbine"]).reset_index(drop=True)
     values = {name: _numbers(frame, name, notes) for name in RANGES}
-    rated = _rated(values["power"], rated_kw)
+    rated = rated_power(values["power"], rated_kw)
     for name, (low, high) in RANGES.items():
         unit = rated if name == "power" else 1.0
-        values[name] = _plausible(values[name], name, low * unit, high * unit, notes)
-    _check_wind(values["wind"], values["power"] / rated)
+        values[name] = without_impossible(
+            values[name], name, low * unit, high * unit, notes
+        )
+    check_wind(values["wind"], values["power"] / rated)
+    check_types(frame["turbine"], values["power"], values["wind"], rated)
     frame = pd.DataFrame({"turbine": frame["turbine"], "time": frame["time"], **values})
     frame = _in_steps(_without_doubles(frame, notes), notes)
     turbines = sorted(frame["turbine"].unique())
@@ -265,53 +263,6 @@ def _numbers(frame: pd.DataFrame, name: str, notes: list[str]) -> pd.Series:
     if words:
         notes.append(f"{words} values of {name} that are no numbers are left out.")
     return finite
-
-
-def _rated(power: pd.Series, rated_kw: float | None) -> float:
-    if not power.notna().any():
-        raise ScadaError("power has no value.")
-    usual, highest = (float(power.quantile(q)) for q in (0.98, 0.999))
-    if rated_kw is None and highest > 2 * usual > 0:
-        raise ScadaError(
-            f"98 % of the power is below {usual:.4g} and 99.9 % below {highest:.4g}, so "
-            f"the rated power is not clear: pass rated_kw."
-        )
-    rated = highest if rated_kw is None else float(rated_kw)
-    low, high = RATED_KW
-    fits = 0.2 * rated <= highest and usual <= 1.2 * rated
-    if not (low <= rated <= high and fits):
-        raise ScadaError(
-            f"power must be in kW, of turbines of {low:,.0f} to {high:,.0f} kW; 99.9 % of "
-            f"the values are below {highest:.4g}"
-            + ("." if rated_kw is None else f", and rated_kw is {rated:.4g}.")
-        )
-    return rated
-
-
-def _check_wind(wind: pd.Series, load: pd.Series) -> None:
-    """Refuse another unit: half of the rated power comes at some 7 to 10 m/s."""
-    half = wind[(load > 0.45) & (load < 0.55)]
-    low, high = HALF_LOAD
-    if len(half) >= 50 and not low <= half.median() <= high:
-        raise ScadaError(
-            f"wind must be in m/s; half of the rated power comes at {half.median():.3g}, "
-            f"and not between {low:g} and {high:g}."
-        )
-
-
-def _plausible(
-    values: pd.Series, name: str, low: float, high: float, notes: list[str]
-) -> pd.Series:
-    """Remove what the sensor cannot have shown."""
-    bad = int(((values < low) | (values > high)).sum())
-    if bad > BAD * max(1, int(values.notna().sum())):
-        raise ScadaError(
-            f"{name} must be between {low:.4g} and {high:.4g}; {bad} of "
-            f"{int(values.notna().sum())} values are not."
-        )
-    if bad:
-        notes.append(f"{bad} impossible values of {name} are left out.")
-    return values.where((values >= low) & (values <= high))
 
 
 def _without_doubles(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

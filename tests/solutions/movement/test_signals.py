@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import solutions
 from deepseek_learn.cli.commands import app
-from deepseek_learn.data.movements import CLASSES, recordings
+from deepseek_learn.data.movements import CLASSES, folds, recordings
 from deepseek_learn.solutions.movement import physics
 from deepseek_learn.solutions.movement.signals import SignalError, read_signal
 
@@ -232,8 +232,59 @@ def test_a_walk_alone_is_read_with_a_warning(write):
 @pytest.mark.parametrize("signs", [(-1, -1, -1, 1, 1, 1), (-1, -1, 1, -1, -1, 1)])
 def test_another_way_up_is_warned_of(write, recorded, signs):
     signal = read_signal(write(recorded * np.array(signs)[:, None]))
-    assert "worn another way up" in signal.warnings[0]
+    assert "it is worn another way or its axes have other signs" in signal.warnings[0]
     assert not read_signal(write(recorded)).warnings
+
+
+def around(axis, degrees):
+    """A rotation of both sensors about an axis, `[6, 6]`."""
+    i, j = (k for k in range(3) if k != axis)
+    turn, angle = np.eye(3), np.radians(degrees)
+    turn[[i, j, i, j], [i, j, j, i]] = (
+        np.cos(angle),
+        np.cos(angle),
+        -np.sin(angle),
+        np.sin(angle),
+    )
+    return np.kron(np.eye(2), turn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [-45, 45])
+@pytest.mark.parametrize("axis", [1, 2])  # gravity shows no turn about x, the vertical
+def test_every_recording_turned_by_45_degrees_is_warned_of(axis, degrees):
+    for recording in recordings():
+        notes = []
+        turned = around(axis, degrees) @ recording.signal
+        physics.warn_of_orientation([(0.0, turned)], notes)
+        assert len(notes) == 1
+        assert notes[0].startswith("The sensor is turned by ")
+
+
+def test_how_the_training_people_wore_it_is_not_warned_of():
+    """The two constants are those of the people the model was trained on."""
+    upright, warned = [], []
+    for recording in recordings():
+        notes = []
+        physics.warn_of_orientation([(0.0, recording.signal)], notes)
+        if folds()[recording.person] > 1:  # the others choose or test
+            windows = physics._windows(recording.signal[:3])
+            moves = np.linalg.norm(windows, axis=1).std(1) > physics.MOVES
+            direction = np.median(windows.mean(2)[moves], axis=0)
+            upright.append(direction / np.linalg.norm(direction))
+        warned.append(bool(notes))
+    mean = np.mean(upright, axis=0)
+    np.testing.assert_allclose(mean / np.linalg.norm(mean), physics.UPRIGHT, atol=1e-3)
+    assert len(upright) == 36
+    assert sum(warned) == 2
+
+
+def test_two_columns_for_one_axis_are_refused(write, recorded):
+    names = ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z", "accelerometer_x"]
+    path = write(np.vstack([recorded, recorded[:1] * 9.81]), names=names)
+    assert refused(path, "Several columns may be 'acc-x': 'acc_x', 'accelerometer_x'")
+    signal = read_signal(path, columns={"acc-x": "acc_x"})
+    assert same(signal, recorded) < 1e-4
 
 
 def test_a_dead_or_stuck_sensor_is_not_read(write, recorded):

@@ -106,8 +106,9 @@ def test_any_separator_in_any_encoding(tmp_path, encoding, separator, before):
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ("评论,评论\n很好,太差\n", "has several columns named '评论'"),
-        ("text,Text\n很好,太差\n", "has several columns named 'text'"),
+        ("评论,评论\n很好,太差\n", "may hold the reviews: '评论', '评论.1'"),
+        ("text,Text\n很好,太差\n", "may hold the reviews: 'text', 'Text'"),
+        ("评论,content\n很好,太差\n", "may hold the reviews: 'content', '评论'"),
         (
             "id,评论\n1,很好,推荐\n",
             r"line 2 has 3 cells, the first 2; .* quotation marks",

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from deepseek_learn.data import wind_farm
-from deepseek_learn.solutions.wind.scada import ScadaError, from_frame, read_scada
+from deepseek_learn.solutions.wind.plausibility import HALF_LOAD
+from deepseek_learn.solutions.wind.scada import (
+    ScadaError,
+    from_frame,
+    read_scada,
+)
 
 from .conftest import RATED, records
 
@@ -139,6 +144,45 @@ def test_another_unit_of_wind_is_refused(short):
         ScadaError, match="wind must be in m/s; half of the rated power"
     ):
         from_frame(short.assign(wind=3.0 * short["wind"]), rated_kw=RATED)
+
+
+@pytest.mark.parametrize("factor", [1.94, 2.24, 3.6, 0.5])  # knots, mph, km/h
+def test_knots_and_miles_per_hour_are_refused(short, factor):
+    with pytest.raises(ScadaError, match="wind must be in m/s"):
+        from_frame(short.assign(wind=factor * short["wind"]), rated_kw=RATED)
+
+
+@pytest.mark.parametrize("watts_per_m2", [150, 600])
+def test_every_usual_turbine_gives_half_of_its_power_in_the_range(watts_per_m2):
+    """P / A = rho / 2 * c_p * v³, with c_p = 0.45 at half load."""
+    half_load = (watts_per_m2 / 2 / (1.225 / 2 * 0.45)) ** (1 / 3)
+    assert HALF_LOAD[0] < half_load < HALF_LOAD[1]
+    assert 1.94 * half_load > HALF_LOAD[1]
+
+
+def test_two_types_of_turbines_are_refused(short):
+    large = short[short["turbine"] == "T4"]
+    mixed = short[short["turbine"] != "T4"].assign(power=0.425 * short["power"])
+    farm = pd.concat([mixed, large.assign(power=1.65 * large["power"])])
+    with pytest.raises(ScadaError, match=r"of one type; T. gives up to 8.* T4 up to 3"):
+        from_frame(farm, rated_kw=3300.0)
+
+
+def test_a_turbine_that_stands_still_is_no_other_type(short):
+    still = short["power"].where(short["turbine"] != "T4", -5.0)
+    assert len(from_frame(short.assign(power=still), rated_kw=RATED).turbines) == 4
+
+
+def test_energy_per_ten_minutes_is_refused(short):
+    energy = short.assign(power=short["power"] / 6)
+    with pytest.raises(
+        ScadaError, match=r"or kWh per 10 minutes of turbines of 2,000 kW"
+    ):
+        from_frame(energy)
+    with pytest.raises(ScadaError, match="and rated_kw is 2000"):
+        from_frame(energy, rated_kw=RATED)
+    assert from_frame(energy, rated_kw=RATED / 6).rated_kw == RATED / 6  # small ones
+    assert from_frame(short).rated_kw == pytest.approx(RATED)
 
 
 def test_a_sentinel_is_not_the_rated_power(short):
