@@ -6,11 +6,11 @@
 >>> call("answer.py", "shift_sum", 3, sandbox=room)                 # doctest: +SKIP
 
 On Linux with namespaces the code has no network, sees no other process, and reads
-only the interpreter, its packages and this library; it writes only to one folder. Calls
-that pass by namespaces are refused (`syscalls.py`). That also needs a kernel of 5.12 or
-later, x86-64 or 64-bit ARM, and root or permitted user namespaces. Elsewhere
-`isolation()` is "sockets refused": the limits hold and Python refuses sockets, which
-stops a mistake but no attacker.
+only the interpreter, its packages and this library; it writes only to one folder. System
+calls that bypass namespaces are refused, and so are new user namespaces (`syscalls.py`).
+That also needs a kernel of 5.12 or later, x86-64 or 64-bit ARM, and root or permitted
+user namespaces. Elsewhere `isolation()` is "sockets refused": the limits hold and Python
+refuses sockets, which stops a mistake but no attacker.
 """
 
 from .process import Ended, Sandbox, SandboxError, isolation

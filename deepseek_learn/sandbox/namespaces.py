@@ -23,17 +23,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# flags of clone(2), mount(2), mount_setattr(2), umount2(2) and prctl(2)
-NEW_MOUNTS, NEW_HOST, NEW_IPC = 0x20000, 0x4000000, 0x8000000
-NEW_USER, NEW_PROCESSES, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
-ROOMS = NEW_MOUNTS | NEW_HOST | NEW_IPC | NEW_PROCESSES | NEW_NETWORK
-NO_SETUID, NO_DEVICES, NO_PROGRAMS, BIND, RECURSIVE, PRIVATE = (
+# constants of clone(2), mount(2), umount2(2), mount_setattr(2) and prctl(2)
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = (
     2, 4, 8, 0x1000, 0x4000, 0x40000,
 )  # fmt: skip
-MOUNT_SETATTR, HERE, RECURSIVELY, DETACH = 442, -100, 0x8000, 2
-ATTRIBUTE_READ_ONLY, ATTRIBUTES = 1, 2 | 4  # no set-user-ID programs, no devices
-DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SUBREAPER = 1, 38, 36
-SET_FILTER, BY_PROGRAM = 22, 2
+SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MNT_DETACH = 442, -100, 0x8000, 2
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 38, 36
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 INNER_USER = 1000  # what an unprivileged user is called inside
 FILES = 1 << 16  # in a copy of the folder
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -51,7 +51,8 @@ def main() -> None:
             start_init(plan)  # only process 1 of the namespace returns
             close_room(plan)
         elif sys.platform == "linux":
-            libc.prctl(SUBREAPER, 1)  # a daemon becomes this process's child
+            # a daemon becomes this process's child
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         run_command(plan)
     except Exception as error:
         os.write(report, f"{type(error).__name__}: {error}".encode())
@@ -62,9 +63,9 @@ def start_init(plan: dict[str, Any]) -> None:
     """Enter new namespaces and fork; the parent waits for the child and exits."""
     user, group = os.geteuid(), os.getegid()
     if plan["user"] is not None:
-        check(libc.unshare(ROOMS), "unshare")
+        check(libc.unshare(NAMESPACES), "unshare")
     else:
-        check(libc.unshare(ROOMS | NEW_USER), "unshare")
+        check(libc.unshare(NAMESPACES | CLONE_NEWUSER), "unshare")
         write("/proc/self/setgroups", "deny")
         write("/proc/self/uid_map", f"{INNER_USER} {user} 1")
         write("/proc/self/gid_map", f"{INNER_USER} {group} 1")
@@ -72,14 +73,14 @@ def start_init(plan: dict[str, Any]) -> None:
     if child:
         os.close(plan["report"])
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
-        libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the owner may be killed
         os._exit(exit_code(os.waitpid(child, 0)[1]))
 
 
 def close_room(plan: dict[str, Any]) -> None:
     """Build the file system, start the loopback, and give up all privileges."""
     os.umask(0o022)
-    check(libc.mount(None, b"/", None, RECURSIVE | PRIVATE, None), "mount /")
+    check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
     build_root(Path(plan["root"]), plan)
     start_loopback()
     if plan["user"] is not None:
@@ -87,28 +88,28 @@ def close_room(plan: dict[str, Any]) -> None:
         os.setresgid(plan["user"], plan["user"], plan["user"])
         os.setresuid(plan["user"], plan["user"], plan["user"])
     # after the change of user, which clears it
-    libc.prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(plan["folder"])
 
 
 def build_root(root: Path, plan: dict[str, Any]) -> None:
     """Mount what the command may see below `root`, and make it the root."""
     size = f"size={plan['memory_mib']}m"
-    mount("tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, "size=4m,mode=755")
+    mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=755")
     for path in ("/tmp", "/dev/shm"):
         (root / path[1:]).mkdir(parents=True, exist_ok=True)
-        mount("tmpfs", root / path[1:], "tmpfs", NO_SETUID | NO_DEVICES,
+        mount("tmpfs", root / path[1:], "tmpfs", MS_NOSUID | MS_NODEV,
               f"{size},mode=1777")  # fmt: skip
     for path in plan["readable"]:
         show(path, root, writable=False)
     for name in DEVICES:
         device = root / "dev" / name
         device.touch()
-        mount(f"/dev/{name}", device, None, BIND)
+        mount(f"/dev/{name}", device, None, MS_BIND)
     (root / "dev" / "fd").symlink_to("/proc/self/fd")
     (root / "proc").mkdir()
-    mount("proc", root / "proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
-    restrict(root / "proc", ATTRIBUTE_READ_ONLY)
+    mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    restrict(root / "proc", MOUNT_ATTR_RDONLY)
     folder = Path(plan["folder"])
     inside = [path for path in plan["hidden"] if folder in Path(path).parents]
     for path in plan["hidden"]:
@@ -128,9 +129,9 @@ def enter_root(root: Path) -> None:
     (root / "old").mkdir()
     check(libc.pivot_root(bytes(root), bytes(root / "old")), "pivot_root")
     os.chdir("/")
-    check(libc.umount2(b"/old", DETACH), "umount /old")
+    check(libc.umount2(b"/old", MNT_DETACH), "umount /old")
     os.rmdir("/old")
-    restrict(Path("/"), ATTRIBUTE_READ_ONLY, 0)
+    restrict(Path("/"), MOUNT_ATTR_RDONLY, 0)
 
 
 def show(path: str, root: Path, writable: bool) -> None:
@@ -144,8 +145,9 @@ def show(path: str, root: Path, writable: bool) -> None:
         target.mkdir(parents=True, exist_ok=True)
     else:
         target.touch()
-    mount(path, target, None, BIND | RECURSIVE)
-    restrict(target, ATTRIBUTES | (0 if writable else ATTRIBUTE_READ_ONLY))
+    mount(path, target, None, MS_BIND | MS_REC)
+    read_only = 0 if writable else MOUNT_ATTR_RDONLY
+    restrict(target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only)
 
 
 def copy(plan: dict[str, Any], root: Path) -> None:
@@ -155,7 +157,7 @@ def copy(plan: dict[str, Any], root: Path) -> None:
     target = root / plan["folder"][1:]
     target.mkdir(parents=True, exist_ok=True)
     size = f"size={plan['copy_mib']}m,nr_inodes={FILES},mode=700"
-    mount("tmpfs", target, "tmpfs", NO_SETUID | NO_DEVICES, size)
+    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, size)
     shutil.copytree(plan["folder"], target, symlinks=True, dirs_exist_ok=True)
     user = -1 if plan["user"] is None else plan["user"]
     for place, folders, files in os.walk(target):
@@ -167,9 +169,9 @@ def hide(path: str, root: Path) -> None:
     """Cover a path with an empty folder or, if it is a file, with an empty device."""
     target = root / path[1:]
     if target.is_dir():
-        mount("tmpfs", target, "tmpfs", NO_SETUID | NO_DEVICES, "size=1m,mode=755")
+        mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     elif target.exists():
-        mount("/dev/null", target, None, BIND)
+        mount("/dev/null", target, None, MS_BIND)
 
 
 def mount(
@@ -179,11 +181,11 @@ def mount(
     check(libc.mount(*words, flags, options.encode() or None), f"mount {target}")
 
 
-def restrict(target: Path, attributes: int, recursively: int = RECURSIVELY) -> None:
+def restrict(target: Path, attributes: int, recursively: int = AT_RECURSIVE) -> None:
     """Set attributes of a mount, and of all below it (`man 2 mount_setattr`)."""
     words = struct.pack("QQQQ", attributes, 0, 0, 0)
     result = libc.syscall(
-        MOUNT_SETATTR, HERE, bytes(target), recursively, words, len(words)
+        SYS_MOUNT_SETATTR, AT_FDCWD, bytes(target), recursively, words, len(words)
     )
     check(result, f"mount_setattr {target}")
 
@@ -202,7 +204,7 @@ def run_command(plan: dict[str, Any]) -> None:
     """Start the command, reap every process that ends, and end with the command."""
     everywhere, command_only = plan["filters"]
     if sys.platform == "linux":
-        libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # for this process too: the command could take hold of it
     set_filter(everywhere, plan["namespaces"])
     child = os.fork()
@@ -218,7 +220,7 @@ def run_command(plan: dict[str, Any]) -> None:
     if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
         signal.signal(signal.SIGTERM, lambda *_: end_children(124))
         if sys.platform == "linux":
-            libc.prctl(DIE_WITH_PARENT, signal.SIGTERM)  # the owner may be killed
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the owner may be killed
     while True:
         ended, status = os.wait()
         if ended == child:
@@ -231,7 +233,7 @@ def set_filter(program: str, required: bool) -> None:
         return
     lines = ctypes.create_string_buffer(bytes.fromhex(program), len(program) // 2)
     words = struct.pack("HP", len(lines) // 8, ctypes.addressof(lines))
-    result = libc.prctl(SET_FILTER, BY_PROGRAM, words)
+    result = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, words)
     if required:
         check(result, "prctl(PR_SET_SECCOMP)")
 

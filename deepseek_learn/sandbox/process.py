@@ -17,7 +17,8 @@ from typing import IO, Any
 
 from ..errors import DeepSeekLearnError
 from .syscalls import filters, this_machine
-from .view import HERE, always_readable, environment, lent, resolved, stranger
+from .tree import own
+from .view import HERE, always_readable, environment, resolved, stranger
 
 SHOWN = 1 << 20  # bytes of output that are read
 
@@ -258,6 +259,33 @@ def isolation() -> str:
             return "sockets refused"
         written = os.path.exists(f"{folder}/written")
     return "namespaces" if written else "sockets refused"
+
+
+@contextmanager
+def lent(folder: Path, user: int | None) -> Iterator[None]:
+    """Give a folder and all in it to `user`, and take it back afterwards.
+
+    Raises:
+        SandboxError: if its owner cannot be changed, such as on a network file system.
+    """
+    if user is None:
+        yield
+        return
+    try:
+        _give(folder, user)
+        yield
+    finally:
+        _give(folder, os.geteuid())
+
+
+def _give(folder: Path, user: int) -> None:
+    try:
+        own(folder, user)
+    except OSError as error:
+        raise SandboxError(
+            f"the sandbox cannot give {folder} to the user {user}: {error.strerror}; "
+            f"choose a folder of a local file system."
+        ) from error
 
 
 class _Closed(Sandbox):

@@ -1,9 +1,10 @@
 """The system calls that a room refuses, as a program that the kernel runs.
 
 Namespaces do not cover everything: the kernel's keyrings outlive a room, and a socket of
-the family AF_VSOCK reaches the hypervisor. A filter of seccomp(2) refuses such calls. It
-is a program of classic BPF: the kernel runs it before each system call, and its result
-says what becomes of the call.
+the family AF_VSOCK reaches the hypervisor. In a user namespace of its own, a process gets
+privileges that open large parts of the kernel to it. A filter of seccomp(2) refuses such
+calls. It is a program of classic BPF: the kernel runs it before each system call, and its
+result says what becomes of the call.
 """
 
 import errno
@@ -11,15 +12,16 @@ import platform
 import struct
 from dataclasses import dataclass
 
-# where `struct seccomp_data` has the call's number, the architecture, the arguments
+# offsets in `struct seccomp_data`
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 32
-# instructions: load a word; skip lines if it equals, reaches or shares a bit; return
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # REFUSE is added to an error number
+# BPF instructions: load a word; jump if it is equal, not less, or shares a bit; return
+LD_W_ABS, JEQ, JGE, JSET, RET = 0x20, 0x15, 0x35, 0x45, 0x06
+SECCOMP_RET_ALLOW = 0x7FFF0000
+SECCOMP_RET_ERRNO = 0x00050000  # plus the error number
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 AF_NETLINK, NETLINK_ROUTE = 16, 0  # with these, programs list the room's own addresses
-THREAD = 0x10000  # the flag of clone(2) that makes a thread, not a process
-OTHER_NUMBERS = 0x40000000  # the x32 calls of x86-64: the same calls by other numbers
+CLONE_THREAD, CLONE_NEWUSER = 0x10000, 0x10000000  # flags of clone(2) and unshare(2)
+X32_SYSCALL_BIT = 0x40000000  # the x32 calls of x86-64: the same calls by other numbers
 
 # what is refused in every room, and with which error
 REFUSED = {
@@ -27,9 +29,15 @@ REFUSED = {
     "request_key": errno.EPERM,
     "keyctl": errno.EPERM,
     "io_uring_setup": errno.EPERM,  # its requests pass by any filter
-    "clone3": errno.ENOSYS,  # its flags are out of sight; libraries then call clone
+    "bpf": errno.EPERM,
+    "perf_event_open": errno.EPERM,
+    "userfaultfd": errno.EPERM,  # it delays the kernel where exploits need it
+    "setns": errno.EPERM,  # whatever its flags: 0 stands for any namespace
+    "clone3": errno.ENOSYS,  # a filter cannot read its flags; libraries then call clone
 }
 Line = tuple[int, int, int, int]  # instruction, lines to skip if true, if false, value
+ALLOW: Line = (RET, 0, 0, SECCOMP_RET_ALLOW)
+EPERM: Line = (RET, 0, 0, SECCOMP_RET_ERRNO + errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,15 @@ MACHINES = {
     "x86_64": Machine(
         0xC000003E,
         {"socket": 41, "clone": 56, "fork": 57, "vfork": 58, "add_key": 248,
-         "request_key": 249, "keyctl": 250, "io_uring_setup": 425, "clone3": 435},
+         "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298,
+         "setns": 308, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425,
+         "clone3": 435},
     ),
     "aarch64": Machine(  # it has neither fork nor vfork
         0xC00000B7,
-        {"socket": 198, "clone": 220, "add_key": 217, "request_key": 218,
-         "keyctl": 219, "io_uring_setup": 425, "clone3": 435},
+        {"unshare": 97, "socket": 198, "add_key": 217, "request_key": 218,
+         "keyctl": 219, "clone": 220, "perf_event_open": 241, "setns": 268, "bpf": 280,
+         "userfaultfd": 282, "io_uring_setup": 425, "clone3": 435},
     ),
 }  # fmt: skip
 
@@ -72,44 +83,45 @@ def filters(machine: Machine, children: bool) -> tuple[bytes, bytes]:
 
 
 def room_filter(machine: Machine) -> bytes:
-    """Return a filter that refuses `REFUSED` and sockets of all but `FAMILIES`.
+    """Return a filter that refuses `REFUSED`, user namespaces and most sockets.
 
-    Of AF_NETLINK it permits NETLINK_ROUTE, which Jupyter's kernels need: it tells of
-    the room's own network, which is empty.
+    It permits sockets of `FAMILIES` and, of AF_NETLINK, NETLINK_ROUTE, which Jupyter's
+    kernels need: it tells of the room's own network, which is empty.
     """
-    equal = [(EQUAL, 0, 1, number) for number in FAMILIES.values()]
-    families = [line for each in equal for line in (each, _result(ALLOW))]
+    equal = [(JEQ, 0, 1, number) for number in FAMILIES.values()]
+    families = [line for each in equal for line in (each, ALLOW)]
     route = [
-        (EQUAL, 0, 3, AF_NETLINK),
-        (LOAD, 0, 0, THIRD_ARGUMENT),
-        (EQUAL, 0, 1, NETLINK_ROUTE),
-        _result(ALLOW),
+        (JEQ, 0, 3, AF_NETLINK),
+        (LD_W_ABS, 0, 0, THIRD_ARGUMENT),
+        (JEQ, 0, 1, NETLINK_ROUTE),
+        ALLOW,
     ]
-    sockets = [*families, *route, _result(REFUSE + errno.EPERM)]
-    lines = _refuse(machine, REFUSED) + _if_call(machine, "socket", sockets)
+    lines = _refuse(machine, REFUSED)
+    lines += _if_call(machine, "socket", [*families, *route, EPERM])
+    for name in ("clone", "unshare"):
+        user_namespace = [(JSET, 0, 1, CLONE_NEWUSER), EPERM, ALLOW]
+        lines += _if_call(machine, name, user_namespace)
     return _program(machine, lines)
 
 
 def alone_filter(machine: Machine) -> bytes:
     """Return a filter that refuses new processes, but no new threads."""
     lines = _refuse(machine, {"fork": errno.EPERM, "vfork": errno.EPERM})
-    thread = [(ANY_BIT, 0, 1, THREAD), _result(ALLOW), _result(REFUSE + errno.EPERM)]
+    thread = [(JSET, 0, 1, CLONE_THREAD), ALLOW, EPERM]
     return _program(machine, lines + _if_call(machine, "clone", thread))
 
 
 def _program(machine: Machine, lines: list[Line]) -> bytes:
     """Refuse all calls of another architecture, then go through the lines."""
     start = [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (EQUAL, 1, 0, machine.architecture),
-        _result(REFUSE + errno.EPERM),
-        (LOAD, 0, 0, NUMBER),
-        (AT_LEAST, 0, 1, OTHER_NUMBERS),
-        _result(REFUSE + errno.EPERM),
+        (LD_W_ABS, 0, 0, ARCHITECTURE),
+        (JEQ, 1, 0, machine.architecture),
+        EPERM,
+        (LD_W_ABS, 0, 0, NUMBER),
+        (JGE, 0, 1, X32_SYSCALL_BIT),
+        EPERM,
     ]
-    return b"".join(
-        struct.pack("HBBI", *line) for line in [*start, *lines, _result(ALLOW)]
-    )
+    return b"".join(struct.pack("HBBI", *line) for line in [*start, *lines, ALLOW])
 
 
 def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
@@ -117,16 +129,13 @@ def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
     calls = [(machine.calls[name], errors[name]) for name in errors
              if name in machine.calls]  # fmt: skip
     pairs = [
-        ((EQUAL, 0, 1, number), _result(REFUSE + error)) for number, error in calls
+        ((JEQ, 0, 1, number), (RET, 0, 0, SECCOMP_RET_ERRNO + error))
+        for number, error in calls
     ]
     return [line for pair in pairs for line in pair]
 
 
 def _if_call(machine: Machine, name: str, lines: list[Line]) -> list[Line]:
     """Go through the lines, which end, with the first argument of this call only."""
-    load = (LOAD, 0, 0, FIRST_ARGUMENT)  # its lower half, on these machines
-    return [(EQUAL, 0, 1 + len(lines), machine.calls[name]), load, *lines]
-
-
-def _result(value: int) -> Line:
-    return (RETURN, 0, 0, value)
+    load = (LD_W_ABS, 0, 0, FIRST_ARGUMENT)  # its lower half, on these machines
+    return [(JEQ, 0, 1 + len(lines), machine.calls[name]), load, *lines]

@@ -6,12 +6,9 @@ import secrets
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-
-from .tree import own
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
@@ -19,6 +16,7 @@ PACKAGE = HERE.parent
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 SETTINGS = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 STRANGERS = 61184, 65520  # user IDs that no account has (systemd's dynamic users)
+CAPABILITIES = 0, 6, 7, 21  # CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 turn = itertools.count(secrets.randbelow(STRANGERS[1] - STRANGERS[0]))
 
 
@@ -28,20 +26,30 @@ def stranger() -> int | None:
     Each room gets another: what the kernel keeps per user is not shared.
     """
     first, end = STRANGERS
-    return None if os.geteuid() else first + next(turn) % (end - first)
+    return first + next(turn) % (end - first) if _may_change_user() else None
 
 
-@contextmanager
-def lent(folder: Path, user: int | None) -> Iterator[None]:
-    """Give a folder and all in it to `user`, and take it back afterwards."""
-    if user is None:
-        yield
-        return
-    try:
-        own(folder, user)
-        yield
-    finally:
-        own(folder, os.geteuid())
+def _may_change_user() -> bool:
+    """Whether this process is root, with its capabilities and the IDs of `STRANGERS`.
+
+    In a container root may lack a capability, and in a user namespace (`unshare -Ur`)
+    only the IDs of its map exist.
+    """
+    status = Path("/proc/self/status").read_text()
+    capabilities = int(status.split("CapEff:")[1].split()[0], 16)
+    return (
+        os.geteuid() == 0
+        and all(capabilities >> bit & 1 for bit in CAPABILITIES)
+        and Path("/proc/self/setgroups").read_text().strip() == "allow"
+        and all(_is_mapped(kind, STRANGERS) for kind in ("uid_map", "gid_map"))
+    )
+
+
+def _is_mapped(kind: str, ids: tuple[int, int]) -> bool:
+    """Whether a row of the map holds all IDs (`man 7 user_namespaces`)."""
+    lines = Path(f"/proc/self/{kind}").read_text().splitlines()
+    rows = [[int(word) for word in line.split()] for line in lines]
+    return any(row[0] <= ids[0] and ids[1] <= row[0] + row[2] for row in rows)
 
 
 @cache
