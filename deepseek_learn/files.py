@@ -17,13 +17,14 @@ _searched: set[Path] = set()  # folders in which leftovers have been looked for
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path and rename it to `path` if the block succeeds.
 
     If the block raises an exception, the process crashes or the disk is full, the
     existing file is left unchanged. The temporary file is created in the same folder as
-    `path`. What a killed process left there, the next process that writes into the
-    folder removes; a lock tells it which files are still being written.
+    `path`; its permissions are `mode` without the bits of the umask. What a killed
+    process left there, the next process that writes into the folder removes; a lock
+    tells it which files are still being written.
 
     >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -36,7 +37,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~umask)  # because mkstemp sets the mode to 0600
+        temporary.chmod(mode & ~umask)  # because mkstemp sets the mode to 0600
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         os.replace(temporary, path)

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from ..errors import DeepSeekLearnError
+from ..escaping import printable_lines
 from .commands import app
 
 
@@ -21,7 +22,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("DEEPSEEK_LEARN_TRACEBACK") == "1":
             raise
-        typer.echo(f"deepseek-learn: {sentence(error)}", err=True)
+        words = printable_lines(sentence(error))  # it may name a stranger's file
+        typer.echo(f"deepseek-learn: {words}", err=True)
         sys.exit(1)
 
 

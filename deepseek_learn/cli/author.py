@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DeepSeekLearnError
+from ..escaping import printable_lines
 from .doctor import course_root
 
 author = typer.Typer(no_args_is_help=True, help="Commands for course authors.")
@@ -82,8 +83,8 @@ def sandbox(
             "pass --trust to run it all the same."
         )
     ended = Sandbox(folder, 60 * minutes, memory, processes=256).run(command)
-    typer.echo(ended.stdout, nl=False)
-    typer.echo(ended.stderr + ended.reason, err=True)
+    typer.echo(printable_lines(ended.stdout), nl=False)
+    typer.echo(printable_lines(ended.stderr + ended.reason), err=True)
     raise typer.Exit(1 if ended.reason else ended.returncode)
 
 

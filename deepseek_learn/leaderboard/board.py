@@ -6,13 +6,14 @@ with the reason. No finished race is left out.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
 from statistics import fmean, median
 
 from ..catalog import text
+from ..escaping import markdown, printable
 from .entry import Entry
 from .racing import FOLDER, RECORDS, entries
 from .records import Record, disagreement, read_records, valid
@@ -84,39 +85,50 @@ def standings(name: str, folder: Path = FOLDER) -> list[Standing]:
     return sorted(table, key=lambda each: -each.gain(runner))
 
 
-def rows(name: str, lang: str | None = None, folder: Path = FOLDER) -> list[list[str]]:
-    """Return the table of a track as text, the header first."""
+def rows(
+    name: str,
+    lang: str | None = None,
+    folder: Path = FOLDER,
+    shown: Callable[[str], str] = printable,
+) -> list[list[str]]:
+    """Return the table of a track, the header first.
+
+    Args:
+        shown: escapes what the authors of entries and records wrote.
+    """
     runner = load_track(name)
     columns = ("entry", f"score_{name}", "effect", "wins", "listed", "checked")
     header = [text(f"leaderboard.{column}", lang) for column in columns]
-    return [header, *(_row(each, runner, lang) for each in standings(name, folder))]
+    table = standings(name, folder)
+    return [header, *(_row(each, runner, lang, shown) for each in table)]
 
 
 def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> str:
     """Return the table of a track for the book, and below it the entries' notes."""
-    header, *body = rows(name, lang, folder)
+    header, *body = rows(name, lang, folder, markdown)
     lines = [header, ["---"] * len(header), *body]
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     table = DATE.sub(lambda date: date[0].replace("-", NO_BREAK), table)
     noted = [e for e in entries(name, folder).values() if e.words("note", lang)]
     notes = [
         text(
             "leaderboard.note",
             lang,
-            title=e.words("title", lang),
-            note=e.words("note", lang),
+            title=markdown(e.words("title", lang)),
+            note=markdown(e.words("note", lang)),
         )
         for e in noted
     ]
     return "\n".join([table, "", *notes])
 
 
-def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
-    title = each.entry.words("title", lang)
+def _row(
+    each: Standing, runner: Track, lang: str | None, shown: Callable[[str], str]
+) -> list[str]:
+    title = shown(each.entry.words("title", lang))
     record = each.record
     if record is None or not record.scores:
-        reason = record.fault if record else ""
+        reason = shown(record.fault) if record else ""
         state = text(f"leaderboard.state_{each.state}", lang)
         return [title, "", "", "", f"{state}: {reason}" if reason else state, ""]
     is_reference = each.state == "reference"
@@ -125,8 +137,8 @@ def _row(each: Standing, runner: Track, lang: str | None) -> list[str]:
         _score(median(record.scores), runner),
         "" if is_reference else _effect(each.gain(runner), runner, lang),
         "" if is_reference else f"{record.wins(runner)}/{len(record.scores)}",
-        _state(each, runner, lang),
-        _checked(each, lang),
+        _state(each, runner, lang, shown),
+        _checked(each, lang, shown),
     ]
 
 
@@ -142,13 +154,15 @@ def _effect(gain: float, runner: Track, lang: str | None) -> str:
     return f"× {exp(-gain if runner.better == 'lower' else gain):.2f}"
 
 
-def _state(each: Standing, runner: Track, lang: str | None) -> str:
+def _state(
+    each: Standing, runner: Track, lang: str | None, shown: Callable[[str], str]
+) -> str:
     state = text(f"leaderboard.state_{each.state}", lang)
     if each.doubt is None or each.record is None:
         return state
     again, reason = each.doubt
     before = _effect(each.gain(runner), runner, lang)
-    facts = {"fault": again.fault, "date": again.facts.get("date", "")}
+    facts = {"fault": shown(again.fault), "date": shown(again.date)}
     if not again.fault:
         facts["wins"] = f"{again.wins(runner)}/{len(again.scores)}"
         facts["after"] = _effect(fmean(again.gains(runner)), runner, lang)
@@ -157,9 +171,9 @@ def _state(each: Standing, runner: Track, lang: str | None) -> str:
     )
 
 
-def _checked(each: Standing, lang: str | None) -> str:
+def _checked(each: Standing, lang: str | None, shown: Callable[[str], str]) -> str:
     last = (each.reruns or (each.record,))[-1]
-    date = last.facts.get("date", "") if last else ""
+    date = shown(last.date) if last else ""
     if not each.reruns:
         return date
     return text("leaderboard.again", lang, date=date, count=len(each.reruns))

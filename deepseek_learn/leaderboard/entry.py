@@ -6,6 +6,7 @@ large, and data in the source or in the settings.
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import LANGUAGES, choose
+from ..escaping import printable
 from .source import EntryError, check_settings, check_source, stripped
 
 FIELDS = {"title", "author", "source", "note", "settings"}
+NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
+LONGEST = 500  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ def read(path: str | Path, track: str | None = None) -> Entry:
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
         raise EntryError(f"an entry must be a Python file (.py); got {path}.")
+    if not NAME.fullmatch(path.stem):
+        raise EntryError(
+            f"the name of an entry's file must be 1 to 60 ASCII letters, digits and _; "
+            f"got {path.name}."
+        )
     source = path.read_bytes()
     check_source(source, path.name)
     meta = _metadata(path.with_suffix(".toml"))
@@ -97,7 +106,21 @@ def _metadata(path: Path) -> dict[str, Any]:
             f"{', '.join(sorted(FIELDS))}."
         )
     for name in ("title", "note"):
-        if name in meta and set(meta[name]) != set(LANGUAGES):
+        words = meta.get(name, dict.fromkeys(LANGUAGES, ""))
+        if not isinstance(words, dict) or set(words) != set(LANGUAGES):
             raise EntryError(f"{path.name}: {name} must have the texts en and zh.")
+        for lang, value in words.items():
+            _check_text(value, f"{path.name}: {name}.{lang}")
+    for name in ("author", "source"):
+        _check_text(meta.get(name, ""), f"{path.name}: {name}")
     check_settings(meta.get("settings", {}), path.name)
     return meta
+
+
+def _check_text(value: object, name: str) -> None:
+    """Refuse what is not one line of visible characters."""
+    if not isinstance(value, str) or printable(value, LONGEST) != value:
+        raise EntryError(
+            f"{name} must be one line of at most {LONGEST} visible characters; got "
+            f"{value!r}."
+        )

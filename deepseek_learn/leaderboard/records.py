@@ -48,6 +48,11 @@ class Record:
     rerun: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def date(self) -> str:
+        """The day of the race."""
+        return str(self.facts.get("date", ""))
+
     def gains(self, track: Track) -> list[float]:
         """Return how much better than the reference the entry is, by seed."""
         pairs = zip(self.scores, self.reference_scores, strict=True)

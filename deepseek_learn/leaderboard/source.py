@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import DeepSeekLearnError
+from ..escaping import printable
 
 MOST_BYTES = 16 * 1024  # of an entry's source
 MOST_PACKED = 4000  # bytes of the compressed code: DeepOpt's 16 KB take 3200
@@ -23,7 +24,13 @@ MOST_SETTINGS, MOST_SETTING = 16, 40  # of all tasks; characters of one, and of 
 
 
 class EntryError(DeepSeekLearnError):
-    """Raised if an entry cannot be scored; the message is one sentence that says why."""
+    """Raised if an entry cannot be scored; the message is one sentence that says why.
+
+    It is `printable`, since parts of it come from the entry.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message, 1000))
 
 
 def check_source(source: bytes, name: str) -> None:

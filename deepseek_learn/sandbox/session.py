@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeepSeekLearnError
+from ..escaping import printable
 from .process import Running, Sandbox
 from .values import ValueRefused, decode, encode
 
@@ -22,11 +23,14 @@ SERVER = "deepseek_learn.sandbox.serve"
 class CodeRaised(DeepSeekLearnError):
     """Raised if the stranger's code raised an exception, or ended before it replied.
 
+    The message is `printable`, since the stranger wrote it.
+
     Attributes:
         kind: the name of the exception's class.
     """
 
     def __init__(self, kind: str, message: str):
+        kind, message = printable(kind, 100), printable(message, 1000)
         super().__init__(f"{kind}: {message}" if message else kind)
         self.kind = kind
 
@@ -88,9 +92,9 @@ class Session:
             case ["returned", value]:
                 return value
             case ["refused", str(reason)]:
-                raise ValueRefused(reason)
+                raise ValueRefused(printable(reason, 1000))
             case ["raised", str(kind), str(message)]:
-                raise CodeRaised(kind[:100], message[:1000])
+                raise CodeRaised(kind, message)
         raise ValueRefused("the reply is not the reply to a call.")
 
     def _send(self, content: bytes) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from deepseek_learn.catalog import messages
+from deepseek_learn.cli import main
 from deepseek_learn.cli.submit import submit
 from deepseek_learn.errors import DeepSeekLearnError, UnknownNameError
 from deepseek_learn.leaderboard import EntryError, board, racing, track
@@ -19,6 +22,7 @@ from deepseek_learn.leaderboard.proposal import brings_records, proposal
 from deepseek_learn.leaderboard.records import Record
 from deepseek_learn.leaderboard.runs import unfinished
 from deepseek_learn.leaderboard.track import Outcome, Track
+from deepseek_learn.sandbox import CodeRaised
 
 TOML = 'author = "a"\n[title]\nen = "{name}"\nzh = "{name}，中文"\n'
 
@@ -143,7 +147,8 @@ def test_a_rerun_confirms_or_is_skeptical(folder):
     assert states(folder)["good"] == "skeptical"
     for lang, words in (("en", "in the record"), ("zh", "记录为")):
         board_rows = [
-            board._row(each, Paper(), lang) for each in board.standings("paper", folder)
+            board._row(each, Paper(), lang, str)
+            for each in board.standings("paper", folder)
         ]
         (listed,) = [row[4] for row in board_rows if row[0].startswith("good")]
         assert words in listed
@@ -317,3 +322,82 @@ def test_bad_metadata_is_refused(tmp_path, toml, words):
     (tmp_path / "mine.toml").write_text(toml)
     with pytest.raises(EntryError, match=words):
         read(tmp_path / "mine.py", "paper")
+
+
+HOSTILE = "\x1b[2J\x1b]0;t\x07<img src=x onerror=alert(1)> | `a` \u202e\n# b"
+
+
+@pytest.mark.parametrize("field", ["title.en", "title.zh", "note.en", "author"])
+def test_metadata_that_controls_a_terminal_is_refused(tmp_path, field):
+    (tmp_path / "mine.py").write_text("")
+    table, _, lang = field.partition(".")
+    words = {"en": "a", "zh": "a"} | {lang: HOSTILE}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in words.items() if key]
+    toml = f"[{table}]\n" + "\n".join(lines)
+    (tmp_path / "mine.toml").write_text(
+        toml if lang else f"author = {json.dumps(HOSTILE)}"
+    )
+    with pytest.raises(EntryError, match=f"{field} must be one line") as error:
+        read(tmp_path / "mine.py", "paper")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("toml", ['title = ["en", "zh"]', "[title]\nen = 1\nzh = 2"])
+def test_metadata_of_another_type_is_refused(tmp_path, toml):
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "mine.toml").write_text(toml)
+    with pytest.raises(EntryError, match="title"):
+        read(tmp_path / "mine.py", "paper")
+
+
+def test_the_name_of_a_file_that_controls_a_terminal_is_refused(
+    tmp_path, monkeypatch, capsys
+):
+    place = tmp_path / "grouping"
+    place.mkdir()
+    hostile = place / "a\x1b[2J<b>|`\u202e.py"
+    hostile.write_text("")
+    with pytest.raises(EntryError, match=r"letters, digits and _; got a\\x1b") as error:
+        read(hostile)
+    assert str(error.value).isprintable()
+    command = ["deepseek-learn", "submit", "check", str(hostile)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.isprintable() for line in lines)
+
+
+def test_what_an_entry_raises_cannot_control_a_terminal():
+    """As it comes out of the sandbox; `submit check` prints it."""
+    raised = CodeRaised("Value\x1b[2J", HOSTILE)
+    assert str(raised).isprintable()
+    error = EntryError(f"mine.py: {HOSTILE}")
+    assert str(error).isprintable()
+    assert "\\x1b[2J" in str(error)
+
+
+def test_a_table_shows_hostile_text_as_text(folder, monkeypatch):
+    """Titles are strangers', and so are records that a pull request brings."""
+    path = folder / "paper" / "good.toml"
+    visible = "<img src=x onerror=alert(1)> | `a` {raw}`html` [l](javascript:a)"
+    monkeypatch.setitem(messages(), "leaderboard.score_paper", {"en": "s", "zh": "s"})
+    words = "".join(f"{lang} = {json.dumps(visible)}\n" for lang in ("en", "zh"))
+    path.write_text(f"[title]\n{words}[note]\n{words}")
+    run(folder)
+    records = folder / "paper" / "records.jsonl"
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    for line in lines:
+        line["facts"]["date"] = HOSTILE
+        if line["entry"] == "broken":
+            line["fault"] = HOSTILE
+    records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = board.to_markdown("paper", folder=folder)
+    table = page.split("\n\n")[0].split("\n")
+    assert len(table) == 2 + 4
+    assert {line.count("|") for line in table} == {7}
+    for sign in ("<", "`", "{", "[", "\x1b", "\u202e"):
+        assert sign not in page
+    assert "&#60;img src&#61;x" in page
+    cells = [cell for row in board.rows("paper", folder=folder) for cell in row]
+    assert all(cell.isprintable() for cell in cells)

@@ -4,9 +4,10 @@ import importlib.metadata
 import platform
 
 from ... import __version__
+from ...escaping import printable
 from .contents import Contents
 from .learner import read_json
-from .refusal import Refused, printable
+from .refusal import Refused
 
 PACKAGES = ("torch", "numpy", "matplotlib")
 

@@ -4,12 +4,14 @@ A private key is a file of its owner's, outside of every portfolio. No code of a
 learner runs while it is open: `make` reads it after the last run, `sign` runs nothing.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import require
+from ...files import atomic_write
 from ..record import home
 from .refusal import Refused
 
@@ -42,11 +44,15 @@ def create(path: Path) -> PublicKey:
     """
     keys = _library("openbadgeslib.keys")
     private, public = keys.KeyFactory(keys.KeyType.ED25519).generate_keypair()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(private)
-    Path(f"{path}.pub").write_bytes(public)
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    # the private key last: where it is, the public key is, too
+    for file, content, mode in (
+        (Path(f"{path}.pub"), public, 0o666),
+        (path, private, 0o600),
+    ):
+        with atomic_write(file, mode) as temporary:
+            temporary.write_bytes(content)
     return read_public(Path(f"{path}.pub"))
 
 
@@ -63,13 +69,15 @@ def own_public(path: Path) -> PublicKey:
     """Return the public key that belongs to a private one.
 
     Raises:
-        Refused: if the file does not hold an Ed25519 private key.
+        Refused: if the file does not hold an Ed25519 private key, such as an empty or
+            damaged one.
     """
     serialization = _library("cryptography.hazmat.primitives.serialization")
+    content = path.read_bytes()
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None).public_key()
-    except (ValueError, TypeError) as error:
-        raise Refused("not_a_key", file=path) from error
+        key = serialization.load_pem_private_key(content, None).public_key()
+    except Exception as error:  # of a file with any content
+        raise Refused("damaged_key", file=path, size=len(content)) from error
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return public_key(key.public_bytes(serialization.Encoding.PEM, form), path)
 

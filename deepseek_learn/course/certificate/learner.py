@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...catalog import LANGUAGES
+from ...escaping import printable
 from .contents import Contents
-from .refusal import Refused, printable
+from .refusal import Refused
 
 FILE = "learner.json"
 RUNS = 5  # of each project

@@ -142,7 +142,8 @@ def run_all(contents: Contents, learner: Learner, task: str, say: Say) -> Projec
     """Run a project with each of its seeds, and the first one twice.
 
     Raises:
-        Refused: if it does not repeat itself, or does not beat the baseline.
+        Refused: if it does not repeat itself, does not beat the baseline, or has scores
+            that differ widely.
     """
     runs: list[Run] = []
     seeds = zip(learner.seeds(task), learner.training_seeds(task), strict=True)
@@ -154,7 +155,7 @@ def run_all(contents: Contents, learner: Learner, task: str, say: Say) -> Projec
     if agreement(runs[0].predictions, again.predictions) < 1:
         raise Refused("not_repeatable", project=task, seed=runs[0].seed)
     project = Project(task, tuple(runs))
-    project.check_better()
+    project.check()
     return project
 
 

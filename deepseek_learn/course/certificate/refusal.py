@@ -4,8 +4,7 @@ from typing import Any
 
 from ...catalog import text
 from ...errors import DeepSeekLearnError
-
-LONGEST = 200  # characters of what a stranger wrote
+from ...escaping import printable
 
 
 class Refused(DeepSeekLearnError):
@@ -20,10 +19,3 @@ class Refused(DeepSeekLearnError):
         shown = {name: printable(value) for name, value in values.items()}
         super().__init__(text(f"certificate.{reason}", **shown))
         self.reason = reason
-
-
-def printable(value: object) -> str:
-    """Return the text of a value without characters that could repaint a screen."""
-    words = str(value)
-    visible = (c if c.isprintable() else ascii(c)[1:-1] for c in words[:LONGEST])
-    return "".join(visible) + ("..." if len(words) > LONGEST else "")

@@ -63,8 +63,13 @@ class Project:
     def baseline(self) -> float:
         return sum(run.baseline for run in self.runs) / len(self.runs)
 
-    def check_better(self) -> None:
-        """Raise `Refused` unless each run, and their mean, beat the baseline."""
+    def check(self) -> None:
+        """Check that the runs are better than the baseline, and that they agree.
+
+        Raises:
+            Refused: unless each run, and their mean, beat the baseline, or if the
+                interval is so wide that far worse runs lie in it.
+        """
         for run in self.runs:
             run.check_better(self.task)
         scores = [run.score for run in self.runs]
@@ -74,6 +79,9 @@ class Project:
                 "base": f"{self.baseline:.3f}",
             }
             raise Refused("not_better", project=self.task, **values)
+        if self.interval.is_wide:
+            values = {"interval": str(self.interval), "most": f"{scoring.REACH:g}"}
+            raise Refused("wide", project=self.task, **values)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Pro
                 raise Refused("number", project=task, seed=seed, what=name, **values)
         runs.append(run)
     project = Project(task, tuple(runs))
-    project.check_better()
+    project.check()
     return project
 
 

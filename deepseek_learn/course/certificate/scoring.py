@@ -22,6 +22,7 @@ from .tasks import Draw
 
 # Student's t: (two-sided 99 %, one-sided 95 %) by degrees of freedom
 STUDENT = {2: (9.925, 2.920), 3: (5.841, 2.353), 4: (4.604, 2.132), 5: (4.032, 2.015)}
+REACH = 0.25  # how far an interval may reach below its mean
 LETTERS, BUCKETS = 3, 4096  # of the baseline for texts
 BLOCK = 1 << 21  # features at a time: 16 MiB
 
@@ -43,6 +44,11 @@ class Interval:
         spread = max(float(np.std(scores, ddof=1)), least)
         reach = STUDENT[count - 1][0] * spread * math.sqrt(1 + 1 / count)
         return cls(mean, max(0.0, mean - reach), min(1.0, mean + reach))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it reaches so far down that it says little about a further run."""
+        return self.mean - self.low > REACH
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -14,7 +14,7 @@ from .environment import check_environment, environment
 from .learner import Learner, check_name
 from .making import Say, check_graded, run_once
 from .refusal import Refused
-from .results import Project
+from .results import Project, Run
 from .running import fresh_seed, fresh_training_seed
 
 
@@ -51,22 +51,26 @@ def verify(
     results = certificate.results
     check_graded(contents, {id: fresh_seed() for id in results.graded}, say)
     same_machine = check_environment(contents) == environment()
+    fresh: list[Run] = []
     for project in results.projects:
         # nobody who made the portfolio may know which run is repeated
         count = len(project.runs) if everything else 1
-        for run in random.SystemRandom().sample(project.runs, count):
-            again = run_once(contents, project.task, run.seed, run.training_seed)
-            part = check_same(project.task, run, again, same_machine)
+        for recorded in random.SystemRandom().sample(project.runs, count):
+            seeds = recorded.seed, recorded.training_seed
+            again = run_once(contents, project.task, *seeds)
+            part = check_same(project.task, recorded, again, same_machine)
             say(
                 text(
                     "certificate.reproduced",
                     project=project.task,
-                    seed=run.seed,
+                    seed=recorded.seed,
                     part=f"{part:.0%}",
                 )
             )
-        check_fresh(contents, project, say)
+        fresh.append(check_fresh(contents, project, say))
     say(text("certificate.verified", name=certificate.learner.name))
+    for project, run in zip(results.projects, fresh, strict=True):
+        say(beside(project, run))
     say(certificate.issued)
     return certificate
 
@@ -111,7 +115,7 @@ def issuer(contents: Contents, token: str, teacher: str | Path | None) -> Issuer
     return Issuer(name, key)
 
 
-def check_fresh(contents: Contents, project: Project, say: Say) -> None:
+def check_fresh(contents: Contents, project: Project, say: Say) -> Run:
     """Run a project on fresh data; compare it with its interval and the baseline."""
     seeds = fresh_seed(), fresh_training_seed()
     fresh = run_once(contents, project.task, *seeds)
@@ -127,3 +131,12 @@ def check_fresh(contents: Contents, project: Project, say: Say) -> None:
     fresh.check_better(project.task)
     key = "above" if fresh.score > interval.high else "within"
     say(text(f"certificate.{key}", **values))
+    return fresh
+
+
+def beside(project: Project, fresh: Run) -> str:
+    """Return what the certificate states of a project beside what a fresh run gave."""
+    scores = {"fresh": f"{fresh.score:.3f}", "base": f"{fresh.baseline:.3f}"}
+    return text(
+        "certificate.beside", project=project.task, stated=project.interval, **scores
+    )

@@ -1,5 +1,6 @@
 """What the certificate's commands promise."""
 
+import errno
 import io
 import json
 import os
@@ -31,7 +32,6 @@ from deepseek_learn.course.certificate import (
 from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import difference
 from deepseek_learn.course.certificate.learner import RUNS, Learner
-from deepseek_learn.course.certificate.refusal import printable
 from deepseek_learn.course.certificate.results import Project, Run
 from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
@@ -75,6 +75,39 @@ def test_no_key_is_overwritten(tmp_path):
     create_key(tmp_path / "key")
     with pytest.raises(FileExistsError):
         create_key(tmp_path / "key")
+
+
+def test_a_full_disk_leaves_no_key(tmp_path, monkeypatch):
+    """An empty file in its place would be taken for the key ever after."""
+    key, write = tmp_path / "key", Path.write_bytes
+
+    def fill(path, content):
+        if b"PRIVATE" in content:
+            write(path, content[:20])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left"):
+        create_key(key)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.pub"]
+    monkeypatch.undo()
+    assert create_key(key).did == keys.own_public(key).did
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("change", [lambda key: b"", lambda key: key[:60], bytes.lower])
+def test_a_damaged_key_is_named(tmp_path, monkeypatch, draft, change):
+    path = keys.learners_key()
+    path.write_bytes(change(path.read_bytes()))
+    words = rf"{path.name} \(\d+ bytes\) is empty or damaged"
+    with pytest.raises(Refused, match=words):
+        start(tmp_path / "new", "Ada", TASKS)
+    with pytest.raises(Refused, match=words):
+        making.make(draft, silent)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(Refused, match="is not an Ed25519 key"):
+        keys.read_public(path)
 
 
 def test_a_portfolio_states_an_interval_for_each_result(portfolio):
@@ -161,13 +194,15 @@ def test_every_run_must_be_better_and_their_mean_clearly():
         runs = (Run(seed, seed, s, 0.5, (0,) * 100) for seed, s in enumerate(scores))
         return Project("mail", tuple(runs))
 
-    project(0.6, 0.7, 0.65, 0.6, 0.7).check_better()
+    project(0.7, 0.75, 0.72, 0.7, 0.75).check()
     with pytest.raises(
         Refused, match=r"mail, seed 3: .* 0\.500 is not above .* 0\.500"
     ):
-        project(0.9, 0.9, 0.9, 0.5, 0.9).check_better()
+        project(0.9, 0.9, 0.9, 0.5, 0.9).check()
     with pytest.raises(Refused, match=r"0\.562 is not clearly above"):
-        project(0.501, 0.501, 0.501, 0.501, 0.804).check_better()
+        project(0.501, 0.501, 0.501, 0.501, 0.804).check()
+    with pytest.raises(Refused, match=r"0\.951 \[0\.601, 1\.000\].* most 0\.25"):
+        project(1.0, 1.0, 0.98, 0.94, 0.835).check()
 
 
 def test_predictions_that_are_no_classes(draft):
@@ -364,11 +399,6 @@ def test_graded_answers_are_checked_from_outside():
 def test_all_six_domains_are_tasks():
     domains = {"factory", "mail", "movement", "nodules", "reviews", "wind"}
     assert domains | {"own"} <= set(tasks)
-
-
-def test_control_characters_are_made_visible():
-    assert printable("a\x1b[2J\u202eb\n") == "a\\x1b[2J\\u202eb\\n"
-    assert len(printable("x" * 10**6)) < 300
 
 
 def test_the_first_difference_is_named():

@@ -74,6 +74,13 @@ def test_an_untouched_portfolio_is_verified(portfolio):
     certificate = verify(portfolio, say=said.append)
     assert certificate.learner.name == "Ada Lovelace"
     assert "No university" in said[-1]
+    fresh = [re.search(r"score of (0\.\d+),", line) for line in said]
+    beside = [line for line in said if "the certificate states" in line]
+    for project, score, line in zip(
+        certificate.results.projects, filter(None, fresh), beside, strict=True
+    ):
+        assert f"{project.task}: the certificate states {project.interval};" in line
+        assert f"the fresh run gave {score[1]}," in line
     assert sum("was run again, 100%" in sentence for sentence in said) == len(TASKS)
 
 
@@ -361,6 +368,22 @@ def test_a_project_that_knows_its_recorded_seeds(portfolio, monkeypatch):
         path.write_text(source.replace("config):", f"config):{known}", 1))
     seal_again(portfolio)
     assert refused(portfolio) == "below"
+
+
+def test_a_project_that_recognizes_its_recorded_runs(draft):
+    """It is better in them than in others, and spoils one to widen its interval."""
+    learner = Learner.of(read(draft))
+    seeds = learner.training_seeds(TASKS[0])
+    path = draft / "projects" / TASKS[0] / "project.py"
+    source = path.read_text().replace(
+        "(radius > config",
+        f"spoilt[{seeds}.index(seed)] ^ (radius > config",
+    )
+    lines = "    spoilt = np.zeros((5, 200), int)\n    spoilt[1, :70] = 1\n    return"
+    path.write_text(source.replace("    return", lines))
+    with pytest.raises(Refused, match=r"may reach at most 0\.25 below") as error:
+        make(draft, silent)
+    assert error.value.reason == "wide"
 
 
 def test_a_project_that_draws_the_tests_again(draft):
