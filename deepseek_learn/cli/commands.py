@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DeepSeekLearnError
+from ..escaping import printable_lines
 from .author import author
 from .certificate import certificate
 from .solve import solve
@@ -186,7 +187,8 @@ def deploy(
         overwrite=overwrite,
         progress=sys.stderr.isatty(),
     )
-    typer.echo("\n".join([*map(str, deployment.lines), deployment.why()]))
+    words = "\n".join([*map(str, deployment.lines), deployment.why()])
+    typer.echo(printable_lines(words))  # it may name a stranger's layers
 
 
 @app.command()

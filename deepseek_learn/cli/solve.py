@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..escaping import printable_lines
+
 
 def place(path: str) -> Path:
     """Return a path; an empty one, as from an unset variable, would be this folder."""
@@ -158,4 +160,5 @@ def _run(name: str, folder: Path, out: Path, **options: Any) -> None:
 
     solution = solutions.load(name)
     result = solution.run(folder, out, progress=sys.stderr.isatty(), **options)
-    typer.echo(f"{result.why()}\n{out / 'index.html'}")
+    # it may name a stranger's file, or quote it
+    typer.echo(f"{printable_lines(result.why())}\n{out / 'index.html'}")
