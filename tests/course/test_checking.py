@@ -185,7 +185,11 @@ def test_the_kernel_is_built_before_the_clock_starts(monkeypatch):
 
     monkeypatch.setattr(build, "load", load)
     assert slow_check(monkeypatch, before_call=0).passed
+    assert handlers == []  # this check does not use it
+    monkeypatch.setitem(globals(), "dpg", build)
+    assert slow_check(monkeypatch, before_call=0).passed
     assert handlers == [signal.getsignal(signal.SIGALRM)]
+    assert "dpg" in problems.get("beat_frequency").check.__globals__
 
 
 def test_endless_iterator_given_for_a_pair_is_cut():
