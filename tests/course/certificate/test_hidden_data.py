@@ -15,9 +15,12 @@ SEARCH = Path(__file__).with_name("search.py")
 COUNT = 300  # records per task
 # letters in a row that no other text has: Chinese, English
 LETTERS = {"reviews": 12, "mail": 48}
-pytestmark = pytest.mark.skipif(
-    isolation() != "namespaces", reason="this system permits no namespaces"
-)
+pytestmark = [
+    pytest.mark.timeout(1800),  # it reads gigabytes
+    pytest.mark.skipif(
+        isolation() != "namespaces", reason="this system permits no namespaces"
+    ),
+]
 
 
 def texts(task, column):
@@ -65,7 +68,6 @@ def movement():
     import gzip
     import importlib.util
 
-    from deepseek_learn.data import movements  # noqa: F401  # the function
     from deepseek_learn.data.movements import FILE, PACKAGE, _columns, _Reader
 
     spec = importlib.util.find_spec(PACKAGE)
