@@ -22,7 +22,7 @@ from . import problems
 from .clock import CHECK, answer_time
 from .display import card, inline
 from .expect import AnswerRaised, last_input
-from .limits import MEMORY, SECONDS, GaveUp, limits
+from .limits import MEMORY, SECONDS, GaveUp, run_limited
 from .problem import Failed, Problem
 from .source_code import is_untouched
 
@@ -124,9 +124,13 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
         return "not attempted", text("outcome.not_attempted", name=problem.answer)
     seconds = problem.seconds or SECONDS
     _build_kernel(problem)
-    try:
-        with limits(CHECK, MEMORY), answer_time(seconds):
+
+    def check() -> None:
+        with answer_time(seconds):
             problem.check(answer, np.random.default_rng(seed))
+
+    try:
+        run_limited(check, CHECK, MEMORY)
     except Failed as failed:
         return "failed", _sentence(problem, failed)
     except AnswerRaised as raised:

@@ -103,6 +103,36 @@ def test_the_length_does_not_give_the_answer_away(lang):
     assert right["shortest"] <= 0.4 * len(ALL)
 
 
+REASON = {
+    "en": re.compile(r"\b(because|since|therefore)\b|, (as|which|so|where|for)\b|: "),
+    "zh": re.compile("因为|由于|所以|因此|，那|："),
+}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize(
+    "question", [*ALL, *DIAGNOSTIC.questions], ids=lambda q: q.slug
+)
+def test_no_or_every_answer_states_a_reason(question, lang):
+    """Otherwise the answer that needs none stands out; reasons belong into `why`."""
+    stated = [bool(REASON[lang].search(a.text[lang])) for a in question.answers]
+    assert len(set(stated)) == 1, question
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("mark", [",，", ";；", "`", "(（"])
+def test_punctuation_does_not_give_the_answer_away(lang, mark):
+    alone, right = 0, 0
+    for question in ALL:
+        marked = [any(m in a.text[lang] for m in mark) for a in question.answers]
+        for state in (True, False):
+            if marked.count(state) == 1:
+                alone += 1
+                right += marked.index(state) == question.right
+    # of at least three answers one is right; three standard deviations of chance more
+    assert right <= alone / 3 + 3 * (alone * 2 / 9) ** 0.5
+
+
 class Tree(HTMLParser):
     """Fails on a tag that is closed in the wrong order, and counts tags."""
 
