@@ -82,22 +82,31 @@ def copied(value: Any) -> Any:
 
 
 def same(value: Any, copy: Any) -> bool:
-    """Return whether `value` still equals its copy; NaNs are considered equal."""
+    """Return whether `value` still equals its copy; NaNs are considered equal.
+
+    The answer may have put any object in its place, so the kinds are compared first:
+    `==` is only called on a value of the same type as the check's own.
+    """
     if isinstance(value, (list, tuple, set)):
-        pairs = zip(value, copy, strict=False)
-        return len(value) == len(copy) and all(same(a, b) for a, b in pairs)
+        return (
+            isinstance(copy, (list, tuple, set))
+            and len(value) == len(copy)
+            and all(same(a, b) for a, b in zip(value, copy, strict=False))
+        )
     if isinstance(value, dict):
-        pairs = zip(value.items(), copy.items(), strict=False)
-        return len(value) == len(copy) and all(
-            a[0] == b[0] and same(a[1], b[1]) for a, b in pairs
+        return isinstance(copy, dict) and same(
+            [each for item in value.items() for each in item],
+            [each for item in copy.items() for each in item],
         )
     if is_tensor(value):
-        return value.dtype == copy.dtype and same_bits(value, copy)
+        return is_tensor(copy) and value.dtype == copy.dtype and same_bits(value, copy)
     if isinstance(value, np.ndarray):
-        return value.dtype == copy.dtype and value.shape == copy.shape and (
-            value.tobytes() == copy.tobytes()
-        )  # fmt: skip
-    return value is copy or bool(value == copy)
+        return (
+            isinstance(copy, np.ndarray)
+            and (value.dtype, value.shape) == (copy.dtype, copy.shape)
+            and value.tobytes() == copy.tobytes()
+        )
+    return value is copy or (type(value) is type(copy) and bool(value == copy))
 
 
 def same_bits(tensor: Any, copy: Any) -> bool:

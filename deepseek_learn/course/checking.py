@@ -5,6 +5,7 @@
 """
 
 import html
+import inspect
 import linecache
 import os
 import secrets
@@ -131,24 +132,39 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
 
     try:
         run_limited(check, CHECK, MEMORY)
-    except Failed as failed:
-        return "failed", _sentence(problem, failed)
-    except AnswerRaised as raised:
-        return "raised", _describe(raised.__cause__ or raised)
-    except GaveUp as timeout:
-        words = text("outcome.gave_up", seconds=f"{seconds:g}")
-        return "failed", "\n".join(filter(None, [words, _last_line(timeout)]))
-    except Exception as error:
+    except BaseException as error:
+        return _explain(error, problem, seconds, seed)
+    return "passed", text("outcome.passed", points=problem.points)
+
+
+def _explain(
+    error: BaseException, problem: Problem, seconds: float, seed: int
+) -> tuple[str, str]:
+    """Return the status and message of a check that ended with an exception.
+
+    Raises:
+        CheckError: if none of the learner's code is to blame.
+    """
+    if isinstance(error, AnswerRaised):
+        return "raised", _describe(error.__cause__ or error)
+    own_file = inspect.getfile(problem.check)
+    frames = traceback.extract_tb(error.__traceback__)
+    learners = [_is_learners(f) and f.filename != own_file for f in frames]
+    # whatever the learner's code raises is its own, even if it takes our exceptions
+    if not learners[-1]:
+        if isinstance(error, Failed):
+            return "failed", _sentence(problem, error)
+        if isinstance(error, GaveUp):
+            words = text("outcome.gave_up", seconds=f"{seconds:g}")
+            return "failed", "\n".join(filter(None, [words, _last_line(error)]))
+    # the answer may have returned an object whose methods raise something
+    if isinstance(error, Exception) and not any(learners):
         raise CheckError(
             f"the check of {problem.id!r} itself failed with {type(error).__name__}: "
             f"{error}. That is a bug in the course, not in your answer; please report "
             f"it with seed={seed}."
         ) from error
-    except (
-        BaseException
-    ) as error:  # raised by the learner's objects, never by the course
-        return "raised", _describe(error)
-    return "passed", text("outcome.passed", points=problem.points)
+    return "raised", _describe(error)
 
 
 def _build_kernel(problem: Problem) -> None:
@@ -175,7 +191,11 @@ def _how_to_repeat(problem: Problem, seed: int) -> str:
 
 def _describe(error: BaseException) -> str:
     """Describe an exception and the last line of the learner's code that led to it."""
-    facts = {"kind": type(error).__name__, "error": str(error)}
+    try:
+        message = str(error)
+    except Exception:  # an exception class of the learner's may have any `__str__`
+        message = "?"
+    facts = {"kind": type(error).__name__, "error": message}
     if line := _last_line(error):
         return text("outcome.raised", **facts) + "\n" + line
     return text("outcome.raised_call", **facts)  # the call had the wrong arguments

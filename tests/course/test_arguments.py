@@ -35,6 +35,10 @@ CHANGES = {
     "a value of it": (lambda: {"a": np.ones(2)}, lambda x: x["a"].fill(0)),
     "a key of it": (lambda: {"a": 1, "b": 2}, lambda x: x.update(c=x.pop("a"))),
     "a set": (lambda: {1}, lambda x: x.add(2)),
+    "another kind": (lambda: [1, [2]], lambda x: x.reverse()),
+    "an array in a list": (lambda: [1, 2], lambda x: x.insert(0, np.ones(x.pop()))),
+    "a tensor in a dictionary": (lambda: {"a": 1}, lambda x: x.update(a=torch.ones(2))),
+    "the kind of a number": (lambda: [1, 2], lambda x: x.insert(0, float(x.pop(0)))),
 }
 
 

@@ -119,10 +119,95 @@ def shift_sum(taps):
     assert check(source).status in ("failed", "raised")
 
 
+OWN = "from deepseek_learn.course.problem import Failed\nfrom deepseek_learn.course.limits import GaveUp\n"
+OURS = {
+    "raised": "def shift_sum(taps): raise Failed('nonsense')",
+    "raised with the key of a sentence": "def shift_sum(taps): raise Failed('expect.value', got=1, want=2)",
+    "raised as if the time were over": "def shift_sum(taps): raise GaveUp",
+    "with a text that cannot be read": """
+class Odd(Exception):
+    def __str__(self): raise ValueError
+def shift_sum(taps): raise Odd
+""",
+}
+
+
+@pytest.mark.parametrize("source", OURS.values(), ids=OURS)
+def test_exception_of_the_course_is_the_answers_if_the_answer_raises_it(source):
+    outcome = check(OWN + source)
+    assert outcome.status == "raised"
+    assert "of your code" in outcome.message
+
+
+def test_our_own_exception_may_be_returned():
+    assert check(OWN + "def shift_sum(taps): return Failed('x')").status == "failed"
+    assert check(OWN + "def shift_sum(taps): return Failed").status == "failed"
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "Failed", "GaveUp"])
+def test_object_that_raises_when_it_is_iterated_is_not_our_bug(kind):
+    source = f"class A:\n    def __iter__(self): raise {kind}('mine')\n"
+    answer = define(OWN + source + "def fold_gate(*_): return A()\n", "fold_gate")
+    outcome = course.check("fold_the_gate", answer)
+    assert outcome.status == "raised"
+    assert kind in outcome.message
+
+
+EQUAL_TO_ALL = """
+import torch
+
+class Equal(torch.Tensor):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __hash__ = torch.Tensor.__hash__
+"""
+
+
+def test_tensor_that_equals_everything_does_not_pass():
+    source = "def shift_sum(taps): return taps.sum(1, keepdim=True).as_subclass(Equal)"
+    outcome = check(EQUAL_TO_ALL + source)
+    assert outcome.status == "failed"
+
+
+@pytest.mark.parametrize("odd", ["torch.ones(3).as_subclass(Equal)", "torch.ones(3)"])
+def test_tensor_put_into_an_argument_is_a_change_in_place(odd):
+    source = f"""
+def longest_context(free, layers, sizes, number_bytes):
+    for name in sizes: sizes[name] = {odd}
+"""
+    answer = define(EQUAL_TO_ALL + source, "longest_context")
+    outcome = course.check("how_long_a_context", answer)
+    assert outcome.status == "failed"
+    assert "modified its argument `sizes` in place" in outcome.message
+
+
 ENDLESS = {
     "a loop": "while True: pass",
     "a loop that catches": "while True:\n        try: 1 / 0\n        except Exception: 1",
     "a loop that catches all": "while True:\n        try: 1 / 0\n        except: 1",
+    "a loop around one that is caught": """while True:
+        try:
+            while True: pass
+        except BaseException: pass""",
+    "loops that catch each other's end": """while True:
+        try:
+            while True:
+                try:
+                    while True: 1 + 1
+                except: continue
+        except BaseException as error: str(error)""",
+    "a loop that suppresses all": """import contextlib
+    while True:
+        with contextlib.suppress(BaseException):
+            while True: sum(range(10))""",
+    "a loop that goes on in finally": """while True:
+        try:
+            while True: pass
+        finally: continue""",
+    "a sleep that is repeated": """import time
+    while True:
+        try: time.sleep(1e6)
+        except BaseException: pass""",
     "a sleep": "import time; time.sleep(1e6)",
     "a generator": "return sum(1 for _ in iter(int, 1))",
 }
@@ -135,6 +220,30 @@ def test_check_gives_up_with_a_sentence(body, monkeypatch):
     assert outcome.status == "failed"
     assert "timed out after 0.2 s" in outcome.message
     assert "of your code" in outcome.message
+
+
+def test_code_that_is_stopped_may_end_in_an_orderly_way(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(checking, "SECONDS", 0.2)
+    source = """
+import torch
+
+def shift_sum(taps):
+    with torch.no_grad():
+        while True: pass
+"""
+    assert "timed out" in check(source).message
+    assert torch.is_grad_enabled()
+
+
+def test_handlers_of_signals_are_restored_after_a_loop_that_catches_all(monkeypatch):
+    monkeypatch.setattr(checking, "SECONDS", 0.2)
+    signals = (signal.SIGALRM, signal.SIGTRAP)
+    before = [signal.getsignal(each) for each in signals]
+    check(f"def shift_sum(taps):\n    {ENDLESS['a loop that suppresses all']}\n")
+    assert [signal.getsignal(each) for each in signals] == before
+    assert sum(range(10**6))  # no signal is left to end this
 
 
 def test_problem_that_runs_programs_has_longer(monkeypatch):
