@@ -119,10 +119,15 @@ def shift_sum(taps):
     assert check(source).status in ("failed", "raised")
 
 
-OWN = "from deepseek_learn.course.problem import Failed\nfrom deepseek_learn.course.limits import GaveUp\n"
+OWN = """
+from deepseek_learn.course.limits import GaveUp
+from deepseek_learn.course.problem import Failed
+"""
 OURS = {
     "raised": "def shift_sum(taps): raise Failed('nonsense')",
-    "raised with the key of a sentence": "def shift_sum(taps): raise Failed('expect.value', got=1, want=2)",
+    "raised with the key of a sentence": """
+def shift_sum(taps): raise Failed("expect.value", got=1, want=2)
+""",
     "raised as if the time were over": "def shift_sum(taps): raise GaveUp",
     "with a text that cannot be read": """
 class Odd(Exception):

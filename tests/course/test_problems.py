@@ -23,6 +23,9 @@ from deepseek_learn.course.problems.basic_02_attention_families.paired_differenc
 from deepseek_learn.course.problems.innovation_02_engine_and_targets.a_board_of_your_own import (  # noqa: E501
     check as a_board_of_your_own,
 )
+from deepseek_learn.course.problems.innovation_04_beat_deepopt.your_own_rule import (
+    check as your_own_rule,
+)
 from deepseek_learn.course.problems.practical_02_deploy.deploy_your_own import (
     check as deploy_your_own,
 )
@@ -210,3 +213,16 @@ def test_graded_problem_with_right_answers_is_refused():
 def test_graded_problem_with_a_solution_is_refused():
     with pytest.raises(ValueError, match=r"exercises/graded/kept_back\.py"):
         graded(solution="def shift_sum(taps): return 1")
+
+
+def test_adamw_that_a_rule_is_compared_with_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(4, 5, 7, generator=generator)
+    own, theirs = start.clone(), start.clone().requires_grad_()
+    rule, optimizer = your_own_rule.AdamW(own), torch.optim.AdamW([theirs])
+    for step in range(1, 30):
+        gradient = torch.randn(start.shape, generator=generator)
+        theirs.grad, optimizer.param_groups[0]["lr"] = gradient, 0.1 / step
+        optimizer.step()
+        rule.step(own, gradient, 0.1 / step, step)
+    torch.testing.assert_close(own, theirs.detach())

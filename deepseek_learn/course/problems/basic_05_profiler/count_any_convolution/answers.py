@@ -162,3 +162,13 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     positions = x[0] * (x[2] * x[3] if transposed else height * width)
     c_out = weight[1] if transposed else weight[0]
     return 2 * c_out * x[1] * weight[2] * weight[3] * positions
+
+# %% right: with names of its own
+from math import prod
+
+
+def conv_flops(shape, kernel, /, s=1, p=0, backwards=False):
+    places = shape[2:] if backwards else [
+        (n + 2 * p - kernel[-1]) // s + 1 for n in shape[2:]
+    ]
+    return 2 * shape[0] * prod(places) * prod(kernel)

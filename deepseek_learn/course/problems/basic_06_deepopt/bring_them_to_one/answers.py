@@ -78,14 +78,14 @@ def orthogonalize(x, coefficients):
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
 
-# %% wrong: epsilon added to the norm
+# %% wrong: a large epsilon added to the norm
 import torch
 
 
 def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    x = x / (x.norm() + 1e-3)
     for a, b, c in coefficients:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -187,3 +187,14 @@ import torch
 def orthogonalize(x, coefficients):
     u, s, v = torch.linalg.svd(x, full_matrices=False)
     return u @ v
+
+# %% right: with the usual 1e-7 beside the norm
+import torch
+
+
+def orthogonalize(x, coefficients):
+    x = x / (x.norm() + 1e-7)
+    for a, b, c in coefficients:
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x

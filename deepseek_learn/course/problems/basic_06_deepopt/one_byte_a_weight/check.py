@@ -48,7 +48,7 @@ def draw(rng, rows: int, columns: int, trial: int) -> np.ndarray:
     if trial == 0:
         return np.zeros((rows, columns), "float32")  # the initial momentum
     sizes = 10 ** rng.uniform(-8, 3, (rows, 1))
-    sizes[rng.permutation(rows)[:2]] = [[1e-8], [1e3]]
+    sizes[rng.permutation(rows)[:2]] = [[1e-20], [1e3]]
     m = sizes * rng.normal(size=(rows, columns))
     m[:, 0] = -2 * np.abs(m).max(1) * np.sign(rng.normal(size=rows))
     if trial % 2 and rows > 2:

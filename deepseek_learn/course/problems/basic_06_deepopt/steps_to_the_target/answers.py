@@ -174,3 +174,29 @@ def steps_to(target, losses):
             share = (losses[a] - target) / (losses[a] - losses[b])
             return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
     return None
+
+# %% wrong: np.interp, which needs losses that fall
+import numpy as np
+
+
+def steps_to(target, losses):
+    budgets = sorted(losses, reverse=True)
+    values = [losses[budget] for budget in budgets]
+    if values[-1] <= target:
+        return budgets[-1]
+    if min(values) > target:
+        return None
+    return float(np.exp(np.interp(target, values, np.log(budgets))))
+
+# %% wrong: np.interp over the sorted losses
+import numpy as np
+
+
+def steps_to(target, losses):
+    budgets = sorted(losses, key=losses.get)
+    values = [losses[budget] for budget in budgets]
+    if losses[min(losses)] <= target:
+        return min(losses)
+    if min(values) > target:
+        return None
+    return float(np.exp(np.interp(target, values, np.log(budgets))))

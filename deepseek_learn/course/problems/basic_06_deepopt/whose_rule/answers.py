@@ -190,3 +190,48 @@ from torch import nn
 
 def role(parameter, module, head):
     return parameter.dim() > 1
+
+# %% wrong: only what the head calls its weight
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head and parameter is getattr(module, "weight", None):
+        return "adamw"
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: the bias of the head
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head:
+        return "matrix" if parameter is getattr(module, "bias", None) else "adamw"
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: only linear layers as the head
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head and isinstance(module, (nn.Linear, nn.Conv2d)):
+        return "adamw"
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"

@@ -49,6 +49,18 @@ def table(m: int, n: int) -> list[tuple]:
     add("adamw", "vector", nn.Linear, m, n, name="bias")
     add("adamw", "head", nn.Linear, m, n, head=True)
     add("adamw", "vector", nn.Linear, m, n, name="bias", head=True)
+    add(
+        "adamw",
+        "head",
+        nn.MultiheadAttention,
+        2 * m,
+        2,
+        name="in_proj_weight",
+        head=True,
+    )
+    add("adamw", "head", nn.GRU, m, n, name="weight_hh_l0", head=True)
+    add("adamw", "vector", nn.Conv2d, m, n, 1, name="bias", head=True)
+    add("adamw", "head", Mixer, m, n, head=True)
     add("adamw", "vector", nn.Linear, m, 1)
     add("adamw", "vector", nn.Linear, 1, n)
     add("adamw", "vector", nn.Linear, 1, n + 3)

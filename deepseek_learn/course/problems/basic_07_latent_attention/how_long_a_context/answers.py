@@ -13,13 +13,10 @@ def longest_context(free, layers, sizes, number_bytes):
     return free // (layers * numbers * number_bytes)
 
 # %% right: by a sum over layers
-import math
-
-
 def longest_context(free, layers, sizes, number_bytes):
     kept = sizes.get("heads", 1) * sum(v for k, v in sizes.items() if k != "heads")
     token = sum(kept * number_bytes for _ in range(layers))
-    return math.floor(free / token)
+    return divmod(free, token)[0]
 
 # %% wrong: one layer
 def longest_context(free, layers, sizes, number_bytes):
@@ -92,3 +89,11 @@ def longest_context(free, layers, sizes, number_bytes):
     else:
         numbers = (sizes["key"] + sizes["value"])
     return free // (layers * numbers * number_bytes)
+
+# %% wrong: divided as floats
+import math
+
+
+def longest_context(free, layers, sizes, number_bytes):
+    kept = sizes.get("heads", 1) * sum(v for k, v in sizes.items() if k != "heads")
+    return math.floor(free / (layers * kept * number_bytes))

@@ -11,7 +11,7 @@ KINDS = ("heads", "shared", "latent")
 
 def check(answer, rng) -> None:
     expect.function(answer, "longest_context")
-    for i in range(9):
+    for i in range(10):
         layers = int(rng.integers(4, 80))
         number_bytes = (1, 2, 4)[(i + i // 3) % 3]  # each kind gets each size
         sizes = draw(rng, KINDS[i % 3])
@@ -20,7 +20,9 @@ def check(answer, rng) -> None:
         if i == 3:
             want = 0  # not even one fits
         remainder = int(rng.integers(0, token))  # the last token does not fit
-        free = token * want + (0, token - 1, remainder)[i // 3]
+        if i == 9:  # a float holds 53 bits
+            want, remainder = 2**60 // token, token - 1
+        free = token * want + (0, token - 1, remainder, remainder)[i // 3]
         got = expect.call(answer, free, layers, sizes, number_bytes)
         compare(got, want, free, layers, sizes, number_bytes)
 

@@ -126,3 +126,21 @@ def steer(bias, chosen, rate):
     load = chosen.flatten().bincount(minlength=len(bias)).float()
     violation = load.max() / load.mean() - 1
     return bias + rate * torch.sign(load.median() - load), float(violation)
+
+# %% wrong: the mean load of one expert per token
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    mean = len(chosen) / len(bias)
+    return bias + rate * torch.sign(mean - load), float(load.max() / mean - 1)
+
+# %% wrong: only the first expert of each token
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen[:, 0].bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * torch.sign(load.mean() - load), float(violation)

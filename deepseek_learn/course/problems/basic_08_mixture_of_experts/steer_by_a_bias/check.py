@@ -30,6 +30,9 @@ def check(answer, rng) -> None:
             chosen[0] = 1
         if i == 3:  # a fractional mean, just above most loads
             chosen = np.arange(experts + 1)[:, None] % experts
+        if i == 4:  # an even load by the first column alone
+            first = np.arange(tokens) % experts
+            chosen = np.stack([first, np.where(first == 0, 1, 0)], 1)
         bias, rate = rng.normal(size=experts), float(rng.uniform(0.001, 0.1))
         inputs = torch.from_numpy(bias).float(), torch.from_numpy(chosen)
         got = expect.call(answer, *inputs, rate)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepseek_learn import data
 from deepseek_learn.course import expect
@@ -63,56 +63,71 @@ def tuned(answer, rates, starts, parts) -> tuple[float, float]:
 
     Losses are geometric means over the networks. Without an answer, AdamW is tuned.
     """
-    losses = {}
-    for rate in rates:
-        each = [train(answer, rate, initial, parts) for initial in starts]
-        losses[rate] = [
-            math.exp(sum(logs) / len(logs)) for logs in zip(*each, strict=True)
-        ]
+    losses = {rate: train(answer, rate, starts, parts) for rate in rates}
     best = min(rates, key=lambda rate: losses[rate][0])
     return losses[best][1], best
 
 
-def train(answer, rate: float, start, parts) -> tuple[float, float]:
-    """Return the logarithms of the validation and test losses after one run."""
-    parameters, batches = start
-    model = network(parameters)
-    first, second, _ = (p for p in model.parameters() if p.dim() == 2)
-    matrices: list[Tensor] = [first, second]
-    states: list[dict] = [{} for _ in matrices]
-    rest = [p for p in model.parameters() if all(p is not w for w in matrices)]
-    groups = [{"params": rest, "peak": REST}]
+def train(answer, rate: float, starts, parts) -> tuple[float, float]:
+    """Return the validation and test losses after a run of all networks side by side.
+
+    The networks share each operation, as if they were the heads of an attention layer.
+    """
+    parameters, batches = zip(*starts, strict=True)
+    model = [
+        torch.stack(same).requires_grad_() for same in zip(*parameters, strict=True)
+    ]
+    matrices, rest = model[0:4:2], model[1:4:2] + model[4:]
+    states: list[list[dict]] = [[{} for _ in starts] for _ in matrices]
+    adamw = [(p, REST, AdamW(p)) for p in rest]
     if answer is None:
-        groups.append({"params": matrices, "peak": rate})
-    adamw = torch.optim.AdamW(groups)
+        adamw += [(w, rate, AdamW(w)) for w in matrices]
     images, labels = parts[0]
-    for t, rows in enumerate(batches, 1):
+    for t, rows in enumerate(map(torch.stack, zip(*batches, strict=True)), 1):
         decay = 1 - (t - 1) / STEPS  # linear decay of the rate
-        loss = F.cross_entropy(model(images[rows]), labels[rows])
-        model.zero_grad()
-        loss.backward()
-        for group in adamw.param_groups:
-            group["lr"] = group["peak"] * decay
-        adamw.step()
-        if answer is None:
-            continue
+        loss = mean_losses(model, images[rows], labels[rows]).sum()
+        gradients = dict(zip(model, torch.autograd.grad(loss, model), strict=True))
         with torch.no_grad():
-            for w, state in zip(matrices, states, strict=True):
-                assert w.grad is not None
-                w -= RMS * rate * decay * unit_direction(answer, w.grad, state, t)
+            for p, peak, rule in adamw:
+                rule.step(p, gradients[p], peak * decay, t)
+            for w, own in zip(matrices, states, strict=True):
+                for one, g, state in zip(w, gradients[w], own, strict=True):
+                    if answer is not None:
+                        step = unit_direction(answer, g, state, t)
+                        one -= RMS * rate * decay * step
     with torch.no_grad():
-        values = [F.cross_entropy(model(x), y).item() for x, y in parts[1:]]
-    return math.log(values[0]), math.log(values[1])
+        means = [
+            mean_losses(
+                model, x.expand(len(starts), *x.shape), y.expand(len(starts), -1)
+            )
+            for x, y in parts[1:]
+        ]
+    validation, test = (each.log().mean().exp().item() for each in means)
+    return validation, test
 
 
-def network(parameters) -> nn.Sequential:
-    with torch.device("meta"):  # the learner's RNG stays untouched
-        layers = [nn.Linear(*pair) for pair in pairwise(SIZES)]
-    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-    names = [name for name, _ in model.named_parameters()]
-    values = {n: p.clone() for n, p in zip(names, parameters, strict=True)}
-    model.load_state_dict(values, assign=True)
-    return model.requires_grad_()
+class AdamW:
+    """torch.optim's rule with its defaults; its class would import half of torch."""
+
+    def __init__(self, parameter: Tensor):
+        self.mean, self.square = (torch.zeros_like(parameter) for _ in range(2))
+
+    def step(self, p: Tensor, g: Tensor, lr: float, t: int) -> None:
+        self.mean.lerp_(g, 0.1)
+        self.square.lerp_(g.square(), 0.001)
+        p *= 1 - 0.01 * lr
+        scale = (self.square / (1 - 0.999**t)).sqrt_().add_(1e-8)
+        p.addcdiv_(self.mean / (1 - 0.9**t), scale, value=-lr)
+
+
+def mean_losses(model: list[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Return each network's mean loss on its own images `[N, B, 64]`: `[N]`."""
+    x = images
+    for weight, bias in zip(model[::2], model[1::2], strict=True):
+        if x is not images:
+            x = x.relu()
+        x = torch.baddbmm(bias[:, None], x, weight.mT)  # [N, B, rows]
+    return F.cross_entropy(x.mT, labels, reduction="none").mean(1)
 
 
 def unit_direction(answer, g: Tensor, state: dict, t: int) -> Tensor:

@@ -55,6 +55,9 @@ MISTAKES = {
     "itself and twins dominate": lambda every, count, keep: within(weakly(every), keep),
     "better everywhere": lambda every, count, keep: within(strictly(every), keep),
     "the median": lambda every, count, keep: within(count, 0.5),
+    "the value above": lambda every, count, keep: (
+        count[0] <= np.quantile(count, keep, method="higher")
+    ),
     "the rank below": lambda every, count, keep: (
         count[0] <= np.sort(count)[int(keep * len(count)) - 1]
     ),

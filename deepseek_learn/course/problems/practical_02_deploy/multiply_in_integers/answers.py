@@ -25,3 +25,14 @@ def linear_int8(q, s_x, z, w, s_w):
 # %% wrong: sums in 16 bits
 def linear_int8(q, s_x, z, w, s_w):
     return s_x * ((q.astype('int16') - z) @ w.astype('int16').T) * s_w
+
+# %% wrong: the scale along the wrong axis
+def linear_int8(q, s_x, z, w, s_w):
+    total = (q.astype('int32') - z) @ w.astype('int32').T
+    return s_x * total * (s_w[:, None] if total.shape[0] == len(s_w) else s_w)
+
+# %% wrong: the scale along the inputs
+def linear_int8(q, s_x, z, w, s_w):
+    if w.shape[0] == w.shape[1]:
+        return s_x * ((q.astype('float64') - z) @ (w * s_w).T)
+    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T) * s_w

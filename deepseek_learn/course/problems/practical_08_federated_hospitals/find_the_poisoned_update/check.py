@@ -29,10 +29,11 @@ def special() -> list[tuple[torch.Tensor, float]]:
     flood[3] = 9.0  # nothing finite to compare it with
     alone = torch.tensor([[float("-inf"), 0.0]])
     fourfold = torch.diag(torch.tensor([1.0, 1, 1, 4]))
+    tenfold = torch.diag(torch.tensor([1.0, 10, 1, 1]))  # not more than the factor
     dense = torch.zeros(4, 400)  # twice the norm, but 40 times the sum of values
     dense[:3, 0], dense[3] = 1.0, 0.1
     cases = [two, lone, nan, infinite, hidden, spiked, flood, alone, fourfold, dense]
-    return [(each, 10.0) for each in cases]
+    return [(each, 10.0) for each in [*cases, tenfold]]
 
 
 def random_case(rng) -> tuple[torch.Tensor, float]:

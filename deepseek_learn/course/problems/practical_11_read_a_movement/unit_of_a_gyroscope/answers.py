@@ -123,3 +123,16 @@ def unit(acceleration, rotation, hz):
     size = np.sqrt((turned**2).sum() * (said**2).sum())
     related = (turned * said).sum() / size
     return "rad/s" if related > 0.9 else "deg/s" if related > 0.1 else "unrelated"
+
+# %% wrong: 50 for the rate
+import numpy as np
+
+
+def unit(acceleration, rotation, hz):
+    turned = np.gradient(acceleration, axis=1) * 50
+    said = -np.cross(rotation, acceleration, axis=0)
+    size = np.sqrt((turned**2).sum() * (said**2).sum())
+    if (turned * said).sum() / size < 0.65:
+        return "unrelated"
+    slope = (turned * said).sum() / (said**2).sum()
+    return "deg/s" if slope < 0.1 else "rad/s"
