@@ -8,7 +8,8 @@ A file lists its questions in this format, where each text is `{ en = ..., zh = 
     [[question.answers]]            # three or four, exactly one of them with right = true
     right = true
     text = { en = "...", zh = "..." }
-    why = { en = "...", zh = "..." }  # one sentence: why it is right or wrong
+    why = { en = "...", zh = "..." }  # one sentence: why it is right or wrong; `text`
+                                      # states a reason in all answers or in none
 """
 
 import re
