@@ -171,3 +171,17 @@ def suspects(updates, factor):
         if not finite[i] or (others and norms[i] >= factor * norms[others].median()):
             found.append(i)
     return found
+
+# %% wrong: the factor added to the median
+import torch
+
+
+def suspects(updates, factor):
+    finite = torch.isfinite(updates).all(1)
+    norms = updates.norm(dim=1)
+    found = []
+    for i in range(len(updates)):
+        others = [j for j in range(len(updates)) if j != i and finite[j]]
+        if not finite[i] or (others and norms[i] > factor + norms[others].median()):
+            found.append(i)
+    return found

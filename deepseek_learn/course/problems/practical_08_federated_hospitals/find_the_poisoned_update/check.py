@@ -33,7 +33,8 @@ def special() -> list[tuple[torch.Tensor, float]]:
     dense = torch.zeros(4, 400)  # twice the norm, but 40 times the sum of values
     dense[:3, 0], dense[3] = 1.0, 0.1
     cases = [two, lone, nan, infinite, hidden, spiked, flood, alone, fourfold, dense]
-    return [(each, 10.0) for each in [*cases, tenfold]]
+    larger = torch.diag(torch.tensor([100.0, 150, 100, 100]))  # by more than ten
+    return [(each, 10.0) for each in [*cases, tenfold, larger]]
 
 
 def random_case(rng) -> tuple[torch.Tensor, float]:

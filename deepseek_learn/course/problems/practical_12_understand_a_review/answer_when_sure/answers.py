@@ -125,3 +125,14 @@ def selective(chance, labels, coverage):
     order = np.argsort(-sure)[: max(1, int(coverage * len(sure)))]
     hit = (chance >= 0.5) == (labels == 1)
     return hit[order].mean(), sure[order[-1]]
+
+# %% wrong: one half is negative
+import numpy as np
+
+
+def selective(chance, labels, coverage):
+    sure = np.abs(chance - 0.5)
+    count = max(1, round(coverage * len(chance)))
+    first = np.argsort(-sure)[:count]
+    hit = (chance > 0.5) == (labels == 1)
+    return hit[first].mean(), sure[first[-1]]

@@ -23,6 +23,8 @@ def reviews(rng, count: int, coverage: float) -> tuple[np.ndarray, np.ndarray]:
     while True:
         sure = rng.choice(np.arange(2, 480), count, replace=False) / 1000
         chance = 0.5 + sure * rng.choice([-1, 1], count)
+        if coverage == 1:
+            chance[sure.argmin()] = 0.5  # the answer is "positive"
         right = rng.random(count) < 0.45 + sure
         labels = np.where(right, chance >= 0.5, chance < 0.5).astype(int)
         own = accuracies(chance, labels, coverage)

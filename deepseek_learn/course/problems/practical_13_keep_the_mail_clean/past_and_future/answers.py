@@ -95,3 +95,16 @@ def split(days, threads, cut, weeks):
         else:
             parts.append("border" if day >= cut - 7 * weeks else "train")
     return parts
+
+# %% wrong: a week of eight days
+def split(days, threads, cut, weeks):
+    first = {}
+    for day, thread in zip(days, threads):
+        first[thread] = min(day, first.get(thread, day))
+    parts = []
+    for day, thread in zip(days, threads):
+        if day >= cut:
+            parts.append("test" if first[thread] >= cut else "dropped")
+        else:
+            parts.append("border" if day >= cut - 8 * weeks else "train")
+    return parts

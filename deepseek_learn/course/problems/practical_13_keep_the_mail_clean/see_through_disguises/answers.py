@@ -148,3 +148,29 @@ def undo(text, looks):
         return word.translate(table) if re.search("[A-Za-z]", word) else word
 
     return re.sub(r"\S+", change, text)
+
+# %% wrong: the letter a left out
+import unicodedata
+
+
+def undo(text, looks):
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    words = []
+    for word in visible.split(" "):
+        if any("a" < c.lower() <= "z" for c in word):
+            word = "".join(looks.get(c, c) for c in word)
+        words.append(word)
+    return " ".join(words)
+
+# %% wrong: the letter z left out
+import unicodedata
+
+
+def undo(text, looks):
+    visible = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    words = []
+    for word in visible.split(" "):
+        if any("a" <= c.lower() < "z" for c in word):
+            word = "".join(looks.get(c, c) for c in word)
+        words.append(word)
+    return " ".join(words)

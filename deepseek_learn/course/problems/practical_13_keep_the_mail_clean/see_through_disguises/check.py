@@ -30,6 +30,7 @@ def check(answer, rng) -> None:
     compare(
         answer, "TO\u200bР and А\u200dB", LOOKS
     )  # a capital is the only Latin letter
+    compare(answer, "аa оz Аa ОZ", LOOKS)  # the first and the last letter
     compare(answer, "", LOOKS)
     compare(answer, " хор \u200b ", LOOKS)
     compare(answer, "qβ β q1", {"β": "b"})
