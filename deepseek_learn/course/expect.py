@@ -49,7 +49,8 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
         raise AnswerRaised from error
     if name := record.changed():
         raise Failed("expect.in_place", argument=name)
-    return result
+    # a subclass of `str` may equal every text
+    return str.__str__(result) if isinstance(result, str) else result
 
 
 def may_change(value: Any) -> MayChange:

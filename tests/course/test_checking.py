@@ -174,6 +174,18 @@ def test_tensor_that_equals_everything_does_not_pass():
     assert outcome.status == "failed"
 
 
+def test_text_that_equals_everything_does_not_pass():
+    source = """
+class Equal(str):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __hash__ = str.__hash__
+
+def role(parameter, module, head): return Equal("matrix")
+"""
+    assert course.check("whose_rule", define(source, "role")).status == "failed"
+
+
 @pytest.mark.parametrize("odd", ["torch.ones(3).as_subclass(Equal)", "torch.ones(3)"])
 def test_tensor_put_into_an_argument_is_a_change_in_place(odd):
     source = f"""
