@@ -177,7 +177,9 @@ def test_the_locks_have_the_tested_versions_and_a_hash_for_every_file():
         assert re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line), line[:60]
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", ".ci/course.lock", ".ci/test.lock"])
+@pytest.mark.parametrize(
+    "name", ["constraints.txt", ".ci/course.lock", ".ci/test.lock"]
+)
 def test_no_local_versions_or_hosts_in_the_lock(name):
     text = (ROOT / name).read_text()
     assert "+cpu" not in text

@@ -201,11 +201,14 @@ def _describe(error: BaseException) -> str:
     return text("outcome.raised_call", **facts)  # the call had the wrong arguments
 
 
-def _last_line(error: BaseException) -> str:
+def _last_line(error: BaseException | None) -> str:
     """Return the last line of the learner's code in the traceback, or ""."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f)]
-    if not frames:
-        return ""
+    stack = traceback.extract_tb(error.__traceback__ if error else None)
+    frames = [frame for frame in stack if _is_learners(frame)]
+    if (
+        not frames
+    ):  # an exception on the way out of the learner's code may have come last
+        return _last_line(error.__context__) if isinstance(error, GaveUp) else ""
     line, file = frames[-1].lineno, frames[-1].filename
     code = linecache.getline(file, line or 0).strip()
     return text("outcome.line", line=line, code=code)
