@@ -12,7 +12,7 @@ from .readings import HOURS, Reading, finite_or_none, from_list, hours, summary
 
 CLAIMS = Path(__file__).parent / "claims.toml"
 NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
-TEXTS = ("peer", "note", "interval", "date")
+TEXTS = ("peer", "note", "interval", "date", "choices")
 CHOICES = {"source": ("guide", "ours"), "better": ("lower", "higher")}
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
 COMPUTED = ("verdict",)  # written to the files for human readers, but never read back
@@ -35,6 +35,8 @@ class Row:
             "95 % t").
         peer, peer_measured: the best peer and its measured value.
         n: the number of values from which `measured` was computed.
+        choices: what was chosen by looking at these data or problems, or None if they
+            were held out. The row can then be missed, but it cannot be met.
         date: the date in ISO 8601. If it is None, the current date is filled in when
             the row is written.
         machine: the machine, in the format of `results.machine()`. If it is None, the
@@ -62,6 +64,7 @@ class Row:
     peer_measured: float | None = None
     n: float | None = None
     note: str | None = None
+    choices: str | None = None
     date: str | None = None
     machine: Mapping[str, Any] | None = None
     readings: tuple[Reading, ...] = ()
@@ -97,7 +100,8 @@ class Row:
         the worse end of the interval does not, or if a speed row has fewer than
         `readings.HOURS` readings that are at least an hour apart. If the value does not
         reach the target, the verdict is "missed". A row without a target is
-        "information", and a row with a target but no measurement is "untestable here".
+        "information", and so is one that reaches its target on data on which `choices`
+        were made. A row with a target but no measurement is "untestable here".
         """
         if self.target is None:
             return "information"
@@ -105,6 +109,8 @@ class Row:
             return "untestable here"
         if not self._reaches(self.measured):
             return "missed"
+        if self.choices:
+            return "information"
         worse = self.high if self.better == "lower" else self.low
         certain = worse is None or self._reaches(worse)
         enough = not self.readings or hours(self.readings) >= HOURS
@@ -176,7 +182,7 @@ class Row:
         values["readings"] = [vars(reading) for reading in self.readings] or None
         values["verdict"] = self.verdict
         names = dict.fromkeys((*self.layout, *values))
-        optional = [*FIELDS] if self.layout else ["readings"]
+        optional = [*FIELDS] if self.layout else ["readings", "choices"]
         empty = {n for n in optional if values[n] is None and n not in self.layout}
         return {name: values[name] for name in names if name not in empty}
 

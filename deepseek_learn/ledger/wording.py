@@ -49,7 +49,7 @@ def what(entry: "Entry", lang: str | None = None) -> str:
 
 
 def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
-    """Return what else is known of a row: interval, peer, count, note and readings."""
+    """Return what else is known of a row: interval, peer, count, note, choices and readings."""
     row, facts = entry.row, []
     if row.interval:
         facts.append(text("ledger.interval", lang, kind=row.interval))
@@ -59,6 +59,8 @@ def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
     if row.n is not None:
         facts.append(f"n = {number(row.n)}")
     facts += [row.note] if row.note else []
+    if row.choices:
+        facts.append(text("ledger.choices", lang, choices=row.choices))
     facts += _readings(row, lang)
     if _crosses(row) and entry.verdict == "missed":  # the other verdicts imply this
         facts.append(text("ledger.crosses", lang))
