@@ -28,6 +28,10 @@ expected calibration error of the probabilities at most 0.05; 90 % of the true d
 their intervals; at most 0.8 false marks per scan with the chosen threshold; at least 750
 nodules in the test part. The test scans are looked at once. Every figure is one of
 phantoms. `--quick` takes two validation scans, small networks, 4 steps and no readers.
+
+Added later: in the processor time of our training MONAI's RetinaNet makes 76 steps and
+has learned nothing (CPM 0.005). A peer that has not learned is no opponent, so the row that
+compares with it has lost its target and is information.
 """
 
 import sqlite3
@@ -328,7 +332,7 @@ def peer_rows(
     what = "CPM minus MONAI's at the same CPU time, mean of the seeds"
     interval = {"low": low, "high": high, "interval": "95 % bootstrap of scans"}
     peer = {"peer": "MONAI 1.6 RetinaNet", "peer_measured": measure.cpm(judged)}
-    yield plain(what, ahead(both), target=0.0, n=few, **interval, **peer)
+    yield plain(what, ahead(both), n=few, **interval, **peer)
 
 
 def reader_rows() -> Iterator[Row]:
