@@ -23,6 +23,10 @@ at most half of frequency's. Whether frequency beats random is measured without 
 look at 144 windows of one seed.)
 The bytes that the guide's row compares are the whole stored model's, scales and what
 stays in float32 included.
+
+Added later: relative accuracy has an interval, 95 % of 2,000 resamplings of the windows or
+pictures, the same for both models. For it the five lines of "dpg" were run again, by the
+library's kernel of that day.
 """
 
 import statistics
@@ -30,8 +34,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 
+import numpy as np
 import torch
-from harness.interval import Estimate, spread
+from harness.interval import Estimate, ratio_of_means, spread
 from harness.runs import Runs
 from harness.script import Run, Script
 from models import peers, tang_lm
@@ -59,6 +64,8 @@ PEERS = {
 class Language:
     """One language model with its inputs and float32 outputs."""
 
+    answers_per_item = WINDOW  # the answers of a window are not independent
+
     def __init__(self, seed: int, quick: bool):
         self.model = tang_lm.load(seed)
         text = data.tang_poems()
@@ -79,6 +86,8 @@ class Language:
 
 class Pictures:
     """One image classifier of the zoo, with its inputs and float32 outputs."""
+
+    answers_per_item = 1
 
     def __init__(self, name: str, quick: bool):
         self.model = zoo.load(name)
@@ -102,13 +111,15 @@ class Pictures:
 def compare(of, model, stored_bytes: int | None = None, bits: float | None = None):
     """How the outputs of `model` differ from the float32 model's."""
     logits = of.answer(model)
-    right = [(z.argmax(1) == of.labels).double().mean() for z in (logits, of.reference)]
+    hits = [z.argmax(1) == of.labels for z in (logits, of.reference)]
+    right = [each.view(-1, of.answers_per_item).sum(1) for each in hits]  # [items]
+    pairs, counts = torch.stack(right, 1).unique(dim=0, return_counts=True)
     same = logits.argmax(1) == of.reference.argmax(1)
     return {
         "kl": divergence(logits, of.reference).mean().item(),
-        "relative_accuracy": (100 * right[0] / right[1]).item(),
+        "right": torch.column_stack([pairs, counts]).tolist(),
         "agreement": 100 * same.double().mean().item(),
-        "accuracy": 100 * right[0].item(),
+        "accuracy": 100 * hits[0].double().mean().item(),
         "stored_share": stored_bytes and 100 * stored_bytes / dpg.bytes_of(of.model),
         "bits_a_weight": bits,
         "answers": len(logits),
@@ -260,16 +271,29 @@ def _row(
 
 def _model_rows(runs, name: str) -> Iterator[Row]:
     [run] = [r for r in runs if (r["model"], r["variant"]) == (name, "dpg")]
-    accuracy = Estimate(run["relative_accuracy"], n=run["answers"])
+    accuracy = relative_accuracy(run["right"])
     share = Estimate(run["stored_share"], n=1)
     title = f"{name}: accuracy of dpg relative to float32"
-    note = f"KL {run['kl']:.4g}, the same answer on {run['agreement']:.2f} %"
+    note = f"KL {run['kl']:.4g}, the same answer on {run['agreement']:.2f} % of "
+    note += f"{run['answers']:,}"
     yield _row("C2", title, 99.5, accuracy, note, "%", "higher")
     guide = _row("C2", title, 98.0, accuracy, "", "%", "higher")
     yield replace(guide, source="guide")
     what = f"{name}: stored bytes of dpg relative to float32, the whole model"
     note = f"{run['bits_a_weight']:.2f} bits a weight where packed"
     yield replace(_row("C2", what, 35.0, share, note, "%"), source="guide")
+
+
+def relative_accuracy(right: list[list[int]]) -> Estimate:
+    """Accuracy over the float32 model's, in %.
+
+    Args:
+        right: for each window or picture, as a row, how many answers are right, how many
+            of the float32 model's are, and how many windows or pictures that holds for.
+    """
+    ours, reference, counts = zip(*right, strict=True)
+    pairs = [np.repeat(hits, counts) for hits in (ours, reference)]
+    return ratio_of_means(*pairs).times(100)
 
 
 def _peer_note(runs, languages: list[str]) -> str:

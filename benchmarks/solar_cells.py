@@ -35,6 +35,11 @@ training part of fold 0: 32 epochs (AUROC 0.937), 256 pixels (0.935), no mixup (
 rotations by 90 degrees (0.922), against 0.939 for these settings. Tried after it, on
 held-out modules of the training part of the source split: photographs normalized one by
 one, with no difference (AUROC 0.957 against 0.954).
+
+Added later: the calibration error has an interval, the bootstrap's. The settings were
+chosen on photographs that are in the test parts of folds 1 to 4, so that fold 0 alone
+decides, with the same targets; what all five reach is information, and what they miss stays
+missed.
 """
 
 from collections.abc import Iterator
@@ -43,7 +48,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness.interval import resampled, student
+from harness.interval import Estimate, resampled, student
 from harness.script import BENCHMARKS, Run, Script
 from models import solar_net
 from sklearn.model_selection import StratifiedKFold
@@ -120,9 +125,10 @@ def measure(run: Run) -> Iterator[Row]:
             )
             results[name].append(runs.once({"fold": fold, "attention": name}, work))
     truth = dict(zip(dataset.frame["file"], dataset.labels.tolist(), strict=True))
-    yield from rows_of_folds(results["sc"], truth)
+    yield from rows_of_folds(results["sc"], truth, "ELPV, five folds", CHOICES)
     if run.quick:
         return
+    yield from rows_of_folds(results["sc"], truth, "ELPV, fold 0", None, only=0)
     yield from rows_of_attention(results, truth)
     source = data.elpv("source", size=solar_net.SETTINGS.size)
     key = {"fold": "source", "attention": "sc"}
@@ -164,36 +170,56 @@ def with_intervals(logits: torch.Tensor, labels: torch.Tensor) -> dict:
     }
 
 
-def calibrated(results: list[dict], truth: dict[str, int]) -> torch.Tensor:
-    """The probabilities of "defective", each fold's with the others' temperature."""
+def calibrated(results: list[dict], truth: dict[str, int]) -> list[torch.Tensor]:
+    """Each fold's probabilities of "defective", with the others' temperature."""
     probabilities = []
     for i, each in enumerate(results):
         others = [other for j, other in enumerate(results) if j != i] or [each]
         divisor = calibration.temperature(*arrays(others, truth))
         logits, _ = arrays([each], truth)
         probabilities.append((logits / divisor).softmax(1)[:, 1])
-    return torch.cat(probabilities)
+    return probabilities
 
 
+CHOICES = "learning rates, size and mixup were chosen on photographs of folds 1 to 4"
 TARGETS = {"accuracy": 0.918, "AUROC": 0.95, "F1": 0.86}
 SOURCE_TARGETS = {"accuracy": 0.82, "AUROC": 0.88}
 
 
-def rows_of_folds(results: list[dict], truth: dict[str, int]) -> Iterator[Row]:
-    logits, labels = arrays(results, truth)
+def rows_of_folds(
+    results: list[dict],
+    truth: dict[str, int],
+    place: str,
+    choices: str | None,
+    only: int | None = None,
+) -> Iterator[Row]:
+    """The rows of all folds, or of `only` one of them."""
+    tested = slice(None) if only is None else slice(only, only + 1)
+    logits, labels = arrays(results[tested], truth)
     for name, estimate in with_intervals(logits, labels).items():
-        peer = {"peer": "arXiv 2302.07455", "peer_measured": 0.9174}
-        yield row(
-            f"ELPV, five folds: {name}",
-            TARGETS.get(name),
-            **vars(estimate),
-            **(peer if name == "accuracy" else {}),
-        )
-    error = calibration.calibration_error(calibrated(results, truth), labels, bins=15)
-    what = "ELPV, five folds: calibration error after temperature scaling"
-    yield row(what, 0.03, better="lower", measured=error, n=len(labels))
-    size = results[0]["parameters"] / 1e6
-    yield row("parameters", 2.0, unit="million", better="lower", measured=size)
+        facts = vars(estimate)
+        if target := TARGETS.get(name):
+            facts |= {"target": target, "choices": choices}
+        if name == "accuracy":
+            facts |= {"peer": "arXiv 2302.07455", "peer_measured": 0.9174}
+        yield row(f"{place}: {name}", **facts)
+    error = error_of(torch.cat(calibrated(results, truth)[tested]), labels)
+    what = f"{place}: calibration error after temperature scaling"
+    yield row(what, 0.03, better="lower", choices=choices, **vars(error))
+    if only is None:
+        size = results[0]["parameters"] / 1e6
+        yield row("parameters", 2.0, unit="million", better="lower", measured=size)
+
+
+def error_of(probabilities: torch.Tensor, labels: torch.Tensor) -> Estimate:
+    """The expected calibration error in 15 bins, and its bootstrap over photographs."""
+
+    def error(index: torch.Tensor) -> float:
+        return calibration.calibration_error(probabilities[index], labels[index], 15)
+
+    rng, n = np.random.default_rng(0), len(labels)
+    draws = [error(torch.from_numpy(rng.integers(0, n, n))) for _ in range(DRAWS)]
+    return resampled(error(torch.arange(n)), draws, n)
 
 
 def rows_of_attention(results: dict, truth: dict[str, int]) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.interval import Estimate, quartiles
+from harness.outcomes import in_words, points_lost
 from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
@@ -35,11 +36,16 @@ def best_int8(result: dict) -> str:
     return min((ORT, OPENVINO), key=lambda r: statistics.median(times[f"{r} INT8"]))
 
 
-def rows_of(name: str, result: dict) -> list[Row]:
-    """All rows of one network."""
+def rows_of(name: str, result: dict, losses: dict) -> list[Row]:
+    """All rows of one network.
+
+    Args:
+        result: its latencies and sizes.
+        losses: runtime → what INT8 changes on the test images.
+    """
     best, rows = best_int8(result), []
     rows += speed_rows(name, best, result)
-    rows += loss_rows(name, best, result)
+    rows += loss_rows(name, best, losses[best])
     rows += engine_rows(name, result)
     rows += fastest_rows(name, result)
     for way in (way for way in result["ms"] if way != EAGER):
@@ -114,23 +120,30 @@ def fastest_rows(name: str, result: dict) -> Iterator[Row]:
         ).at(end_time(result))
 
 
-def loss_rows(name: str, best: str, result: dict) -> list[Row]:
-    facts = result["int8"][best]
-    if "lost" not in facts:
+def loss_rows(name: str, best: str, facts: dict) -> list[Row]:
+    if "images" not in facts:
         return []
     layers = ", ".join(facts["in_float"]) or "none"
     what = f"{name}: points lost by INT8 ({best}) on the test part"
-    guide = row(
-        source="guide",
+    note = f"{in_words(facts['images'])}; on the held-out part "
+    note += f"{facts['held_out_lost']:.2f}; layers left in float: {layers}"
+    return lost_rows(what, facts["images"], note, "guide")
+
+
+def lost_rows(
+    what: str, images: list[list[int]], note: str, source: str = "ours"
+) -> list[Row]:
+    """The points lost on the test images: against a limit of one point, and our aim."""
+    limit = row(
+        source=source,
         what=what,
         unit="points",
         better="lower",
         target=1.0,
-        measured=facts["lost"],
-        note=f"{facts['before']:.2f} to {facts['after']:.2f}; on the held-out part "
-        f"{facts['held_out_lost']:.2f}; layers left in float: {layers}",
+        note=note,
+        **vars(points_lost(images)),
     )
-    return [guide, replace(guide, source="ours", target=AIM, what=f"{what}, aim")]
+    return [limit, replace(limit, source="ours", target=AIM, what=f"{what}, aim")]
 
 
 def engine_rows(name: str, result: dict) -> Iterator[Row]:

@@ -5,7 +5,7 @@ Each returns an `Estimate`, whose fields are fields of a row: `Row(..., **vars(e
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,13 @@ class Estimate:
     high: float | None = None
     interval: str | None = None
     n: int | None = None
+
+    def times(self, factor: float) -> "Estimate":
+        """The same in another unit; a negative factor turns the interval around."""
+        low, high = (b if b is None else factor * b for b in (self.low, self.high))
+        if factor < 0:
+            low, high = high, low
+        return replace(self, measured=factor * self.measured, low=low, high=high)
 
 
 def quartiles(values: Sequence[float], method: str = "exclusive") -> Estimate:
