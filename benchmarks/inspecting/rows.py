@@ -10,7 +10,7 @@ from deepseek_learn.ledger.rows import Row
 
 from .station import RATE, SIDE
 
-MB = 1e6
+MB, SEQUENCES = 1e6, 20
 
 
 def row(
@@ -149,7 +149,9 @@ def promise_rows(surface: str, result: dict) -> Iterator[Row]:
 
 def drift_rows(surface: str, result: dict) -> Iterator[Row]:
     what = f"{surface}: false drift alarms in 20 sequences of 400 good parts"
-    yield row(what, "sequences", result["false"], 0)
+    bounds = share(result["false"], SEQUENCES).times(SEQUENCES)
+    fields = {"claim": "C13", "source": "ours", "better": "lower", "target": 0}
+    yield Row(what=what, unit="sequences", **fields, **vars(bounds))
     what = f"{surface}: parts until 95 % of the drift alarms, light at 97 %"
     yield row(what, "parts", result["needed"])
 
