@@ -49,7 +49,7 @@ def what(entry: "Entry", lang: str | None = None) -> str:
 
 
 def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
-    """Return what else is known of a row: interval, peer, count, note, choices and readings."""
+    """Return what else is known of a row: interval, peer, note, choices and readings."""
     row, facts = entry.row, []
     if row.interval:
         facts.append(text("ledger.interval", lang, kind=row.interval))

@@ -69,6 +69,21 @@ def test_verdict_looks_at_the_worse_end_of_the_interval(
     assert row(**facts, low=low, high=high).verdict == wanted
 
 
+def test_what_choices_were_made_on_can_be_missed_but_not_met(tmp_path):
+    """A row that reaches its target there is information, and decides nothing."""
+    seen = {"choices": "the width was chosen on these pictures", "what": "seen"}
+    assert row(**seen).verdict == "information"
+    assert row(**seen, low=0.9, high=1.3).verdict == "information"
+    assert row(**seen, measured=1.3).verdict == "missed"
+    assert row(**seen, measured=None, note="no GPU").verdict == "untestable here"
+    assert verdict_of(tmp_path, row(**seen)) == "not run"
+    held_out = row(low=0.9, high=1.3)
+    assert verdict_of(tmp_path, row(**seen), held_out) == BARELY
+    [again, _] = read_result(tmp_path / "cost.json").rows
+    assert again.choices == seen["choices"]
+    assert seen["choices"] in ledger(tmp_path).to_markdown("en")
+
+
 def test_typed_verdict_is_not_believed(tmp_path):
     path = write_result("cost", [row(measured=9)], "run", directory=tmp_path)
     content = json.loads(path.read_text())
