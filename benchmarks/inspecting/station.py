@@ -16,7 +16,7 @@ from deepseek_learn.solutions.factory import line
 from deepseek_learn.solutions.factory.inspector import Inspector, learn
 from deepseek_learn.solutions.factory.segmenter import DefectSegmenter, train
 from deepseek_learn.solutions.factory.surfaces import parts
-from deepseek_learn.solutions.verdicts import Verdicts
+from deepseek_learn.solutions.verdicts import read_verdicts
 
 FOLDER = BENCHMARKS / "tables" / "runs" / "factory_line"  # not in git
 SIDE, TILE, OVERLAP, CROP = 1024, 544, 64, 256  # pixels
@@ -98,5 +98,4 @@ class Station:
         """The program's verdicts on all parts in a folder."""
         with tempfile.TemporaryDirectory() as out:
             line.judge(self.line(precision), folder, out, *options)
-            with Verdicts(Path(out) / "verdicts.jsonl") as verdicts:
-                return list(verdicts)
+            return read_verdicts(Path(out) / "verdicts.jsonl")

@@ -1,6 +1,7 @@
 """The `deepseek-learn solve` commands: one per solution, each with its own options."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,10 +156,17 @@ def _columns(options: list[str] | None, example: str) -> dict[str, str]:
     return {name: own for name, _, own in pairs}
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code that raised it."""
+    typer.echo(str(message), err=True)
+
+
 def _run(name: str, folder: Path, out: Path, **options: Any) -> None:
     from .. import solutions
 
     solution = solutions.load(name)
-    result = solution.run(folder, out, progress=sys.stderr.isatty(), **options)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        result = solution.run(folder, out, progress=sys.stderr.isatty(), **options)
     # it may name a stranger's file, or quote it
     typer.echo(f"{printable_lines(result.why())}\n{out / 'index.html'}")

@@ -3,19 +3,80 @@
 Lines are written by a single call and flushed to the disk, so a killed process leaves at
 most one incomplete line at the end of the file. That line is removed when the file is
 opened again, and its item is judged once more. No item is lost or judged twice.
+
+Each line names its provenance: the package's version, the checksum of the model's weights,
+every option that can change a verdict, and the date. Verdicts that differ in one of these
+(other than the date) are never mixed: the earlier ones are set aside, and all items are
+judged again.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import torch
+from torch import nn
+
+from .. import __version__
+from ..catalog import text
 from ..files import exclusive
 
 KEYS = ("name", "sha256", "verdict")  # of every line
+SHOWN = 12  # digits of a checksum in a sentence
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a verdict depends on besides its item.
+
+    Attributes:
+        model: the checksum of the model's weights; see `checksum`.
+        options: every option that can change a verdict, by name. An option that is None
+            or an empty mapping is left out.
+        version: the version of this package.
+    """
+
+    model: str
+    options: Mapping[str, Any]
+    version: str = __version__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the provenance as a verdict's line has it, without the date."""
+        options = {k: v for k, v in sorted(self.options.items()) if v not in (None, {})}
+        facts = {"version": self.version, "model": self.model, "options": options}
+        return json.loads(json.dumps(facts, default=str))
+
+    def stamp(self, verdict: dict[str, Any]) -> dict[str, Any]:
+        """Return a verdict with its provenance and today's date."""
+        today = date.today().isoformat()
+        return verdict | {"provenance": self.to_dict() | {"date": today}}
+
+
+def checksum(*models: Any) -> str:
+    """Return the SHA-256 of the weights that models use, wherever they came from.
+
+    It covers the names, types, shapes and values of all parameters and buffers. The weights
+    of a function are unknown, so its name takes their place.
+    """
+    total = hashlib.sha256()
+    for model in models:
+        name = getattr(model, "__qualname__", type(model).__qualname__)
+        total.update(f"{name}\n".encode())
+        if not isinstance(model, nn.Module):
+            continue
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for key, tensor in sorted(tensors.items()):
+            values = tensor.detach().cpu().contiguous().reshape(-1)
+            total.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            total.update(values.view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 class Verdicts:
@@ -25,16 +86,20 @@ class Verdicts:
     changed since the last verdict on its name is judged again, even if it has become what
     it was before.
 
+    If the last line of the file has another provenance, all verdicts in it are set aside,
+    with a warning: they stay in the file, but no item has a verdict.
+
     Args:
         path: the file, which is created if it does not exist.
+        provenance: what the verdicts depend on besides their items.
 
     Raises:
         FileExistsError: on entering, if another process is writing to the file.
         ValueError: on entering, if a complete line is not a verdict.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, provenance: Provenance):
+        self.path, self.provenance = Path(path), provenance
         self._all: list[dict[str, Any]] = []
         self._last: dict[str, dict[str, Any]] = {}
 
@@ -73,15 +138,16 @@ class Verdicts:
         return [*self._last.values()]
 
     def add(self, *verdicts: dict[str, Any]) -> None:
-        """Append verdicts, each of which must contain all of `KEYS`.
+        """Append verdicts, each of which must contain all of `KEYS`, with their provenance.
 
         Raises:
             OSError: if the lines cannot be written, for example because the disk is full;
                 then none of them is. Also if the file has been deleted.
         """
+        stamped = [self.provenance.stamp(verdict) for verdict in verdicts]
         # a file name that is not UTF-8 contains lone surrogates, which JSON escapes
-        text = "".join(json.dumps(own, ensure_ascii=False) + "\n" for own in verdicts)
-        line = text.encode(errors="backslashreplace")
+        lines = "".join(json.dumps(own, ensure_ascii=False) + "\n" for own in stamped)
+        line = lines.encode(errors="backslashreplace")
         size = os.lseek(self._file, 0, os.SEEK_END)
         if os.fstat(self._file).st_nlink == 0:
             raise OSError(f"{self.path} was deleted while it was being written.")
@@ -93,7 +159,7 @@ class Verdicts:
             os.ftruncate(self._file, size)
             reason = error.strerror or error
             raise OSError(f"{self.path} cannot be written: {reason}.") from error
-        for verdict in verdicts:
+        for verdict in stamped:
             self._remember(verdict)
 
     def _remember(self, verdict: dict[str, Any]) -> None:
@@ -108,18 +174,76 @@ class Verdicts:
         complete = content.rfind(b"\n") + 1
         if complete < len(content):
             os.ftruncate(self._file, complete)
+        lines = _parsed(content[:complete], self.path)
+        before, now = dict[str, Any](), self.provenance.to_dict()
         self._all, self._last = [], {}
-        for number, line in enumerate(content[:complete].splitlines(), 1):
-            try:
-                verdict = json.loads(line)
-                if not all(isinstance(verdict[key], str) for key in KEYS):
-                    raise TypeError
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise ValueError(
-                    f"{self.path}: line {number} is not a verdict; move the file away, "
-                    f"or choose another folder."
-                ) from None
+        for verdict in lines:
+            if _provenance(verdict) != before:  # it sets aside all lines before it
+                before = _provenance(verdict)
+                self._all, self._last = [], {}
             self._remember(verdict)
+        if lines and before != now:
+            self._all, self._last = [], {}
+            count = len({verdict["name"] for verdict in lines})
+            warn_set_aside(self.path, count, _changes(before, now))
+
+
+def warn_set_aside(path: Path, count: int, changes: str) -> None:
+    """Warn that earlier verdicts do not count, because something has changed since."""
+    said = text("solution.set_aside", path=path, count=count, changes=changes)
+    warnings.warn(said, stacklevel=2)
+
+
+def read_verdicts(path: str | Path) -> list[dict[str, Any]]:
+    """Return all verdicts in a file, also those that were set aside.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: if a complete line is not a verdict.
+    """
+    content = Path(path).read_bytes()
+    return _parsed(content[: content.rfind(b"\n") + 1], Path(path))
+
+
+def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
+    verdicts = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            verdict = json.loads(line)
+            if not all(isinstance(verdict[key], str) for key in KEYS):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(
+                f"{path}: line {number} is not a verdict; move the file away, or choose "
+                f"another folder."
+            ) from None
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _provenance(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a verdict without the date; {} if it names none."""
+    facts = verdict.get("provenance")
+    facts = facts if isinstance(facts, dict) else {}
+    return {key: value for key, value in facts.items() if key != "date"}
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return in which facts two provenances differ, and how."""
+    old, new = _facts(before), _facts(now)
+    names = [name for name in new | old if old.get(name) != new.get(name)]
+    if not before:  # it was written before lines named their provenance
+        names = ["version"]
+    return ", ".join(f"{n} ({old.get(n, '?')} → {new.get(n, '?')})" for n in names)
+
+
+def _facts(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return the version, the model and each option of a provenance."""
+    facts = {"options": {}} | provenance
+    options = facts.pop("options")
+    if "model" in facts:
+        facts["model"] = str(facts["model"])[:SHOWN]
+    return facts | (options if isinstance(options, dict) else {})
 
 
 def sha256(content: bytes) -> str:

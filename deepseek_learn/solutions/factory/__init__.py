@@ -39,8 +39,8 @@ class FactoryInspection:
         Raises:
             FileNotFoundError: if a folder does not exist.
             ValueError: if a folder contains no image, if there are too few good parts for
-                the rate of false alarms, if `out` is in the folder of the good parts or
-                contains the parts, or if it contains verdicts with another threshold.
+                the rate of false alarms, or if `out` is in the folder of the good parts
+                or contains the parts.
             PartError: if an image of a good part cannot be read or shows nothing.
             FileExistsError: if another run is writing to `out`; see also `places`.
         """

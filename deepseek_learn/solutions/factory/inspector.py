@@ -1,7 +1,6 @@
 """Inspect a folder of parts: learn from good parts, then judge every other one."""
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ...bar import Bar
 from ...catalog import text
-from ..verdicts import Verdicts, sha256
+from ..verdicts import Provenance, Verdicts, checksum, sha256
 from .alarms import Alarm, alarm, least_scores
 from .data import (
     LARGEST_FILE,
@@ -51,6 +50,18 @@ class Inspector:
     tile: int = 256
     overlap: int = 32
     calibrated_with: frozenset[str] = frozenset()
+
+    def provenance(self) -> Provenance:
+        """Return what the verdicts depend on besides the parts."""
+        options = {
+            "rate": self.alarm.rate,
+            "threshold": self.alarm.threshold,
+            "tile": self.tile,
+            "overlap": self.overlap,
+            # the good parts also set the control charts
+            "good": sha256("".join(sorted(self.calibrated_with)).encode())[:12],
+        }
+        return Provenance(checksum(self.detector), options)
 
     def score(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the score of a part, the maximum of its map, and the map itself.
@@ -187,8 +198,8 @@ def inspect(
 
     The folder `out` then contains `verdicts.jsonl` (one line per part), `overlays/` and
     `index.html`. Parts that have a verdict already are skipped, so an interrupted
-    inspection can be run again. A part that cannot be judged gets the verdict
-    "unreadable" with the reason.
+    inspection can be run again; after a change of the inspector, all parts are judged
+    again. A part that cannot be judged gets the verdict "unreadable" with the reason.
 
     Args:
         parts: a folder of images.
@@ -199,20 +210,19 @@ def inspect(
         FileNotFoundError: if the folder does not exist.
         PermissionError: if the folder or a subfolder cannot be read.
         ValueError: if the folder has no image or is in `out`, or if `out` contains a
-            verdict that is incomplete or has another threshold, because the good parts,
-            the rate or the detector have changed since.
+            verdict that is incomplete.
         FileExistsError: if another inspection is writing to `out`.
     """
     root, out = Path(parts), Path(out)
     files = to_judge(root, out, skip)
     with (
-        Verdicts(out / "verdicts.jsonl") as verdicts,
+        Verdicts(out / "verdicts.jsonl", inspector.provenance()) as verdicts,
         Bar(len(files), progress, text("factory.bar")) as bar,
     ):
         drift = copy.deepcopy(inspector.drift)
         for verdict in verdicts:
             if verdict["verdict"] != "unreadable":
-                _check_threshold(verdict, inspector.alarm, verdicts.path)
+                _check_complete(verdict, verdicts.path)
                 drift.update(verdict)
         for path in files:
             item = _Part(path, root)
@@ -255,8 +265,8 @@ def to_judge(
     return files
 
 
-def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
-    """Raise an error if an earlier verdict is incomplete or has another threshold."""
+def _check_complete(verdict: dict[str, Any], log: Path) -> None:
+    """Raise an error if an earlier verdict is incomplete."""
     if verdict["verdict"] not in ("good", "defective"):
         raise ValueError(
             f"{log}: the verdict on {verdict['name']!r} is {verdict['verdict']!r}, not "
@@ -267,13 +277,6 @@ def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
     if missing:
         raise ValueError(
             f"{log}: the verdict on {verdict['name']!r} lacks {', '.join(missing)}."
-        )
-    if not math.isclose(verdict["threshold"], alarm.threshold, rel_tol=1e-3):
-        raise ValueError(
-            f"{log} contains verdicts with the threshold {verdict['threshold']:.6g}, but "
-            f"it is {alarm.threshold:.6g} now: the good parts, the rate or the detector "
-            f"have changed. Choose another folder, or delete this one to judge all parts "
-            f"again."
         )
 
 

@@ -5,7 +5,6 @@ a folder of parts, or watches it, and writes the same files as `inspect`.
 Source: `engine/inspector.cpp`. Lesson: `notebooks/practical/05_the_line.ipynb`.
 """
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -19,10 +18,18 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from ... import __version__
+from ...catalog import text
 from ...deploy import DeploymentWizard, native
 from ...deploy.result import Deployment
 from ...files import atomic_write
-from ..verdicts import Verdicts, sha256
+from ..verdicts import (
+    Provenance,
+    Verdicts,
+    read_verdicts,
+    sha256,
+    warn_set_aside,
+)
 from .alarms import Alarm, alarm, least_scores
 from .data import PartError, part_files
 from .drift import LIMIT, STATISTICS, WEIGHT, Drift
@@ -32,6 +39,7 @@ from .synthetic import spoil
 
 SOURCE = Path(__file__).with_name("engine")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm")  # of the files that it reads
+OPTIONS = ("overlap", "threshold", "tile")  # that can change a verdict
 EXAMPLES = 24  # good tiles that, with spoiled copies, calibrate INT8
 GUARDED = 64  # good tiles that, with spoiled copies, measure what INT8 loses
 
@@ -63,11 +71,21 @@ class Line:
         Raises:
             LineError: if the program fails; the verdicts written so far remain.
         """
-        judge(self.folder, parts, out, *options)
-        with Verdicts(Path(out) / "verdicts.jsonl") as verdicts:
+        count = judge(self.folder, parts, out, *options)["set_aside"]
+        log = Path(out) / "verdicts.jsonl"
+        if count:
+            warn_set_aside(log, count, text("factory.line"))
+        with Verdicts(log, self.provenance()) as verdicts:
             result = Inspection(verdicts.latest(), self.alarm)
         result.save(Path(out))
         return result
+
+    def provenance(self) -> Provenance:
+        """Return what the verdicts depend on besides the parts, as the program does."""
+        lines = (self.folder / "inspector.conf").read_text().splitlines()
+        settings = dict(line.split(maxsplit=1) for line in lines if " " in line)
+        options = {name: json.loads(settings[name]) for name in OPTIONS}
+        return Provenance(settings["model_sha256"], options, settings["version"])
 
 
 def deploy(
@@ -224,11 +242,11 @@ def _scores(line: Path, inspector: Inspector, parts: list[Path]) -> list[float]:
             link = folder / "parts" / f"{number:06d}{path.suffix}"
             link.symlink_to(path.resolve())
         judge(folder, folder / "parts", folder / "out", "--no-overlays", "--calibrate")
-        with Verdicts(folder / "out" / "verdicts.jsonl") as verdicts:
-            for path, verdict in zip(parts, verdicts, strict=True):
-                if "reason" in verdict:
-                    raise PartError(f"{path.name!r}: {verdict['reason']}")
-            return [verdict["score"] for verdict in verdicts]
+        verdicts = read_verdicts(folder / "out" / "verdicts.jsonl")
+        for path, verdict in zip(parts, verdicts, strict=True):
+            if "reason" in verdict:
+                raise PartError(f"{path.name!r}: {verdict['reason']}")
+        return [verdict["score"] for verdict in verdicts]
 
 
 def _write_settings(
@@ -237,7 +255,8 @@ def _write_settings(
     """Write the settings of the program in `line`; without a threshold, to calibrate it."""
     model = (line / "model.onnx").read_bytes()
     lines = [
-        f"model_sha256 {hashlib.sha256(model).hexdigest()}",
+        f"version {__version__}",
+        f"model_sha256 {sha256(model)}",
         f"tile {inspector.tile}",
         f"overlap {inspector.overlap}",
         *_charts(inspector.drift),

@@ -125,7 +125,7 @@ class Inspection(Report):
             count, parts = len(entries), len(self.verdicts)
             sentences += " " + text("factory.page", count=count, parts=parts)
         body = f"<p>{html.escape(sentences)}</p><ul>{items}</ul>"
-        return save_page(out, text("factory.title"), body, STYLE)
+        return save_page(out, text("factory.title"), body, STYLE, self.verdicts)
 
 
 def _item(verdict: dict[str, Any]) -> str:

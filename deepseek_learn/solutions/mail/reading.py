@@ -1,6 +1,5 @@
 """Read emails: wanted, unwanted or unsure, and why."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ...data.mail_text import BEGINNING, END, looks_english, marks, whole_text, 
 from ...data.mime import Mail
 from ...zoo.nets.mail_reader import TOKENS, MailReader
 from ..solution import places
-from ..verdicts import Verdicts
+from ..verdicts import Provenance, Verdicts, checksum, sha256
 from ..words import deciding_words
 from . import train
 from .boxes import Item, MailError, find_boxes, read_box
@@ -104,16 +103,17 @@ def read_folder(
     if not boxes:
         raise FileNotFoundError(text("mail.no_box", folder=folder))
     reader, names = Reader(), set()
-    with Verdicts(out / "verdicts.jsonl") as verdicts:
+    provenance = Provenance(checksum(reader.model), {"words": words})
+    with Verdicts(out / "verdicts.jsonl", provenance) as verdicts:
         with Bar(len(boxes), progress, text("mail.bar")) as bar:
             for path in boxes:
                 for batch in _batches(path, str(path.relative_to(root))):
                     new = []
                     for item in batch:
                         names.add(item.name)
-                        digests = [_digest(item, each) for each in {words, True}]
-                        if not any((item.name, d) in verdicts for d in digests):
-                            new.append((item, _digest(item, words)))
+                        digest = sha256(item.content)
+                        if (item.name, digest) not in verdicts:
+                            new.append((item, digest))
                     verdicts.add(*judge(reader, new, words))
                 bar.advance(1)
         rows = [row for row in verdicts.latest() if row["name"] in names]
@@ -188,10 +188,6 @@ def moved(rows: Sequence[dict[str, Any]], reference: int) -> list[dict[str, Any]
         }
         for change in changes(unwanted, reference)
     ]
-
-
-def _digest(item: Item, words: bool) -> str:
-    return hashlib.sha256(b"%d" % words + item.content).hexdigest()
 
 
 def _batches(path: Path, name: str) -> Iterator[list[Item]]:

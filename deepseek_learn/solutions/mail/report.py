@@ -108,7 +108,7 @@ class Mails(Report):
         if len(rows) > SHOWN:
             rest = text("mail.rest", n=len(rows) - SHOWN)
             body += f"<p>{html.escape(rest)}</p>"
-        return save_page(out, text("mail.title"), body, STYLE)
+        return save_page(out, text("mail.title"), body, STYLE, self.verdicts)
 
 
 def _counted(mails: Mails) -> str:

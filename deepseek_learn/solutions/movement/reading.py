@@ -1,6 +1,5 @@
 """Read recordings: which movement when, with a stated delay."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +15,7 @@ from ...catalog import text
 from ...data.movements import CLASSES, HOP, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
 from ..solution import places
-from ..verdicts import Verdicts
+from ..verdicts import Provenance, Verdicts, checksum, sha256
 from .decode import Decoder, windows
 from .report import Movements
 from .signals import Signal, SignalError, read_signal
@@ -63,15 +62,13 @@ def read_folder(
         raise FileNotFoundError(
             f"{str(folder)!r} is not a CSV file or a folder of them."
         )
-    settings = hashlib.sha256(repr((delay, sorted(options.items()))).encode())
     model = zoo.load("movement_reader")
     assert isinstance(model, MovementNet)
-    with Verdicts(out / "verdicts.jsonl") as verdicts:
+    provenance = Provenance(checksum(model), {"delay": delay} | options)
+    with Verdicts(out / "verdicts.jsonl", provenance) as verdicts:
         with Bar(len(paths), progress, text("movement.bar")) as bar:
             for path in paths:
-                digest = hashlib.sha256(
-                    path.read_bytes() + settings.digest()
-                ).hexdigest()
+                digest = sha256(path.read_bytes())
                 name = str(path.relative_to(root))
                 if (name, digest) not in verdicts:
                     facts = judge(model, path, delay, options)

@@ -80,7 +80,7 @@ class Movements(Report):
             if row["verdict"] == "read":
                 _save_picture(out / name, row)
             body += _section(row, name)
-        return save_page(out, text("movement.title"), body, STYLE)
+        return save_page(out, text("movement.title"), body, STYLE, self.verdicts)
 
 
 def _time(seconds: float) -> str:

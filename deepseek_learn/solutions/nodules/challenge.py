@@ -5,7 +5,6 @@ challenge's download, which is not part of this project.
 Source: the challenge's script, `noduleCADEvaluationLUNA16.py`.
 """
 
-import json
 import warnings
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from ...bar import Bar
-from ...files import atomic_write
+from ..verdicts import Provenance, Verdicts, checksum, sha256
 from . import luna16
 from .detector import NoLungsError, find
 from .finding import Finding
@@ -29,8 +28,8 @@ def challenge(
 ) -> Judged:
     """Mark all scans, write `candidates.csv`, and judge the marks.
 
-    Each finished scan is kept in `out`, so an interrupted run can be continued. Another
-    model needs another folder.
+    Each finished scan has a line in `out/marks.jsonl`, so an interrupted run can be
+    continued. With another model, all scans are marked again.
 
     Args:
         scans: the folder with the `.mhd` files, also in subfolders.
@@ -54,12 +53,21 @@ def challenge(
             f"{missing[0]}.mhd."
         )
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    found = {}
-    with Bar(len(uids), progress, "scans") as bar:
+    provenance = Provenance(checksum(model), {})
+    with (
+        Verdicts(out / "marks.jsonl", provenance) as verdicts,
+        Bar(len(uids), progress, "scans") as bar,
+    ):
         for uid in uids:
-            found[uid] = _findings(model, paths[uid], out / f"{uid}.json")
+            contents = [file.read_bytes() for file in luna16.files(paths[uid])]
+            digest = sha256(b"".join(contents))
+            if (uid, digest) not in verdicts:
+                marks = _marks(model, paths[uid])
+                item = {"name": uid, "sha256": digest, "verdict": "marked"}
+                verdicts.add(item | {"marks": marks})
             bar.advance(1)
+        marked = {each["name"]: each["marks"] for each in verdicts.latest()}
+    found = {uid: [*map(_finding, marked[uid])] for uid in uids}
     luna16.write_candidates(out / "candidates.csv", found)
     nothing = np.zeros((0, 4))
     return judge(
@@ -76,16 +84,16 @@ def _only(folder: str | Path, name: str) -> Path:
     return files[0]
 
 
-def _findings(model: nn.Module, path: Path, finished: Path) -> list[Finding]:
-    """Return the findings in a scan, from an earlier run if there was one."""
-    if not finished.exists():
-        try:
-            found = find(model, luna16.read_scan(path), progress=False)
-        except NoLungsError as error:
-            warnings.warn(f"{path.name}: {error}", stacklevel=3)
-            found = []
-        rows = [[*f.center_mm, f.diameter_mm, f.probability] for f in found]
-        with atomic_write(finished) as temporary:
-            temporary.write_text(json.dumps(rows))
-    rows = json.loads(finished.read_text())
-    return [Finding((x, y, z), diameter, p) for x, y, z, diameter, p in rows]
+def _marks(model: nn.Module, path: Path) -> list[list[float]]:
+    """Return [x, y, z, diameter, probability] of each finding in a scan."""
+    try:
+        found = find(model, luna16.read_scan(path), progress=False)
+    except NoLungsError as error:
+        warnings.warn(f"{path.name}: {error}", stacklevel=3)
+        return []
+    return [[*each.center_mm, each.diameter_mm, each.probability] for each in found]
+
+
+def _finding(mark: list[float]) -> Finding:
+    x, y, z, diameter, probability = mark
+    return Finding((x, y, z), diameter, probability)

@@ -53,6 +53,22 @@ def read_scan(path: str | Path) -> Volume:
     )
 
 
+def files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a scan that exist: its header, and the data that it names."""
+    try:
+        data = _data_file(path, _header(path))
+    except SeriesError:
+        return (path,)
+    return (path, data) if data.is_file() else (path,)
+
+
+def _data_file(path: Path, header: Mapping[str, str]) -> Path:
+    name = header["ElementDataFile"]
+    if name.upper() in ("LOCAL", "LIST") or "%" in name:
+        raise SeriesError(f"{path.name}: the data must be in one file of their own.")
+    return path.parent / Path(name).name
+
+
 def _header(path: Path) -> dict[str, str]:
     lines = path.read_text("utf-8", errors="replace").splitlines()
     pairs = [line.partition("=") for line in lines if "=" in line]
@@ -96,10 +112,7 @@ def _values(path: Path, header: Mapping[str, str], size: np.ndarray) -> np.ndarr
     )
     kind = np.dtype((">" if big == "True" else "<") + TYPES[header["ElementType"]])
     expected = int(np.prod(size)) * kind.itemsize
-    name = header["ElementDataFile"]
-    if name.upper() in ("LOCAL", "LIST") or "%" in name:
-        raise SeriesError(f"{path.name}: the data must be in one file of their own.")
-    source = path.parent / Path(name).name
+    source = _data_file(path, header)
     if not source.is_file():
         raise FileNotFoundError(
             f"{str(source)!r}, the data of {path.name}, is missing."

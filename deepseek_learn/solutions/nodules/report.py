@@ -87,7 +87,7 @@ class Screening(Report):
             f'<p class="warning">{html.escape(text("nodules.warning"))}</p>'
             f"<p>{html.escape(self.why())}</p>{''.join(map(_scan, ranked))}"
         )
-        return save_page(out, text("nodules.title"), body, STYLE)
+        return save_page(out, text("nodules.title"), body, STYLE, self.verdicts)
 
 
 def _scan(verdict: dict[str, Any]) -> str:

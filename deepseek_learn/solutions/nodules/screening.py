@@ -1,10 +1,11 @@
 """Screen a folder of scans: read, detect, and write what was found."""
 
 import hashlib
-import math
+import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ... import zoo
 from ...bar import Bar
 from ...catalog import text
 from ..solution import places
-from ..verdicts import Verdicts
+from ..verdicts import Provenance, Verdicts, checksum
 from . import luna16
 from .detector import NoLungsError, find
 from .dicom import SeriesError, load_series
@@ -36,6 +37,12 @@ class Detector:
     model: nn.Module
     calibration: Calibration
 
+    def provenance(self, **options: Any) -> Provenance:
+        """Return what the verdicts depend on, given the options of `screen`."""
+        fitted = self.calibration
+        calibration = [fitted.slope, fitted.intercept, fitted.spread]
+        return Provenance(checksum(self.model), options | {"calibration": calibration})
+
 
 def pretrained() -> Detector:
     """Return the zoo's detector, which was trained on phantoms."""
@@ -47,7 +54,9 @@ class _Scan:
     """A scan in the input folder: a DICOM series, or a MetaImage file.
 
     Attributes:
-        files: what it consists of; its checksum is computed from them.
+        files: what it consists of.
+        damaged: files beside them that cannot be read, for which a series is refused. The
+            checksum is computed from both.
         damage: why none of the files can be read.
     """
 
@@ -55,10 +64,11 @@ class _Scan:
     files: tuple[Path, ...]
     series_uid: str | None = None
     damage: str | None = None
+    damaged: tuple[Path, ...] = ()
 
     def digest(self) -> str:
         total = hashlib.sha256()
-        for path in self.files:
+        for path in (*self.files, *self.damaged):
             total.update(hashlib.sha256(path.read_bytes()).digest())
         return total.hexdigest()
 
@@ -77,8 +87,9 @@ def screen(
 
     The folder `out` then contains `verdicts.jsonl` (one line per scan), `index.html`, and
     for each DICOM series a folder with its findings as SEG and SR and their pictures.
-    Scans that have a verdict already are skipped, so an interrupted run can be continued. A
-    scan that cannot be read gets the verdict "refused" with the reason.
+    Scans that have a verdict already are skipped, so an interrupted run can be continued.
+    After a change of the detector or of an option, all scans are judged again. A scan that
+    cannot be read gets the verdict "refused" with the reason.
 
     Args:
         folder: DICOM series, in any number and in subfolders, or LUNA16's `.mhd` files.
@@ -88,8 +99,8 @@ def screen(
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no scan, if `out` contains the scans or verdicts with
-            another threshold, or if `rate`, `gaps` or `tilt` has another value.
+        ValueError: if there is no scan, if `out` contains the scans, or if `rate`, `gaps`
+            or `tilt` has another value.
         FileExistsError: if another run is writing to `out`; see also `places`.
     """
     root, out = places(folder, out)
@@ -99,17 +110,19 @@ def screen(
     scans = [*_scans(root, out)]
     if not scans:
         raise ValueError(f"{str(folder)!r} contains no CT scan.")
+    options = {"rate": rate, "threshold": threshold, "gaps": gaps, "tilt": tilt}
     with (
-        Verdicts(out / "verdicts.jsonl") as verdicts,
+        Verdicts(out / "verdicts.jsonl", detector.provenance(**options)) as verdicts,
         Bar(len(scans), progress, text("nodules.bar")) as bar,
     ):
-        for verdict in verdicts:
-            _check_threshold(verdict, threshold, verdicts.path)
         for scan in scans:
             digest = scan.digest()
             if (scan.name, digest) not in verdicts:
                 start = time.perf_counter()
                 place = out / digest[:16]
+                shutil.rmtree(
+                    place, ignore_errors=True
+                )  # findings of an earlier verdict
                 facts = _verdict(detector, scan, place, threshold, gaps, tilt)
                 facts |= {
                     "threshold": threshold,
@@ -131,8 +144,7 @@ def _scans(root: Path, out: Path) -> Iterator[_Scan]:
     base = root if root.is_dir() else root.parent
     candidates = [root] if root.is_file() else sorted(root.rglob("*.mhd"))
     for path in (p for p in candidates if p.suffix == ".mhd" and own(p)):
-        data = [p for p in path.parent.glob(f"{path.stem}.*raw") if p.is_file()]
-        yield _Scan(str(path.relative_to(base)), (path, *data))
+        yield _Scan(str(path.relative_to(base)), luna16.files(path))
     contents, places = read_folder(root), {}
     for uid, slices in sorted(by_series(images(contents)).items()):
         files = sorted({each.path for each in slices if own(each.path)})
@@ -140,7 +152,9 @@ def _scans(root: Path, out: Path) -> Iterator[_Scan]:
             places[uid] = _place(files, base), tuple(files)
     names = Counter(name for name, _ in places.values())
     for uid, (name, parts) in places.items():
-        yield _Scan(name if names[name] == 1 else f"{name} ({uid})", parts, uid)
+        whole, folder = name if names[name] == 1 else f"{name} ({uid})", _common(parts)
+        beside = [p for p in sorted(contents.damaged) if p.is_relative_to(folder)]
+        yield _Scan(whole, parts, uid, damaged=tuple(beside))
     with_images = {path.parent for _, parts in places.values() for path in parts}
     damaged: dict[Path, list[Path]] = {}
     for path in sorted(filter(own, contents.damaged)):
@@ -196,18 +210,11 @@ def _read(scan: _Scan, gaps: str, tilt: str) -> Volume:
         raise SeriesError(scan.damage)
     if scan.series_uid is None:
         return luna16.read_scan(scan.files[0])
-    folders = {path.parent for path in scan.files}
-    common = min(folders, key=lambda folder: len(folder.parts))
-    while not all(folder.is_relative_to(common) for folder in folders):
-        common = common.parent
-    return load_series(common, series_uid=scan.series_uid, gaps=gaps, tilt=tilt)
+    return load_series(
+        _common(scan.files), series_uid=scan.series_uid, gaps=gaps, tilt=tilt
+    )
 
 
-def _check_threshold(verdict: dict[str, Any], threshold: float, log: Path) -> None:
-    """Raise an error if an earlier verdict has another threshold."""
-    earlier = verdict.get("threshold")
-    if not isinstance(earlier, float) or not math.isclose(earlier, threshold):
-        raise ValueError(
-            f"{log} contains verdicts with another threshold: the detector or the rate has "
-            f"changed. Choose another folder, or delete this one to screen all scans again."
-        )
+def _common(files: Sequence[Path]) -> Path:
+    """Return the innermost folder that holds all files."""
+    return Path(os.path.commonpath([path.parent for path in files]))

@@ -1,6 +1,5 @@
 """Read reviews: positive, negative or unsure, and which words decided."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ...data.chinese import normalize
 from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
 from ..solution import places
-from ..verdicts import Verdicts
+from ..verdicts import Provenance, Verdicts, checksum, sha256
 from ..words import deciding_words
 from .files import ENDINGS, Review, ReviewError, read_reviews
 from .report import Reviews
@@ -118,14 +117,16 @@ def read_folder(
     if not paths:
         raise FileNotFoundError(text("reviews.no_file", folder=folder))
     reader, names = Reader(), set()
-    with Verdicts(out / "verdicts.jsonl") as verdicts:
+    options = {"column": column, "words": words}
+    provenance = Provenance(checksum(reader.model), options)
+    with Verdicts(out / "verdicts.jsonl", provenance) as verdicts:
         with Bar(len(paths), progress, text("reviews.bar")) as bar:
             for path in paths:
                 name = str(path.relative_to(root))
                 for batch in _batches(path, name, column):
                     new = []
                     for item in batch:
-                        digest = _digest(item, words)
+                        digest = _digest(item)
                         own = item.name if isinstance(item, Review) else name
                         names.add(own)
                         if (own, digest) not in verdicts:
@@ -177,9 +178,9 @@ def nearest(
     return [(own[at]["name"], round(value, 3)) for at, value in pairs if value > 0]
 
 
-def _digest(item: "Review | ReviewError", words: bool) -> str:
+def _digest(item: "Review | ReviewError") -> str:
     content = item.text if isinstance(item, Review) else str(item)
-    return hashlib.sha256(f"{words}\0{content}".encode(errors="replace")).hexdigest()
+    return sha256(content.encode(errors="replace"))
 
 
 def _batches(

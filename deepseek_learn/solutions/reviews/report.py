@@ -116,7 +116,7 @@ class Reviews(Report):
         if len(self.verdicts) > SHOWN:
             rest = text("reviews.rest", n=len(self.verdicts) - SHOWN)
             body += f"<p>{html.escape(rest)}</p>"
-        return save_page(out, text("reviews.title"), body, STYLE)
+        return save_page(out, text("reviews.title"), body, STYLE, self.verdicts)
 
 
 def deciding(row: dict[str, Any]) -> list[tuple[str, float]]:

@@ -49,6 +49,6 @@ class WindFarm:
         of_reader = {k: options.pop(k) for k in ("columns", "rated_kw") if k in options}
         scada = read_scada(input, **of_reader)
         watched = watch(scada, healthy_until, progress=progress, **options)
-        report = Watch.of(watched)
+        report = Watch.of(watched, healthy_until=healthy_until, **of_reader, **options)
         report.save(out)
         return report

@@ -13,6 +13,7 @@ from ...catalog import text
 from ...files import atomic_write
 from ...report import Report
 from ..page import GREEN, RED, YELLOW, save_page
+from ..verdicts import Provenance
 from .monitor import BLOCK, PER_DAY, deviations, stuck
 from .power import LOAD, STOPPED
 from .watch import Watched
@@ -46,15 +47,16 @@ class Watch(Report):
     watched: Watched = field(repr=False)
 
     @classmethod
-    def of(cls, watched: Watched) -> "Watch":
-        rows = []
+    def of(cls, watched: Watched, **options: Any) -> "Watch":
+        """Return the verdicts on all turbines, with the options that they were given."""
+        rows, provenance = [], Provenance(watched.model, options)
         for i, turbine in enumerate(watched.scada.turbines):
             own = [a.to_dict() for a in watched.alarms if a.turbine == turbine]
             clear = "clear" if watched.judged[i] >= JUDGED else "unjudged"
             verdict: dict[str, Any] = {"name": turbine}
             verdict["verdict"] = "alarm" if own else clear
             verdict |= {"alarms": own, "judged": float(watched.judged[i])}
-            rows.append(verdict | _lost_time(watched, i))
+            rows.append(provenance.stamp(verdict | _lost_time(watched, i)))
         return cls(rows, watched)
 
     def to_frame(self) -> pd.DataFrame:
@@ -101,7 +103,7 @@ class Watch(Report):
             name = f"turbine_{i + 1}.png"
             _save_picture(out / name, self.watched, i)
             body += _section(verdict, name)
-        return save_page(out, text("wind.title"), body, STYLE)
+        return save_page(out, text("wind.title"), body, STYLE, self.verdicts)
 
 
 def _lost_time(watched: Watched, i: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from ...bar import Bar
 from ...catalog import text
 from ...errors import check_count
+from ..verdicts import checksum
 from .monitor import (
     BLOCK,
     FOLDS,
@@ -66,6 +67,7 @@ class Watched:
         detector: with the spreads of the reference period.
         alarms: those after the reference period, by time.
         judged: the part of the watched time in which each turbine could be judged, `[N]`.
+        model: the checksum of the networks' weights.
     """
 
     scada: Scada
@@ -75,6 +77,7 @@ class Watched:
     detector: Detector
     alarms: tuple[Alarm, ...]
     judged: np.ndarray
+    model: str
 
 
 def watch(
@@ -116,7 +119,9 @@ def watch(
         _refuse(reference, ~np.isfinite(spread))
     neighbors = Neighbors.of(scada, expected, model.models[0].curves, slice(0, start))
     raised, judged = _alarms(scada, energy, detector, neighbors, start // BLOCK)
-    return Watched(scada, start, expected, energy, detector, tuple(raised), judged)
+    weights = checksum(*[each.network for each in model.models])
+    alarms = tuple(raised)
+    return Watched(scada, start, expected, energy, detector, alarms, judged, weights)
 
 
 def _check_turbines(reference: Scada) -> None:

@@ -1,19 +1,22 @@
 """A folder of parts is inspected once, whatever interrupts it and whatever lies in it."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
-from deepseek_learn import cli, solutions
+from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.errors import UnknownNameError
 from deepseek_learn.solutions.factory import inspector, report
 from deepseek_learn.solutions.factory.data import PartError
 from deepseek_learn.solutions.factory.inspector import inspect, learn
 from deepseek_learn.solutions.factory.surfaces import parts
+from deepseek_learn.solutions.verdicts import read_verdicts
 
 SIZE = 64
 
@@ -22,6 +25,17 @@ def brightness(tiles):
     """A detector in place of a network: how far is each pixel from the mean?"""
     mean = tiles.mean()
     return lambda x: (x[:, 0] - mean).abs()
+
+
+class Darkness(nn.Module):
+    """The same with a weight."""
+
+    def __init__(self, tiles):
+        super().__init__()
+        self.mean = nn.Parameter(tiles.mean())
+
+    def forward(self, x):
+        return (x[:, 0] - self.mean).abs()
 
 
 def save(folder, name, pixels):
@@ -109,14 +123,36 @@ def test_a_changed_file_is_judged_again(folder, tmp_path):
     assert len((tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()) == 8
 
 
-def test_verdicts_of_another_threshold_are_not_mixed_with_new_ones(folder, tmp_path):
-    run(folder, tmp_path / "out")
-    log = (tmp_path / "out" / "verdicts.jsonl").read_bytes()
-    with pytest.raises(
-        ValueError, match=r"verdicts with the threshold .* it is .* now"
-    ):
-        run(folder, tmp_path / "out", rate=0.3)
-    assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == log
+def test_verdicts_of_other_options_are_not_mixed_with_new_ones(folder, tmp_path):
+    first = run(folder, tmp_path / "out")
+    (folder / "ok 0.png").unlink()
+    with pytest.warns(UserWarning, match=r"7 earlier .*: rate \(0\.05 → 0\.3\), thres"):
+        second = run(folder, tmp_path / "out", rate=0.3)
+    assert len(read_verdicts(tmp_path / "out" / "verdicts.jsonl")) == 13
+    assert len(second.verdicts) == 6  # not the part that is gone
+    assert {v["threshold"] for v in second.verdicts} == {second.alarm.threshold}
+    assert second.alarm.threshold < first.alarm.threshold
+    fresh = run(folder, tmp_path / "fresh", rate=0.3)
+    assert [v["drift"] for v in fresh.verdicts] == [v["drift"] for v in second.verdicts]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert (
+        f"deepseek_learn {__version__}. Model: {second.verdicts[0]['provenance']['model']}"
+        in page
+    )
+    assert "overlap = 8, rate = 0.3" in page
+
+
+def test_every_option_of_learning_is_in_the_provenance(folder):
+    small = {"tile": SIZE, "overlap": 8, "fit": brightness}
+    changes = [{}, {"rate": 0.3}, {"tile": 32}, {"overlap": 4}, {"seed": 1}]
+    changes += [{"fit": Darkness}]
+    stamps = [
+        learn(folder / "good", **small | each).provenance().to_dict()
+        for each in changes
+    ]
+    save(folder, "good/0.png", parts("cast", 1, size=SIZE, seed=9).images[0])
+    stamps += [learn(folder / "good", **small).provenance().to_dict()]
+    assert all(a != b for a, b in combinations(stamps, 2))
 
 
 @pytest.mark.parametrize("out", ["", ".", "parts/..", "parts/good", "parts/good/out"])
@@ -351,7 +387,9 @@ def test_a_huge_file_does_not_stop_the_others(folder, tmp_path):
 def test_odd_verdicts_are_one_sentence(folder, tmp_path, line, sentence):
     (tmp_path / "out").mkdir()
     log = tmp_path / "out" / "verdicts.jsonl"
-    log.write_text('{"name": "a", "sha256": "b", ' + line + "}\n")
+    ours = learn(folder / "good", tile=SIZE, overlap=8, fit=brightness).provenance()
+    verdict = json.loads('{"name": "a", "sha256": "b", ' + line + "}")
+    log.write_text(json.dumps(ours.stamp(verdict)) + "\n")
     with pytest.raises(ValueError, match=sentence):
         run(folder, tmp_path / "out")
 

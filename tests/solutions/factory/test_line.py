@@ -10,6 +10,8 @@ import signal
 import struct
 import subprocess
 import time
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from deepseek_learn import __version__
 from deepseek_learn.deploy import native
 from deepseek_learn.solutions.factory import line
 from deepseek_learn.solutions.factory.data import PartError
@@ -517,22 +520,41 @@ def test_either_program_goes_on_where_the_other_stopped(
     assert len(lines(out)) == 5
 
 
-def test_a_line_that_was_calibrated_anew_needs_another_folder(
+def test_each_verdict_names_its_provenance_and_another_line_judges_again(
     deployed, folder, tmp_path
 ):
-    save(folder / "a.png", some_part())
-    line.judge(deployed.folder, folder, tmp_path / "out")
-    log = tmp_path / "out" / "verdicts.jsonl"
-    before = log.read_text()
+    for number in range(2):
+        save(folder / f"{number}.png", some_part(number))
+    out = tmp_path / "out"
+    result = deployed.run(folder, out)
+    stamps = [each["provenance"] for each in result.verdicts]
+    today = {"date": date.today().isoformat()}
+    assert stamps == [deployed.provenance().to_dict() | today] * 2
+    assert stamps[0]["version"] == __version__
+    assert stamps[0]["model"] == sha256((deployed.folder / "model.onnx").read_bytes())
+    assert f"Model: {stamps[0]['model']}" in (out / "index.html").read_text()
+    assert line.judge(deployed.folder, folder, out)["judged"] == 0
+    (folder / "0.png").unlink()
     recalibrated = tmp_path / "line"
     shutil.copytree(deployed.folder, recalibrated)
     conf = recalibrated / "inspector.conf"
     words = conf.read_text().split()
     old = words[words.index("threshold") + 1]
     conf.write_text(conf.read_text().replace(old, str(1.01 * float(old))))
-    with pytest.raises(line.LineError, match="it was calibrated anew"):
-        line.judge(recalibrated, folder, tmp_path / "out")
-    assert log.read_text() == before
+    other = replace(deployed, folder=recalibrated)
+    with pytest.warns(UserWarning, match=r"2 earlier .* changed since: the line\."):
+        again = other.run(folder, out)
+    assert [each["name"] for each in again.verdicts] == ["1.png"]  # the other is gone
+    assert len(lines(out)) == 3
+    assert line.judge(recalibrated, folder, out)["judged"] == 0
+    conf.write_text(conf.read_text().replace(f"version {__version__}", "version 99.0"))
+    process = start(replace(deployed, folder=recalibrated), folder, out)
+    counts, errors = process.communicate()
+    assert json.loads(counts)["judged"] == 1
+    assert json.loads(counts)["set_aside"] == 2
+    assert (
+        "inspector: 2 earlier verdicts are of another line, model or version" in errors
+    )
 
 
 def test_killing_it_loses_nothing(deployed, folder, tmp_path):
@@ -700,6 +722,7 @@ def test_a_wrong_command_is_one_sentence(deployed, tmp_path, words, sentence):
         (lambda text: "chart smell 1 1\n" + text, "unknown chart"),
         (lambda text: re.sub("threshold .*", "", text), "lacks threshold"),
         (lambda text: re.sub("overlap .*", "", text), "lacks overlap"),
+        (lambda text: re.sub("version .*", "", text), "lacks version"),
         (lambda text: re.sub("chart size .*", "", text), "lacks chart size"),
         (lambda text: text[: text.index("chart")], "lacks threshold"),
         (lambda text: text.replace("tile 64", "tile 1e300"), "a tile of 65536 pixels"),

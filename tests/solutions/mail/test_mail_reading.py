@@ -5,10 +5,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from deepseek_learn import solutions
+from deepseek_learn import __version__, solutions
 from deepseek_learn.cli import app
 from deepseek_learn.solutions.mail.reading import Reader, moved, verdict
 from deepseek_learn.solutions.mail.report import Mails
+from deepseek_learn.solutions.verdicts import Provenance, checksum
 from tests.services import need
 
 GOOD = "Re: dinner on Friday. Shall we meet at seven? I bring the wine and the bread."
@@ -88,6 +89,11 @@ def test_what_is_hard_to_read_is_said(run, tmp_path, subject, body, said):
         ((0.1, -2.0), "unsure"),
         ((-0.1, 2.0), "unsure"),
         ((-0.1, 0.0), "wanted"),
+        ((0.0, 0.0), "wanted"),  # at a border is not beyond it
+        ((0.0, 2.0), "unsure"),
+        ((2.0, 0.0), "unsure"),
+        ((0.0, -0.1), "wanted"),
+        ((1e-9, 1e-9), "unwanted"),
     ],
 )
 def test_verdicts(margins, said):
@@ -139,6 +145,32 @@ def test_a_run_continues_and_a_changed_mail_is_read_again(run, tmp_path):
     lines = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
     assert [json.loads(line)["verdict"] for line in lines] == ["wanted", "unwanted"]
     assert len(report.verdicts) == 1
+
+
+def test_another_option_judges_again_and_the_page_names_the_model(
+    run, tmp_path, reader
+):
+    (tmp_path / "in" / "a.eml").write_bytes(mail("offer", BAD))
+    assert run().verdicts[0]["words"]
+    with pytest.warns(UserWarning, match=r"1 earlier .*: words \(True → False\)\."):
+        (row,) = run(words=False).verdicts
+    assert not row["words"]
+    assert run(words=False, reference=60).verdicts == [row]  # changes no verdict
+    assert row["provenance"]["model"] == checksum(reader.model)
+    assert checksum(reader.model) in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_after_an_upgrade_no_verdict_is_mixed(run, tmp_path, monkeypatch):
+    (tmp_path / "in" / "a.eml").write_bytes(mail("dinner", GOOD))
+    run()
+    monkeypatch.setattr(Provenance.__init__, "__defaults__", ("99.0",))
+    (tmp_path / "in" / "b.eml").write_bytes(mail("lunch", GOOD))
+    with pytest.warns(
+        UserWarning, match=rf"1 earlier .*: version \({__version__} → 99"
+    ):
+        report = run()
+    assert {row["provenance"]["version"] for row in report.verdicts} == {"99.0"}
+    assert len(report.verdicts) == 2
 
 
 def test_a_change_of_the_share_is_dated_in_the_order_of_arrival():

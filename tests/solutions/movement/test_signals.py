@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from deepseek_learn import solutions
+from deepseek_learn import __version__, solutions
 from deepseek_learn.cli.commands import app
 from deepseek_learn.data.movements import CLASSES, folds, recordings
 from deepseek_learn.solutions.movement import physics
@@ -174,8 +174,15 @@ def test_solve_reads_a_folder_and_goes_on(write, recorded, tmp_path):
     before = (out / "verdicts.jsonl").read_bytes()
     assert CliRunner().invoke(app, words).exit_code == 0
     assert (out / "verdicts.jsonl").read_bytes() == before
-    CliRunner().invoke(app, [*words, "--delay", "1"])
+    again = CliRunner().invoke(app, [*words, "--delay", "1"])
+    assert "2 earlier verdict(s) are set aside" in again.output
+    assert "delay (? → 1)" in again.output
     assert len((out / "verdicts.jsonl").read_text().splitlines()) == 4
+    page = (out / "index.html").read_text()
+    assert (
+        f"deepseek_learn {__version__}. Model: {lines[0]['provenance']['model']}"
+        in page
+    )
 
 
 def test_most_of_a_recording_is_read_right(write, recorded, tmp_path):

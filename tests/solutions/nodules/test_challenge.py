@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
+from deepseek_learn.solutions.nodules import challenge as module
 from deepseek_learn.solutions.nodules.challenge import challenge
 from deepseek_learn.solutions.nodules.measure import froc
 
@@ -37,7 +39,7 @@ def download(tmp_path):
     return tmp_path
 
 
-def test_all_scans_are_marked_and_judged(download):
+def test_all_scans_are_marked_and_judged(download, monkeypatch):
     folders = (download / "scans", download / "evaluationScript", download / "out")
     judged = challenge(Bright().eval(), *folders, progress=False)
     assert judged.nodules.tolist() == [2, 0, 0]
@@ -46,8 +48,17 @@ def test_all_scans_are_marked_and_judged(download):
     candidates = pd.read_csv(download / "out" / "candidates.csv")
     assert len(candidates) == 3
     # a second run takes what is there
-    again = challenge(nn.Identity(), *folders, progress=False)
+    monkeypatch.setattr(module, "find", lambda *_, **__: pytest.fail("marked twice"))
+    again = challenge(Bright().eval(), *folders, progress=False)
     np.testing.assert_array_equal(again.scores, judged.scores)
+    # and never what another model marked
+    monkeypatch.setattr(module, "find", lambda *_, **__: [])
+    other = Bright().eval()
+    with torch.no_grad():
+        other.scale += 1
+    with pytest.warns(UserWarning, match=r"3 earlier .* model \("):
+        last = challenge(other, *folders, progress=False)
+    assert len(last.scores) == 0
 
 
 def test_a_scan_without_lungs_gets_no_marks(download):

@@ -1,7 +1,11 @@
 """A folder of scans becomes verdicts, DICOM objects, pictures and a page."""
 
+import inspect
 import json
+import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 
 import highdicom as hd
 import numpy as np
@@ -11,13 +15,15 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from deepseek_learn import cli, solutions
+from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.catalog import text
 from deepseek_learn.solutions.nodules import screening
 from deepseek_learn.solutions.nodules.dicom.traps import save, series
+from deepseek_learn.solutions.nodules.dicom.traps.geometry import leaning, tilted
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
 from deepseek_learn.solutions.nodules.screening import Detector, screen
 from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
+from deepseek_learn.solutions.verdicts import checksum
 
 CALIBRATION = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.5))
 
@@ -139,8 +145,70 @@ def test_the_page_says_that_it_is_no_diagnosis(result):
 def test_a_second_run_judges_nothing_twice(scans, detector, result):
     _, out = result
     before = (out / "verdicts.jsonl").read_bytes()
-    screen(Detector(nn.Identity(), CALIBRATION), scans, out, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        screen(Detector(Bright().eval(), CALIBRATION), scans, out, progress=False)
     assert (out / "verdicts.jsonl").read_bytes() == before
+
+
+def test_every_option_and_the_detector_judge_again(tmp_path, detector):
+    ball = np.pad(leaning(15), ((0, 0), (8, 8), (8, 8)), constant_values=-1000)
+    save(series(ball, **tilted(15)), tmp_path / "in")
+    reasons = {
+        "refuse": "tilted by 15.0 degrees",
+        "resample": "shows no lungs",  # it was read
+    }
+    for tilt in ("refuse", "resample", "refuse"):
+        with warnings.catch_warnings(record=True):
+            done = screen(
+                detector, tmp_path / "in", tmp_path / "o", tilt=tilt, progress=False
+            )
+        assert reasons[tilt] in done.verdicts[0]["reason"]
+    base = {"rate": 0.8, "gaps": "refuse", "tilt": "refuse"}
+    others = [base | {"gaps": "interpolate"}, base | {"tilt": "resample"}]
+    others += [base | {"rate": 1.0}]
+    stronger, calibrated = Bright().eval(), replace(CALIBRATION, slope=1.5)
+    with torch.no_grad():
+        stronger.scale += 1
+    detectors = [Detector(stronger, CALIBRATION), Detector(detector.model, calibrated)]
+    stamps = [detector.provenance(**each).to_dict() for each in (base, *others)]
+    stamps += [each.provenance(**base).to_dict() for each in detectors]
+    assert all(a != b for a, b in combinations(stamps, 2))
+    recorded = done.verdicts[0]["provenance"]["options"].keys()
+    parameters = inspect.signature(screen).parameters.keys()
+    assert parameters - recorded == {"detector", "folder", "out", "progress"}
+    page = (tmp_path / "o" / "index.html").read_text()
+    assert checksum(detector.model) in page
+    assert f"deepseek_learn {__version__}" in page
+
+
+def test_a_damaged_file_that_is_gone_no_longer_refuses_its_neighbors(
+    tmp_path, detector
+):
+    write(tmp_path / "in", body([(60, 50, 40)]))
+    (tmp_path / "in" / "bad.dcm").write_bytes(
+        bytes(128) + b"DICM" + b"\x08\x00\x05" * 5
+    )
+    for verdict in ("refused", "suspicious"):
+        done = screen(detector, tmp_path / "in", tmp_path / "out", progress=False)
+        assert [v["verdict"] for v in done.verdicts] == [verdict]
+        (tmp_path / "in" / "bad.dcm").unlink(missing_ok=True)
+
+
+def test_findings_of_an_earlier_verdict_do_not_stay(tmp_path, detector):
+    write(tmp_path / "in", body([(60, 50, 40)]))
+    first = screen(detector, tmp_path / "in", tmp_path / "out", progress=False)
+    assert [v["verdict"] for v in first.verdicts] == ["suspicious"]
+    blind = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 1.1))
+    with pytest.warns(UserWarning, match=r"1 earlier .* threshold \(0\.5 → 1\.1\)"):
+        last = screen(
+            Detector(detector.model, blind),
+            tmp_path / "in",
+            tmp_path / "out",
+            progress=False,
+        )
+    assert [v["verdict"] for v in last.verdicts] == ["clear"]
+    assert not [*(tmp_path / "out").rglob("*.png")]
 
 
 def test_a_single_series_and_a_metaimage(tmp_path, detector):
@@ -197,13 +265,6 @@ def test_bad_input_gets_a_sentence(tmp_path, scans, detector):
         screen(detector, scans, tmp_path / "out", rate=0.3)
     with pytest.raises(ValueError, match="gaps must be"):
         screen(detector, scans, tmp_path / "out", gaps="fill", progress=False)
-
-
-def test_another_threshold_asks_for_another_folder(scans, result):
-    _, out = result
-    other = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.6))
-    with pytest.raises(ValueError, match="another threshold"):
-        screen(Detector(nn.Identity(), other), scans, out, progress=False)
 
 
 def test_the_solution_and_its_command(tmp_path, scans, detector, monkeypatch):

@@ -10,6 +10,7 @@ from deepseek_learn.cli import app
 from deepseek_learn.data.chinese import normalize
 from deepseek_learn.solutions.reviews.reading import Reader, verdict
 from deepseek_learn.solutions.reviews.report import Reviews
+from deepseek_learn.solutions.verdicts import checksum
 from deepseek_learn.solutions.words import deciding_words
 from tests.services import need
 
@@ -181,6 +182,24 @@ def test_a_long_review_says_that_its_middle_was_not_read(tmp_path, run):
     assert "beginning and its end" in long["warning"]
     assert "warning" not in short
     assert "words" not in long
+
+
+def test_another_option_judges_again_and_the_page_names_the_model(
+    tmp_path, run, reader
+):
+    (tmp_path / "in" / "a.csv").write_text(f"one,two\n{BAD},{GOOD}\n", encoding="utf-8")
+    (first,) = run(column="one").verdicts
+    with pytest.warns(UserWarning, match=r"1 earlier .*: column \(one → two\)\."):
+        (second,) = run(column="two").verdicts
+    assert (first["verdict"], second["verdict"]) == ("negative", "positive")
+    with pytest.warns(UserWarning, match=r"1 earlier .*: words \(True → False\)\."):
+        (third,) = run(column="two", words=False).verdicts
+    assert "words" not in third
+    assert run(column="two", words=False, find="早餐").verdicts == [third]
+    assert third["provenance"]["model"] == checksum(reader.model)
+    assert checksum(reader.model) in (tmp_path / "out" / "index.html").read_text(
+        "utf-8"
+    )
 
 
 def test_mistakes_in_the_call_have_one_sentence(tmp_path, run):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from deepseek_learn import cli, solutions
+from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.solutions.wind.reasons import Neighbors
 from deepseek_learn.solutions.wind.report import Watch
 from deepseek_learn.solutions.wind.scada import ScadaError
@@ -60,6 +60,19 @@ def test_the_page_shows_each_turbine(ran):
         assert f"<h2>T{number}</h2>" in page
         assert Image.open(out / f"turbine_{number}.png").width > 500
     assert "check the yaw, the pitch and the blades" in page
+
+
+def test_lines_and_page_name_where_they_come_from(ran):
+    out, _ = ran
+    stamps = [
+        json.loads(line)["provenance"] for line in (out / "verdicts.jsonl").open()
+    ]
+    assert stamps == [stamps[0]] * 4
+    assert len(stamps[0]["model"]) == 64
+    options = {"healthy_until": START, "rated_kw": RATED, "steps": 40}
+    assert stamps[0]["options"] == options
+    page = (out / "index.html").read_text()
+    assert f"deepseek_learn {__version__}. Model: {stamps[0]['model']}" in page
 
 
 @pytest.fixture(scope="module")

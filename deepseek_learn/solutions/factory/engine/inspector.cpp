@@ -8,6 +8,7 @@
 // verdict is half-written, no part is lost, and none is judged twice.
 
 #include <csignal>
+#include <ctime>
 #include <set>
 #include <thread>
 
@@ -32,8 +33,17 @@ struct Chart {  // an EWMA chart of one statistic; see `factory/drift.py`
 struct Settings {
   int64_t tile = 256, overlap = 32;
   double threshold = INFINITY, drift_weight = 0, drift_limit = 0;
-  std::string model_sha256;
+  std::string version, model_sha256;
   std::map<std::string, Chart> charts;
+
+  // What a verdict depends on besides its part, as JSON up to the date; see
+  // `solutions/verdicts.py`.
+  std::string provenance() const {
+    return "\"provenance\": {\"version\": " + quoted(version) + ", \"model\": " +
+           quoted(model_sha256) + ", \"options\": {\"overlap\": " + std::to_string(overlap) +
+           ", \"threshold\": " + number(threshold) + ", \"tile\": " + std::to_string(tile) +
+           "}, \"date\": ";
+  }
 };
 
 // Reads LINE/inspector.conf: one "key value ..." per line. To calibrate the threshold, the program
@@ -67,7 +77,9 @@ Settings read_settings(const fs::path& file, bool calibrate) {
       if (value != std::floor(value)) fail(file.string(), " has no whole number of pixels.");
       return int64_t(std::clamp(value, -1.0, 65536.0));
     };
-    if (key == "model_sha256")
+    if (key == "version")
+      settings.version = first;
+    else if (key == "model_sha256")
       settings.model_sha256 = first;
     else if (key == "tile")
       settings.tile = pixels();
@@ -82,7 +94,7 @@ Settings read_settings(const fs::path& file, bool calibrate) {
     else if (key != "end")
       fail(file.string(), " has the unknown key ", key, ".");
   }
-  for (const char* key : {"model_sha256", "tile", "overlap", "threshold", "drift",
+  for (const char* key : {"version", "model_sha256", "tile", "overlap", "threshold", "drift",
                           "chart brightness", "chart contrast", "chart sharpness", "chart size",
                           "end"})
     if (!keys.count(key) && !(calibrate && std::string(key) == "threshold"))
@@ -197,7 +209,8 @@ std::string system_error() { return std::strerror(errno); }
 // A file opened for appending whole lines, which only one process at a time may write.
 class Verdicts {
  public:
-  explicit Verdicts(const fs::path& path) : path_(path) {
+  Verdicts(const fs::path& path, const std::string& provenance)
+      : path_(path), provenance_(provenance) {
     file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (file_ < 0) fail(path.string(), " cannot be opened: ", system_error(), ".");
     if (flock(file_, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
@@ -209,22 +222,34 @@ class Verdicts {
     if (complete < content.size() && ftruncate(file_, off_t(complete)))
       fail(path.string(), " cannot be repaired: ", system_error(), ".");
     std::istringstream all(content.substr(0, complete));
-    for (std::string line; std::getline(all, line);) {
+    std::set<std::string> names;
+    std::string before, now = provenance_;
+    size_t count = 0;
+    for (std::string line; std::getline(all, line); before = now) {
       const size_t digest = line.find("\", \"sha256\": \"");
       if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos ||
           line.size() < digest + kDigest + 64 + 14 ||
           line.compare(digest + kDigest + 64, 14, "\", \"verdict\": ") || line.back() != '}')
-        fail(path.string(), ": line ", lines.size() + 1,
+        fail(path.string(), ": line ", count + 1,
              " is not a verdict; move the file away, or "
              "choose another folder.");
+      ++count;
+      names.insert(line.substr(0, digest));
+      now = provenance_in(line);
+      if (now != before) lines.clear(), last_.clear();  // it sets aside all lines before it
       remember(line.substr(0, digest + kDigest + 64));
       lines.push_back(line);
+    }
+    if (now != provenance_) {
+      set_aside = names.size();
+      lines.clear(), last_.clear();
     }
   }
   ~Verdicts() { close(file_); }
   Verdicts(const Verdicts&) = delete;
 
-  std::vector<std::string> lines;  // those of earlier runs
+  std::vector<std::string> lines;  // those of earlier runs that count
+  size_t set_aside = 0;            // the parts whose verdicts had another provenance
 
   // Whether the last verdict on the item's name is on this content. `item` is the beginning of a
   // line, up to the checksum.
@@ -234,7 +259,7 @@ class Verdicts {
   }
 
   void add(const std::string& item, const std::string& rest) {
-    const std::string line = item + "\", " + rest + "}\n";
+    const std::string line = item + "\", " + rest + ", " + provenance_ + today() + "}}\n";
     struct stat facts;
     if (!fstat(file_, &facts) && !facts.st_nlink)
       fail(path_.string(), " was deleted while it was being written.");
@@ -251,8 +276,24 @@ class Verdicts {
  private:
   static constexpr size_t kDigest = 14;  // the length of the words before the checksum
   fs::path path_;
+  std::string provenance_;
   int file_;
   std::map<std::string, std::string> last_;  // the beginning of a line -> the checksum
+
+  // The provenance that a line names, up to the date; "" if it names none. It is the last entry
+  // of a line, whose earlier ones may contain anything.
+  static std::string provenance_in(const std::string& line) {
+    const size_t begin = line.rfind("\"provenance\": {"), end = line.rfind("\"date\": ");
+    if (begin == std::string::npos || end == std::string::npos || end < begin) return "";
+    return line.substr(begin, end + 8 - begin);
+  }
+
+  static std::string today() {
+    char date[16];
+    const std::time_t now = std::time(nullptr);
+    std::strftime(date, sizeof date, "\"%Y-%m-%d\"", std::localtime(&now));
+    return date;
+  }
 
   void remember(const std::string& item) {
     last_[item.substr(0, item.size() - 64)] = item.substr(item.size() - 64);
@@ -411,18 +452,19 @@ class Inspection {
         settings_(checked(command)),
         detector_(command.options, settings_),
         drift_(settings_),
-        verdicts_(command.out / "verdicts.jsonl") {
-    if (command.calibrate && !verdicts_.lines.empty())
+        verdicts_(command.out / "verdicts.jsonl", settings_.provenance()) {
+    if (command.calibrate && (!verdicts_.lines.empty() || verdicts_.set_aside))
       fail(command.out.string(), " has verdicts already; --calibrate needs a new folder.");
-    for (const std::string& line : verdicts_.lines) {
-      const double then = number_in(line, "threshold"), now = settings_.threshold;
-      if (std::fabs(then - now) > 1e-3 * std::fabs(now))
-        fail((command.out / "verdicts.jsonl").string(), " has verdicts with the threshold ",
-             number(then), " but the line's is ", number(now),
-             ": it was calibrated anew. Choose another folder.");
-      if (std::isfinite(then)) drifted = drift_.replay(line);
-    }
+    if (verdicts_.set_aside)
+      std::fprintf(stderr,
+                   "inspector: %zu earlier verdicts are of another line, model or version: they "
+                   "are set aside, and all parts are judged again.\n",
+                   verdicts_.set_aside);
+    for (const std::string& line : verdicts_.lines)
+      if (std::isfinite(number_in(line, "score"))) drifted = drift_.replay(line);
   }
+
+  size_t set_aside() const { return verdicts_.set_aside; }
 
   int judged = 0, defective = 0, unreadable = 0;
   bool drifted = false;
@@ -637,9 +679,11 @@ int run(const Command& command) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     inspection.scan();
   }
-  std::printf("{\"judged\": %d, \"defective\": %d, \"unreadable\": %d, \"drifted\": %s}\n",
-              inspection.judged, inspection.defective, inspection.unreadable,
-              inspection.drifted ? "true" : "false");
+  std::printf(
+      "{\"judged\": %d, \"defective\": %d, \"unreadable\": %d, \"drifted\": %s, "
+      "\"set_aside\": %zu}\n",
+      inspection.judged, inspection.defective, inspection.unreadable,
+      inspection.drifted ? "true" : "false", inspection.set_aside());
   if (std::fflush(stdout)) fail("the counts cannot be printed: ", system_error(), ".");
   return 0;
 }
