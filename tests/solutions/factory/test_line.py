@@ -504,20 +504,22 @@ def test_watching_survives_a_folder_that_comes_back(deployed, folder, tmp_path):
 # ---------------------------------------------------------------- interruptions
 
 
-def test_either_program_goes_on_where_the_other_stopped(
+def test_neither_program_goes_on_with_the_verdicts_of_the_other(
     inspector, deployed, folder, tmp_path
 ):
     for name in ("a.png", "b\n.png", "ü.png"):
         save(folder / name, some_part())
     out = tmp_path / "out"
     deployed.run(folder, out)
-    save(folder / "c.png", some_part(1))
-    result = inspect(inspector, folder, out, progress=False)
-    assert [each["name"] for each in result.verdicts][3:] == ["c.png"]
-    save(folder / "d.png", some_part(2))
-    judged = line.judge(deployed.folder, folder, out)["judged"]
-    assert judged == 1
-    assert len(lines(out)) == 5
+    with pytest.warns(UserWarning, match=r"3 earlier .* since: model \("):
+        result = inspect(inspector, folder, out, progress=False)
+    assert len(result.verdicts) == 3
+    assert len(inspect(inspector, folder, out, progress=False).verdicts) == 3
+    counts = line.judge(deployed.folder, folder, out)
+    assert (counts["judged"], counts["set_aside"]) == (3, 3)
+    assert len(lines(out)) == 9
+    (out / "verdicts.jsonl").write_bytes(b"")  # a run that was killed at once
+    assert line.judge(deployed.folder, folder, out)["set_aside"] == 0
 
 
 def test_each_verdict_names_its_provenance_and_another_line_judges_again(

@@ -39,9 +39,11 @@ struct Settings {
   // What a verdict depends on besides its part, as JSON up to the date; see
   // `solutions/verdicts.py`.
   std::string provenance() const {
+    char exact[32] = "null";  // 17 digits distinguish all doubles
+    if (std::isfinite(threshold)) std::snprintf(exact, sizeof exact, "%.17g", threshold);
     return "\"provenance\": {\"version\": " + quoted(version) + ", \"model\": " +
            quoted(model_sha256) + ", \"options\": {\"overlap\": " + std::to_string(overlap) +
-           ", \"threshold\": " + number(threshold) + ", \"tile\": " + std::to_string(tile) +
+           ", \"threshold\": " + exact + ", \"tile\": " + std::to_string(tile) +
            "}, \"date\": ";
   }
 };
