@@ -14,6 +14,7 @@ import pandas as pd
 
 from ...files import atomic_write
 from .dicom.files import SeriesError
+from .dicom.geometry import check_spacing
 from .finding import Finding
 from .volume import Volume
 
@@ -40,6 +41,7 @@ def read_scan(path: str | Path) -> Volume:
     )
     if (size <= 0).any() or (spacing <= 0).any():
         raise SeriesError(f"{path.name}: DimSize and ElementSpacing must be positive.")
+    check_spacing(f"{path.name}: ElementSpacing", spacing[:2])
     directions = matrix.reshape(3, 3)  # row i is the direction of axis i (x, y, z)
     if not np.allclose(directions @ directions.T, np.eye(3), atol=1e-3):
         raise SeriesError(f"{path.name}: TransformMatrix is not a rotation.")

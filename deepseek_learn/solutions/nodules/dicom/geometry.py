@@ -18,7 +18,11 @@ UNEVEN = 0.05  # of the spacing: how far a slice may be from its place in an eve
 UNEVEN_MM = (
     0.06  # the same for thin slices, whose positions are often rounded to 0.1 mm
 )
-MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.05, 100.0, 1e5
+# of pixels: from a field of view of 100 mm in 1024 pixels to one of 700 mm, the widest
+# gantry, in 256. Values in cm are smaller, those in micrometers larger.
+MIN_SPACING_MM, MAX_SPACING_MM = 0.095, 3.0
+CLOSEST_MM = 0.1  # slices between which a gap is filled
+MAX_POSITION_MM = 1e5
 MAX_TILT = 35.0  # degrees
 MAX_VOXELS = 2**31
 MAX_GAP_MM = 10.0  # interpolating over more would invent anatomy
@@ -72,11 +76,7 @@ def arrange(slices: Sequence[Slice]) -> Stack:
     points = np.stack([s.numbers("ImagePositionPatient", 3) for s in slices])
     _check_constant(slices, orientations, "ImageOrientationPatient", 1e-3)
     _check_constant(slices, spacings, "PixelSpacing", 1e-4)
-    if (spacings < MIN_SPACING_MM).any() or (spacings > MAX_SPACING_MM).any():
-        raise SeriesError(
-            f"{slices[0].name}: PixelSpacing must be from {MIN_SPACING_MM} to "
-            f"{MAX_SPACING_MM:g} mm; got {spacings[0].tolist()}."
-        )
+    check_spacing(f"{slices[0].name}: PixelSpacing", spacings[0])
     if np.abs(points).max() > MAX_POSITION_MM:
         raise SeriesError(
             f"{slices[0].name}: ImagePositionPatient is impossibly large."
@@ -93,6 +93,19 @@ def arrange(slices: Sequence[Slice]) -> Stack:
     order = np.argsort(points @ axes[0], kind="stable")
     pixel_mm = float(spacings[0, 0]), float(spacings[0, 1])
     return Stack([slices[i] for i in order], axes, pixel_mm, points[order])
+
+
+def check_spacing(name: str, spacing: np.ndarray) -> None:
+    """Refuse pixels of a size that no CT of a chest has.
+
+    Raises:
+        SeriesError: if a distance between pixels, in mm, is too small or too large.
+    """
+    if (spacing < MIN_SPACING_MM).any() or (spacing > MAX_SPACING_MM).any():
+        raise SeriesError(
+            f"{name} must be from {MIN_SPACING_MM} to {MAX_SPACING_MM:g} mm; got "
+            f"{spacing.tolist()}. Is it in another unit?"
+        )
 
 
 def _check_constant(
@@ -228,7 +241,7 @@ def fill_gaps(stack: Stack, hu: np.ndarray) -> tuple[np.ndarray, float]:
             f"{MAX_GAP_MM:g} mm are interpolated."
         )
     spacing = float(np.median(gaps[gaps <= 1.25 * gaps.min()]))
-    if spacing < MIN_SPACING_MM * 2:
+    if spacing < CLOSEST_MM:
         raise SeriesError(
             f"Slices that are {spacing:.3f} mm apart are too close to fill gaps between "
             f"others."

@@ -161,6 +161,48 @@ def check_instances(slices: Sequence[Slice]) -> None:
             )
 
 
+def check_numbering(slices: Sequence[Slice]) -> None:
+    """Refuse reconstructions that were interleaved, each with numbers of its own.
+
+    Where slices lie one above the other, as in two acquisitions that are numbered anew,
+    InstanceNumber rises or falls until it begins again. It may also be the same everywhere
+    or, if no number occurs twice, in any order.
+
+    Args:
+        slices: different slices, sorted along their normal.
+
+    Raises:
+        SeriesError: with the names of two slices that have the same number.
+    """
+    pairs = [(_number(each), each) for each in slices if each.frame is None]
+    counts = Counter(number for number, _ in pairs if number is not None)
+    if len(counts) < 2 or max(counts.values()) < 2:
+        return
+    blocks, last = [list[int]()], dict[int, Slice]()
+    for number, each in pairs:
+        if number is None:
+            continue
+        if number in blocks[-1]:
+            blocks.append([])
+        blocks[-1].append(number)
+        if number in last:
+            twice = number, last[number], each
+        last[number] = each
+    monotonic = all(b in (sorted(b), sorted(b, reverse=True)) for b in blocks)
+    if len(blocks) > max(counts.values()) or not monotonic:
+        number, first, second = twice
+        raise SeriesError(
+            f"{first.name} and {second.name} are different slices with the same "
+            f"InstanceNumber, {number}, and so are others between them: the series holds "
+            f"several reconstructions that overlap."
+        )
+
+
+def _number(each: Slice) -> int | None:
+    text = each.text("InstanceNumber")
+    return int(text) if text.isdecimal() else None
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names of a list, and how many more there are."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""

@@ -83,6 +83,7 @@ def load_series(
     stack = geometry.arrange(slices)
     stack, duplicates = geometry.without_duplicates(stack, decoder)
     mixture.check_instances(stack.slices)
+    mixture.check_numbering(stack.slices)
     if len(stack.slices) < MIN_SLICES:
         raise SeriesError(
             f"The series has {len(stack.slices)} slices; a volume needs at least "

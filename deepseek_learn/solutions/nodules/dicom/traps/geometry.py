@@ -320,6 +320,12 @@ def pixel_spacing_zero(folder: Path) -> list[Truth]:
     return []
 
 
+@trap("PixelSpacing is in cm", refused="PixelSpacing must be from")
+def pixel_spacing_in_cm(folder: Path) -> list[Truth]:
+    save(change(series(), PixelSpacing=["0.07", "0.07"]), folder)
+    return []
+
+
 @trap("PixelSpacing is not a number (nan)", refused="PixelSpacing must be 2")
 def pixel_spacing_nan(folder: Path) -> list[Truth]:
     return _malformed(folder, "PixelSpacing", "nan\\nan")

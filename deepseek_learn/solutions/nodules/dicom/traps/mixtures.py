@@ -141,6 +141,21 @@ def acquisitions_consecutive(folder: Path) -> list[Truth]:
 
 
 @trap(
+    "a second reconstruction half a slice above the first, in the same series",
+    refused="several reconstructions that overlap",
+)
+def reconstructions_interleaved(folder: Path) -> list[Truth]:
+    save(change(series(), InstanceNumber=lambda i: 1 + i // 2), folder)
+    return []
+
+
+@trap("InstanceNumber begins anew in the upper half")
+def numbers_restart(folder: Path) -> list[Truth]:
+    save(change(series(), InstanceNumber=lambda i: 1 + i % 12), folder)
+    return [Truth(phantom())]
+
+
+@trap(
     "slices of two reconstruction kernels alternate", refused="reconstruction kernels"
 )
 def kernels_interleaved(folder: Path) -> list[Truth]:
