@@ -1,7 +1,11 @@
 """The patch memory is what its equation says; the segmenter learns from good parts."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from deepseek_learn.solutions.factory.memory import Features, PatchMemory, coreset
@@ -32,6 +36,23 @@ def test_a_score_is_the_distance_to_the_nearest_vector_in_the_memory():
     nearest = distances.amin(1).view(2, 1, 4, 4)
     expected = nn.functional.interpolate(nearest, (32, 32), mode="bilinear")[:, 0]
     torch.testing.assert_close(memory(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("blur", [0.7, 1.5, 3.0])
+def test_the_map_is_smoothed_by_a_gaussian(blur):
+    x = torch.rand(2, 1, 40, 31, generator=torch.Generator().manual_seed(2))
+    memory = PatchMemory(Stride8(), blur=blur)
+    options = {"mode": "nearest", "radius": math.ceil(3 * blur), "axes": (2, 3)}
+    expected = ndimage.gaussian_filter(x.double().numpy(), blur, **options)
+    np.testing.assert_allclose(memory._smooth(x), expected, rtol=1e-5)
+
+
+def test_the_default_blur_is_of_three_pixels():
+    point = torch.zeros(1, 1, 41, 41)
+    point[..., 20, 20] = 1
+    row = PatchMemory(Stride8())._smooth(point)[0, 0, 20]
+    at = torch.arange(-20, 21)
+    assert float((row * at**2).sum() / row.sum()) ** 0.5 == pytest.approx(3, rel=0.02)
 
 
 def test_what_is_in_the_memory_has_no_distance():

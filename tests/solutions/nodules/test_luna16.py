@@ -65,6 +65,10 @@ def test_a_flipped_scan_keeps_its_coordinates(tmp_path):
     ("changes", "message"),
     [
         ({"DimSize": "DimSize = 5 4"}, "DimSize must be 3 numbers"),
+        (
+            {"ElementSpacing": "ElementSpacing = 0.076 0.076 0.125"},
+            r"ElementSpacing must be from 0\.095 to 3 mm .* got \[0\.076, 0\.076\]",
+        ),
         ({"DimSize": "DimSize = 5 4 4"}, "states 160"),
         ({"DimSize": "DimSize = 5 4 -3"}, "must be positive"),
         ({"ElementSpacing": "ElementSpacing = 0.7 x 1"}, "ElementSpacing must be 3"),

@@ -195,6 +195,23 @@ def test_a_damaged_file_that_is_gone_no_longer_refuses_its_neighbors(
         (tmp_path / "in" / "bad.dcm").unlink(missing_ok=True)
 
 
+def test_a_data_file_of_any_name_belongs_to_a_scan(tmp_path, detector):
+    (tmp_path / "1.mhd").write_text(
+        "NDims = 3\nDimSize = 140 100 120\nElementType = MET_SHORT\n"
+        "ElementSpacing = 1 1 1\nOffset = -70 -50 200\nElementDataFile = data.bin\n"
+    )
+    hu = body([(60, 50, 40)]).astype("<i2")
+    for content, verdict in (
+        (None, "refused"),
+        (hu.tobytes(), "suspicious"),
+        (body().astype("<i2").tobytes(), "clear"),
+    ):
+        if content:
+            (tmp_path / "data.bin").write_bytes(content)
+        done = screen(detector, tmp_path / "1.mhd", tmp_path / "out", progress=False)
+        assert [v["verdict"] for v in done.verdicts] == [verdict]
+
+
 def test_findings_of_an_earlier_verdict_do_not_stay(tmp_path, detector):
     write(tmp_path / "in", body([(60, 50, 40)]))
     first = screen(detector, tmp_path / "in", tmp_path / "out", progress=False)

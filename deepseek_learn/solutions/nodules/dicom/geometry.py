@@ -103,8 +103,8 @@ def check_spacing(name: str, spacing: np.ndarray) -> None:
     """
     if (spacing < MIN_SPACING_MM).any() or (spacing > MAX_SPACING_MM).any():
         raise SeriesError(
-            f"{name} must be from {MIN_SPACING_MM} to {MAX_SPACING_MM:g} mm; got "
-            f"{spacing.tolist()}. Is it in another unit?"
+            f"{name} must be from {MIN_SPACING_MM} to {MAX_SPACING_MM:g} mm in a CT of a "
+            f"chest; got {spacing.tolist()}, perhaps in another unit."
         )
 
 

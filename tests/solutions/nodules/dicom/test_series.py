@@ -5,7 +5,7 @@ import pytest
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, list_series, load_series
 from deepseek_learn.solutions.nodules.dicom.traps import save, series, traps
-from deepseek_learn.solutions.nodules.dicom.traps.trap import SPACING_MM
+from deepseek_learn.solutions.nodules.dicom.traps.trap import SPACING_MM, change
 
 
 @pytest.mark.parametrize("name", ["shuffled", "prone", "sagittal", "doubly_oblique"])
@@ -30,6 +30,44 @@ def test_a_straightened_volume_keeps_its_coordinates(tmp_path):
     center = np.array(header.ImagePositionPatient, float)
     center = center + 24 * SPACING_MM[1] * column + 20 * SPACING_MM[2] * row
     assert np.linalg.norm(volume.to_mm(np.array(brightest)) - center) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("numbers", "accepted"),
+    [
+        ([1, 1, 2, 2, 3, 3, 4, 4], False),  # half a slice apart
+        ([1, 4, 2, 3, 3, 2, 4, 1], False),  # the second counts the other way
+        ([1, 2, 3, 1, 4, 2, 5, 3], False),  # the second begins later
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3], False),  # three of them
+        ([1, 2, 3, 4, 1, 2, 3, 4], True),  # one above the other
+        ([1, 2, 3, 4, 4, 3, 2, 1], True),
+        ([4, 1, 3, 2, 6, 5], True),  # in any order, but each once
+        ([5, 5, 5, 5], True),
+        ([None, 1, 2, None, 3], True),
+        ([1, 2, 3, 3, 4, 5], True),  # one number twice, in order
+    ],
+)
+def test_numbers_tell_reconstructions_that_overlap(tmp_path, numbers, accepted):
+    datasets = change(series()[: len(numbers)], InstanceNumber=lambda i: numbers[i])
+    save(datasets, tmp_path)
+    if accepted:
+        assert len(load_series(tmp_path).hu) == len(numbers)
+        return
+    with pytest.raises(SeriesError, match=r"same InstanceNumber, .* that overlap"):
+        load_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "accepted"),
+    [(0.0949, False), (0.0977, True), (2.734, True), (3.0, True), (3.01, False)],
+)
+def test_only_a_spacing_of_the_field_is_read(tmp_path, spacing, accepted):
+    save(change(series(), PixelSpacing=["0.7", str(spacing)]), tmp_path)
+    if accepted:
+        assert load_series(tmp_path).spacing_mm[2] == pytest.approx(spacing)
+        return
+    with pytest.raises(SeriesError, match=rf"got \[0\.7, {spacing}\]"):
+        load_series(tmp_path)
 
 
 def test_series_are_listed(tmp_path):
