@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from .moments import KINDS
-from .roles import divide, listed
+from .roles import divide, listed, with_list
 from .rules import move_adamw, move_matrices, move_rows
 from .sharded import agreed, local
 
@@ -45,7 +45,8 @@ class DeepOpt(torch.optim.Optimizer):
     training from scratch, but not when fine-tuning pretrained layers.
 
     Args:
-        params: the model, its `named_parameters()`, or a list of groups
+        params: the model, or whatever the optimizers of PyTorch accept: its
+            `named_parameters()` or `parameters()`, or a list of groups
             `{"params": ..., "lr": ...}`. Pass the model if possible, because its
             modules identify the embeddings and the head. Parameters without names are
             accepted with a warning. Each group is split by role; `plan()` shows the
@@ -81,6 +82,8 @@ class DeepOpt(torch.optim.Optimizer):
             compilation fails, the optimizer warns once and continues without it.
 
     Raises:
+        TypeError: if `params` is a single tensor or a set, which has no order, or holds
+            anything but tensors.
         ValueError: if a number is out of range, if there are no parameters, or if a
             parameter is complex or appears twice. `step` raises it if a gradient is
             sparse or (see `nonfinite`) not finite. `load_state_dict` raises it if the
@@ -136,24 +139,33 @@ class DeepOpt(torch.optim.Optimizer):
         defaults |= {"maximize": maximize, "compiled": compiled}
         defaults |= {"step": 0, "skipped": 0}
         super().__init__(listed(params, rarely_active), defaults)
+        if not self.param_groups:
+            raise ValueError("params must hold at least one parameter; got none.")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a parameter group, split by role.
+        """Add a parameter group, split by role; an empty group adds nothing.
 
-        The parameters must be named if those in the existing groups are.
+        The parameters must be named if those in the existing groups are. If the group
+        is rejected, the optimizer is left unchanged.
         """
+        param_group = with_list(param_group)
         roles = param_group.get("roles", self.defaults["roles"])
+        before = len(self.param_groups)
         seen = {p for group in self.param_groups for p in group["params"]}
         if "nonfinite" in param_group:
             raise ValueError(
                 "nonfinite must be set for the whole optimizer; got it in a group."
             )
         _check_options(self.defaults | param_group)
-        for part in divide(listed([param_group])[0], roles, seen):
-            options = self.defaults | part
-            ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
-            part["lr"] = options["lr"] * ratio  # a new tensor if lr is one
-            super().add_param_group(part)
+        try:
+            for part in divide(param_group, roles, seen):
+                options = self.defaults | part
+                ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
+                part["lr"] = options["lr"] * ratio  # a new tensor if lr is one
+                super().add_param_group(part)
+        except Exception:  # PyTorch's own checks see one part at a time
+            del self.param_groups[before:]
+            raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

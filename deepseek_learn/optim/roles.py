@@ -9,7 +9,7 @@ used, or the names of the parameters if the modules are not available.
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -26,45 +26,65 @@ TABLE = re.compile(r"\w*emb\w*|\w*table|wte|wpe|tokens?|\w+_tokens?|pos|position
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 
-def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
+def listed(params: Any, rarely_active: Any = None) -> list[Any]:
     """Convert the `params` argument of `DeepOpt` to a list of parameter groups.
 
-    Each group has a list under "params". If `params` is a model, the group also has
-    "facts" about its modules.
+    An iterator is read only once. If `params` is a model, its group also has "facts"
+    about the model's modules.
 
     Raises:
-        ValueError: if there are no parameters.
-        TypeError: if `params` is a tensor, or a set, whose order is not reproducible.
+        TypeError: if `params` is a tensor, not iterable, or a set, whose order is not
+            reproducible.
     """
-    if isinstance(params, Tensor | set):
-        raise TypeError(
-            f"params must be a model, its named_parameters() or a list of groups; "
-            f"got a {type(params).__name__}."
-        )
     if isinstance(params, nn.Module):
         facts = facts_of(params, rarely_active)
-        entries = [{"params": list(params.named_parameters()), "facts": facts}]
-    else:
-        entries = list(params)
-        if entries and not isinstance(entries[0], dict):
-            entries = [{"params": entries}]
-    if not any(len(group["params"]) for group in map(_with_list, entries)):
-        raise ValueError("params must hold at least one parameter; got none.")
-    return [_with_list(group) for group in entries]
+        return [{"params": list(params.named_parameters()), "facts": facts}]
+    if isinstance(params, Tensor):
+        raise TypeError(_not_ordered(params))
+    entries = _ordered(params)
+    return (
+        entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+    )
 
 
-def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the group whose "params" entry is a list."""
-    if not isinstance(group, Mapping) or "params" not in group:
+def with_list(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the group whose "params" entry is a list.
+
+    Raises:
+        TypeError: if the group is not a dict, or for the same "params" as `listed`,
+            except that one tensor is accepted.
+        ValueError: if "params" is missing, or an iterator that yields nothing.
+    """
+    if not isinstance(group, dict):
+        raise TypeError(
+            f'params: a group must be a dict with "params"; got a '
+            f"{type(group).__name__}."
+        )
+    if "params" not in group:
         raise ValueError(
             f'params: a group must be a dict with "params"; got {group!r}.'
         )
     params = group["params"]
-    if isinstance(params, Tensor):
-        params = [params]
-    group = dict(group)
-    group["params"] = params if isinstance(params, list) else list(params)
-    return group
+    entries = [params] if isinstance(params, Tensor) else _ordered(params)
+    if not entries and isinstance(params, Iterator):
+        raise ValueError(
+            "params: the iterator of a group yielded no parameters, as one does that "
+            "has been read before; pass a list instead."
+        )
+    return group | {"params": entries}
+
+
+def _ordered(params: Any) -> list[Any]:
+    if isinstance(params, set | frozenset) or not isinstance(params, Iterable):
+        raise TypeError(_not_ordered(params))
+    return list(params)
+
+
+def _not_ordered(params: Any) -> str:
+    return (
+        f"params must be a model, its named_parameters(), a list of tensors or a list "
+        f"of groups; got a {type(params).__name__}."
+    )
 
 
 def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
@@ -128,15 +148,17 @@ def divide(
             to the set.
 
     Raises:
-        ValueError: if a parameter is complex or appears twice, or if a role is unknown.
+        TypeError: if an entry is neither a tensor nor a pair of a name and a tensor.
+        ValueError: if a parameter is complex or appears twice, if only some parameters
+            have names, or if a role is unknown.
     """
     parts: dict[str, dict[str, Any]] = {}
     options = {k: v for k, v in group.items() if k not in ("params", "facts")}
     _warn_of_bare(group["params"])
+    if len({isinstance(entry, tuple) for entry in group["params"]}) > 1:
+        raise ValueError("params must all have names, or none of them; some have none.")
     for entry in group["params"]:
-        name, p = entry if isinstance(entry, tuple) else ("a parameter", entry)
-        if not isinstance(p, Tensor):
-            raise TypeError(f"params must hold tensors; got a {type(p).__name__}.")
+        name, p = _named(entry)
         if p in seen:
             raise ValueError(
                 f"params must hold each parameter once; {name} appears twice."
@@ -155,6 +177,19 @@ def divide(
         part["shapes"].append(shape)
         part["reasons"].append(reason)
     return list(parts.values())
+
+
+def _named(entry: Any) -> tuple[str, Tensor]:
+    """Return the name of a parameter, or a substitute, and the parameter."""
+    match entry:
+        case Tensor():
+            return "a parameter", entry
+        case (str(name), Tensor() as p) if isinstance(entry, tuple):
+            return name, p
+    got = type(entry).__name__
+    if isinstance(entry, tuple):
+        got += f" of ({', '.join(type(part).__name__ for part in entry)})"
+    raise TypeError(f"params must hold tensors, or pairs (name, tensor); got a {got}.")
 
 
 def _warn_of_bare(entries: list) -> None:

@@ -778,7 +778,7 @@ def test_bad_parameters_are_refused(net):
         DeepOpt([{"params": list(net.named_parameters()), "nonfinite": "skip"}])
     with pytest.raises(TypeError, match="got a Parameter"):
         DeepOpt(net.mix.weight)
-    with pytest.raises(TypeError, match="params must hold tensors; got a float"):
+    with pytest.raises(TypeError, match="must hold tensors, or pairs"):
         DeepOpt([1.0])
     table = nn.Parameter(torch.randn(3, 3, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"must be real; w is torch.complex64"):
