@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .rng import isolate_rng
+
 
 class Bar:
     """A context manager that shows a rich progress bar and removes it on exit.
@@ -17,7 +19,8 @@ class Bar:
 
     def __enter__(self) -> "Bar":
         if self.show:
-            from rich.progress import Progress
+            with isolate_rng():  # the first import of rich draws random numbers
+                from rich.progress import Progress
 
             self.progress = Progress(transient=True).__enter__()
             self.task = self.progress.add_task(self.label, total=self.total)

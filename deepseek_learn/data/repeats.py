@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..rng import isolate_rng
+
 SIMILAR, CONTAINED = 0.6, 0.9
 LEAST = 6  # sets of three in a text that can nearly repeat another
 
@@ -30,7 +32,8 @@ def near_repeats(
     Returns:
         The positions of the earlier and of the later text of each pair.
     """
-    from sklearn.feature_extraction.text import CountVectorizer
+    with isolate_rng():  # the first import of sklearn draws random numbers
+        from sklearn.feature_extraction.text import CountVectorizer
 
     kind = {"token_pattern": r"\w+"} if words else {"analyzer": "char"}
     counter = CountVectorizer(ngram_range=(3, 3), binary=True, **kind)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ..rng import isolate_rng
+
 if TYPE_CHECKING:
     import torch
 
@@ -56,11 +58,12 @@ def median_ms(call: Callable[[], object], duration: float) -> float:
     External programs that time themselves, such as the C++ engine, report the same
     statistic, so the two results can be compared.
     """
-    call()  # warm-up
     times: list[float] = []
-    start = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < duration:
-        times.append(1e3 * seconds(call))
+    with isolate_rng():  # how often `call` draws depends on the clock
+        call()  # warm-up
+        start = time.perf_counter()
+        while len(times) < 3 or time.perf_counter() - start < duration:
+            times.append(1e3 * seconds(call))
     return statistics.median(times)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..catalog import text
 from ..errors import DeepSeekLearnError
+from ..rng import isolate_rng
 from . import clock
 from .measured import Measured, measured_median
 
@@ -125,7 +126,7 @@ def measured_energy(
     """Measure the energy used by a single call to `call`, in J.
 
     The calls are split into blocks, and the result is the median energy per call over
-    the blocks, with its 95% interval.
+    the blocks, with its 95% interval. The random number generators are restored.
 
     Args:
         seconds: the approximate total duration. Counters are updated every 1 ms (RAPL)
@@ -141,15 +142,16 @@ def measured_energy(
             f"seconds must be above 0 and blocks must be at least 1; got {seconds!r} "
             f"and {blocks!r}."
         )
-    call()  # warm-up
-    once = clock.seconds(call, devices=clock.gpus_in_use())
-    calls = max(1, round(seconds / blocks / max(once, 1e-9)))
     meter, joules = EnergyMeter(device, watts_per_core), []
-    for _ in range(blocks):
-        with meter:
-            for _ in range(calls):
-                call()
-        joules.append(meter.energy_j.value / calls)
+    with isolate_rng():  # how often `call` draws depends on the clock
+        call()  # warm-up
+        once = clock.seconds(call, devices=clock.gpus_in_use())
+        calls = max(1, round(seconds / blocks / max(once, 1e-9)))
+        for _ in range(blocks):
+            with meter:
+                for _ in range(calls):
+                    call()
+            joules.append(meter.energy_j.value / calls)
     return measured_median(joules, "J", meter.source)
 
 

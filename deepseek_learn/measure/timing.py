@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..catalog import text
 from ..report import Report
+from ..rng import isolate_rng
 from .clock import Devices, gpus_in_use, in_turn, sampler, source_of
 from .measured import Measured, measured_median, measured_ratio
 
@@ -94,6 +95,8 @@ def latencies(
 ) -> Latencies:
     """Time several calls in alternation and compare them with the first one.
 
+    The global random number generators are restored afterwards.
+
     Args:
         calls: the functions to time, keyed by name. They are called without arguments.
         rounds: the number of samples per call. At least 6 are required for a 95%
@@ -116,8 +119,10 @@ def latencies(
             f"and {warmup}."
         )
     devices = gpus_in_use() if devices is None else devices
-    samplers = {name: sampler(call, warmup, devices) for name, call in calls.items()}
-    return compare(in_turn(samplers, rounds), source_of(devices))
+    with isolate_rng():  # how often the calls draw depends on the clock
+        samplers = {n: sampler(call, warmup, devices) for n, call in calls.items()}
+        samples_ms = in_turn(samplers, rounds)
+    return compare(samples_ms, source_of(devices))
 
 
 def compare(samples_ms: Mapping[str, Sequence[float]], source: str) -> Latencies:

@@ -140,9 +140,11 @@ def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
     filled = copy.deepcopy(model, memo)
     before = Snapshot(args, kwargs, *_generators())
     filled.eval()
-    with torch.no_grad():
-        filled(*args, **kwargs)
-    before.put_back()
+    try:
+        with torch.no_grad():
+            filled(*args, **kwargs)
+    finally:
+        before.put_back()
     for module, original in zip(filled.modules(), model.modules(), strict=True):
         module.training = original.training
     return filled

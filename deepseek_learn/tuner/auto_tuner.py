@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..catalog import text
+from ..rng import isolate_rng
 from .counts import check_run
 from .deadline import TimedOut, deadline
 from .ending import Ending
@@ -334,8 +335,9 @@ def _default_sampler(seed: int) -> "optuna.samplers.BaseSampler":
 def _bar(trials: int | None, progress: bool) -> Any:
     if not progress:
         return nullcontext()
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn as Elapsed
+    with isolate_rng():  # the first import of rich draws random numbers
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
 
     facts = TextColumn("{task.fields[facts]}")
     bar = Progress(BarColumn(), MofNCompleteColumn(), Elapsed(), facts)

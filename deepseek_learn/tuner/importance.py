@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..rng import isolate_rng
 from .encoding import Encoding
 from .engine import optuna, quiet
 from .pareto import scaled
@@ -80,7 +81,8 @@ def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
     estimated by averaging over random points. (Optuna's evaluator computes them
     exactly, which takes time quadratic in the number of trials.)
     """
-    from sklearn.ensemble import ExtraTreesRegressor
+    with isolate_rng():  # the first import of sklearn draws random numbers
+        from sklearn.ensemble import ExtraTreesRegressor
 
     encoding, rng = Encoding(study.space), np.random.default_rng(0)
     points = np.array([encoding.encode(trial.params) for trial in trials])
