@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..errors import DamagedFileError
+from ..errors import DamagedFileError, DeepSeekLearnError
 from ..files import atomic_write
 from .recipe import Limits
+
+
+class CheckpointError(DeepSeekLearnError, OSError):
+    """Raised if a checkpoint cannot be written, for example because the disk is full."""
 
 
 class RunState:
@@ -65,6 +69,11 @@ class RunState:
         self.parts["model"].load_state_dict(self.best)
 
     def save(self, path: Path) -> None:
+        """Write the checkpoint atomically.
+
+        Raises:
+            CheckpointError: if the operating system refuses; the message says why.
+        """
         content = {name: part.state_dict() for name, part in self.parts.items()}
         content |= {
             "run": self.run,
@@ -73,8 +82,19 @@ class RunState:
             "best": self.best,
             "cpu_seconds": self.cpu_seconds,
         }
-        with atomic_write(path) as temporary:
-            torch.save(_plain(content), temporary)
+        try:
+            # given a path, PyTorch would not say why a write fails
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                torch.save(_plain(content), file)
+        except (OSError, RuntimeError) as error:
+            cause = _os_error(error)
+            if cause is None:
+                raise
+            raise CheckpointError(
+                f"checkpoint {path} cannot be written after epoch {len(self.history)}: "
+                f"{cause.strerror or cause}. A previous checkpoint is unchanged; free "
+                f"some space or correct the path, then call `fit` again to resume."
+            ) from cause
 
     FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
@@ -134,6 +154,13 @@ def identity(
         "options": {key: value for key, value in defaults if isinstance(value, plain)},
         "schedule": [schedule(step, steps) for step in samples],
     }
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """Return the `OSError` that led to the error, which may be the error itself."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def _plain(value: Any) -> Any:

@@ -115,6 +115,8 @@ def fit(
     Raises:
         DamagedFileError: if `checkpoint` is not a checkpoint of this run. The model is
             then left unchanged.
+        CheckpointError: if `checkpoint` cannot be written, for example because the disk
+            is full. The checkpoint of the previous epoch is then left unchanged.
         ValueError: if the loss is not finite (the message gives the step), if a number
             is out of range, if a dataset is empty, or if a loader is used under
             `torchrun`.

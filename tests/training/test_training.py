@@ -1,7 +1,12 @@
 """The training loop: it learns, resumes to the same end, and rejects with a message."""
 
+import errno
+import io
 import math
+import os
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +26,7 @@ from deepseek_learn.training import (
     predict,
     wsd,
 )
+from deepseek_learn.training.checkpoint import CheckpointError
 
 from .training_run import arranged, blobs
 
@@ -353,22 +359,99 @@ def test_a_cell_that_was_interrupted_is_run_again(tmp_path):
     assert all(map(torch.equal, model.parameters(), twin.parameters()))
 
 
-def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "run.checkpoint"
-    kept, save = [], torch.save
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes here")
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_write_that_the_system_cuts_off_gets_a_sentence(tmp_path, fraction, first):
+    """The system's limit of the size of files stands for a full disk."""
+    resource = pytest.importorskip("resource")
+    path, limits = (
+        tmp_path / "run.checkpoint",
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
+    train(network(), checkpoint=path, epochs=1)
+    size = int(fraction * path.stat().st_size)
+    path.unlink()
+    saved = []
+
+    def fill_the_disk(x, generator):
+        if first or path.exists():
+            saved[:] = [path.read_bytes()] if path.exists() else []
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        return x
+
+    options = {"checkpoint": path, "epochs": 2, "augment": fill_the_disk}
+    try:
+        with pytest.raises(CheckpointError) as error:
+            train(network(), **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sentence, epoch = str(error.value), 1 if first else 2
+    assert sentence.startswith(
+        f"checkpoint {path} cannot be written after epoch {epoch}"
+    )
+    assert os.strerror(errno.EFBIG) in sentence
+    assert len(sentence.splitlines()) == 1
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == saved
+    assert len(saved) == epoch - 1
+
+
+@pytest.mark.parametrize("after", [0, 100, 4000])
+@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EIO"])
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch, after, code):
+    path, written = tmp_path / "run.checkpoint", []
+    save = torch.save
+
+    class Full(io.RawIOBase):
+        """A file on a disk that has room for a few bytes more."""
+
+        def __init__(self, file):
+            self.file, self.room = file, after
+
+        def writable(self):
+            return True
+
+        def write(self, content):
+            self.room -= len(content)
+            if self.room < 0:
+                number = getattr(errno, code)
+                raise OSError(number, os.strerror(number))
+            return self.file.write(content)
 
     def fails_later(content, file):
-        if kept:
-            file.write_bytes(b"half")
-            raise OSError("disk full")
-        save(content, file)
-        kept.append(file.read_bytes())
+        save(content, Full(file) if written else file)
+        file.flush()
+        written.append(Path(file.name).read_bytes())
 
     monkeypatch.setattr(torch, "save", fails_later)
-    with pytest.raises(OSError, match="disk full"):
-        train(network(), checkpoint=path, epochs=2)
-    assert [path.read_bytes()] == kept
+    reason = os.strerror(getattr(errno, code))
+    with pytest.raises(CheckpointError, match=f"after epoch 2: {reason}") as error:
+        train(network(), checkpoint=path, epochs=3)
+    assert isinstance(error.value, OSError)
+    assert [path.read_bytes()] == written
     assert list(tmp_path.iterdir()) == [path]
+    # with room again, the run goes on from there
+    monkeypatch.undo()
+    resumed, whole = network(), network()
+    train(resumed, checkpoint=path, epochs=3)
+    train(whole, epochs=3)
+    assert all(map(torch.equal, resumed.parameters(), whole.parameters()))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    path = tmp_path / "file" / "run.checkpoint"
+    with pytest.raises(CheckpointError, match="cannot be written after epoch 1"):
+        train(network(), checkpoint=path, epochs=1)
+
+
+def test_an_error_of_another_kind_is_passed_on(tmp_path, monkeypatch):
+    def save(content, file):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(network(), checkpoint=tmp_path / "run.checkpoint", epochs=1)
 
 
 def test_refusals():
