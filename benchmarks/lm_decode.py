@@ -108,7 +108,7 @@ def grown(path: str, config: str) -> None:
         model = LanguageModel(Config(**json.loads(config)))
         model.lm_head.weight = model.model.embed_tokens.weight
     before = resident_bytes()
-    decoding = Decoding(dpg.load(path, model), ROOM)
+    decoding = Decoding(dpg.load(path, model), ROOM, torch.bfloat16)
     decoding.read(torch.arange(FIRST, FIRST + READ))
     decoding.step(FIRST)
     print(resident_bytes() - before)

@@ -70,7 +70,7 @@ def decoder_rows(rounds: int) -> Iterator[Row]:
     names = ("float32", "torchao int4", "dpg")
     models = {name: build(name, shares) for name in names}
     tokens = torch.randint(0, 256, (1, PREFILL))
-    decoding = lm.Decoding(models["dpg"], PREFILL + 8)
+    decoding = lm.Decoding(models["dpg"], PREFILL + 8, torch.bfloat16)
     ways: dict[str, Callable] = {}
     with torch.inference_mode():
         for name in names[:2]:

@@ -63,7 +63,7 @@ class Ours:
 
         from deepseek_learn.lm import Decoding
 
-        decoding = Decoding(self.model, self.context)
+        decoding = Decoding(self.model, self.context, torch.bfloat16)
         start = self.clock()
         decoding.read(torch.arange(FIRST, FIRST + read))
         middle = self.clock()

@@ -22,8 +22,9 @@ class Decoding:
     Args:
         model: a `LanguageModel` or `Decoder` on the CPU.
         capacity: the largest number of tokens, prompt included.
-        dtype: the dtype of the cache. In bfloat16, keys and values have 8 significant
-            bits and take half the memory.
+        dtype: the dtype of the cache. In float32, the default here and in `stream`, the
+            logits are those of the model except for the order of additions. In
+            bfloat16, keys and values have 8 significant bits and take half the memory.
 
     Attributes:
         length: the number of tokens read so far.
@@ -40,7 +41,7 @@ class Decoding:
         self,
         model: LanguageModel | decoder.Decoder,
         capacity: int,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype = torch.float32,
     ):
         self._family = _family(model)
         device = self._family.norm.weight.device.type

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cache import Cache, Step
 from .model import LanguageModel
+from .prompts import padded, read_prompts, read_tokens
 
 
 def probabilities(
@@ -46,6 +47,7 @@ def generate(
 
     The arguments are the same as for `stream`.
     """
+    prompts = read_prompts(prompts)
     outputs: list[list[int]] = [[] for _ in prompts]
     for step in stream(model, prompts, *args, **options):
         for tokens, new in zip(outputs, step, strict=True):
@@ -73,6 +75,8 @@ def stream(
     the end, and their new tokens overwrite the padding.
 
     Args:
+        prompts: a list of prompts, each a list or a tensor of tokens. A single prompt is
+            passed as `[tokens]`.
         temperature, top_p: see `probabilities`. A temperature of 0 means greedy
             decoding.
         stop: tokens that end a sequence. They are included in the output.
@@ -85,9 +89,12 @@ def stream(
             output.
         fast: whether to decode with `Decoding`, for one prompt on a CPU. It computes
             the same except for the order of additions, so that nearly equal
-            probabilities may be ranked differently.
+            probabilities may be ranked differently: its cache is in float32, the
+            default of `Decoding`.
 
     Raises:
+        TypeError: if `prompts` is a text or a single prompt, or if a token is not an
+            integer.
         ValueError: if a prompt is empty, a sequence would exceed the maximum length, an
             option is out of range, the logits are not finite, or speculative decoding
             is requested for a model that has no `MultiTokenPrediction` block. Also if
@@ -96,6 +103,7 @@ def stream(
         DeepSeekLearnError: if `fast` is requested for a model that cannot be decoded
             this way, or without a C++ compiler.
     """
+    prompts, stop = read_prompts(prompts), read_tokens("stop", stop)
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
     if fast:
         if speculative or len(prompts) > 1:
@@ -109,7 +117,7 @@ def stream(
     device = model.model.norm.weight.device  # reading a packed head unpacks it
     sampler = _Sampler(model, temperature, top_p, _generator(device, seed))
     # 1. read the B prompts, padded to the longest (T), and sample the first token
-    ids, lengths = _padded(prompts, device)  # [B, T], [B]
+    ids, lengths = padded(prompts, device)  # [B, T], [B]
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
@@ -165,7 +173,7 @@ def _one_by_one(
     """Continue one prompt with `Decoding`, yielding one token at a time."""
     from .decoding import Decoding
 
-    decoding = Decoding(sampler.model, len(prompt) + budget, torch.float32)
+    decoding = Decoding(sampler.model, len(prompt) + budget)
     logits = decoding.read(torch.tensor(prompt, dtype=torch.int64))
     while True:
         token = sampler.draw(sampler.of_logits(logits[None])).tolist()
@@ -249,20 +257,6 @@ def _generator(device: torch.device | str, seed: int | None) -> torch.Generator:
     generator = torch.Generator(device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     return generator
-
-
-def _padded(
-    prompts: Sequence[Sequence[int]], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Pad the prompts with zeros at the end.
-
-    Returns the padded prompts, of shape `[B, T]`, and their lengths, of shape `[B]`.
-    """
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    ids = lengths.new_zeros(len(prompts), int(lengths.max()))
-    for row, prompt in zip(ids, prompts, strict=True):
-        row[: len(prompt)] = torch.as_tensor(prompt)
-    return ids, lengths
 
 
 def _at(hidden: Tensor, positions: Tensor) -> Tensor:

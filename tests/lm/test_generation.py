@@ -3,12 +3,14 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from deepseek_learn.dpg import backend
 from deepseek_learn.errors import DeepSeekLearnError
-from deepseek_learn.lm import Cache, Config, LanguageModel, generate, stream
+from deepseek_learn.lm import Cache, Config, Decoding, LanguageModel, generate, stream
+from deepseek_learn.lm.bindings import Room
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
     HEAVILY_COMPRESSED,
@@ -201,6 +203,64 @@ def test_a_sequence_may_fill_the_context_and_no_more():
 def test_what_is_refused(prompts, options, said):
     with pytest.raises(ValueError, match=said):
         generate(model(), prompts, **options)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ([1, 2], r"each a list of tokens .* \[tokens\].*; got 1 in it"),
+        (torch.tensor([1, 2]), "got 1 in it"),
+        (3, "got 3 in it"),
+        ("text", "a text has to be encoded first.*; got 'text' in it"),
+        (["text"], "got 'text' in it"),
+        ([["a"]], "got 'a' in it"),
+        ([b"bytes"], "got b'bytes' in it"),
+        ([[1, 1.0]], "got 1.0 in it"),
+        ([torch.tensor([1.0])], "got 1.0 in it"),
+        ([[[1]]], r"got \[1\] in it"),
+        ([None], "got None in it"),
+    ],
+)
+def test_prompts_of_another_type_get_a_sentence(prompts, said):
+    for write in (generate, lambda *args: next(stream(*args))):
+        with pytest.raises(
+            TypeError, match="^prompts must be a list of prompts.*" + said
+        ):
+            write(model(), prompts)
+
+
+@pytest.mark.parametrize("stop", [3, "3", [None], [1.0]])
+def test_a_stop_of_another_type_gets_a_sentence(stop):
+    with pytest.raises(TypeError, match="stop must be a list of tokens; got "):
+        generate(model(), [[1]], stop=stop)
+
+
+def test_tokens_may_come_in_every_kind_of_sequence():
+    made = model()
+    expected = generate(made, [[1, 2], [3, 4]], 20, stop=[0])
+    assert any(row[-1] == 0 and len(row) < 20 for row in expected)
+    for prompts in (
+        torch.tensor([[1, 2], [3, 4]]),
+        np.array([[1, 2], [3, 4]]),
+        [torch.tensor([1, 2]), np.array([3, 4])],
+        ((1, 2), [torch.tensor(3), np.int64(4)]),
+        (iter(prompt) for prompt in [[1, 2], [3, 4]]),
+        {"a": [1, 2], "b": [3, 4]}.values(),
+    ):
+        assert generate(made, prompts, 20, stop=iter([4, 0][1:])) == expected
+
+
+def test_the_cache_is_in_float32_by_default(monkeypatch):
+    made = model()
+    default, single = Decoding(made, 9), Decoding(made, 9, torch.float32)
+    assert default.bytes() == single.bytes() > Decoding(made, 9, torch.bfloat16).bytes()
+    used = []
+    monkeypatch.setattr(
+        "deepseek_learn.lm.decoding.Room",
+        lambda size, capacity, dtype: used.append(dtype) or Room(size, capacity, dtype),
+    )
+    generate(made, [[1, 2]], 3, fast=True)
+    assert used == [torch.float32]
 
 
 @pytest.mark.parametrize("seed", [-(2**63), 2**64 - 1])
