@@ -21,24 +21,31 @@ def check_batches(batches: Iterable) -> None:
         )
 
 
-def input_of(batch: Any) -> Tensor | Mapping:
+def input_of(batch: Any) -> Tensor | list[Tensor] | Mapping:
     """Extract the model input from a batch.
 
-    The input is a tensor or a mapping of keyword arguments.
+    The input is a tensor, a list of tensors, such as the images for a detector, or a
+    mapping of keyword arguments. A list of tensors counts as an input only inside a
+    batch, `([image, image], targets)`: `[x, y]` itself is a pair of inputs and labels.
     """
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     values = list(first.values()) if isinstance(first, Mapping) else [first]
-    if not any(isinstance(value, Tensor) for value in values):
+    if not any(map(_is_input, values)):
         raise TypeError(
-            f"batches must contain tensors, tuples that begin with one, or mappings "
-            f"of arguments; got a {type(first).__name__}."
+            f"batches must contain tensors, tuples that begin with one or with a list "
+            f"of tensors, or mappings of arguments; got a {type(first).__name__}."
         )
-    return first
+    return list(first) if isinstance(first, tuple) else first
+
+
+def _is_input(value: Any) -> bool:
+    tensors = value if isinstance(value, list | tuple) else [value]
+    return bool(tensors) and all(isinstance(each, Tensor) for each in tensors)
 
 
 def scores_of(
     model: nn.Module,
-    batch: Tensor | Mapping,
+    batch: Tensor | list[Tensor] | Mapping,
     logits: Callable[[nn.Module, Any], Tensor] | None,
     shared: SharedState,
 ) -> tuple[Tensor, int]:
@@ -47,9 +54,10 @@ def scores_of(
     The logits have shape `[positions, classes]` and dtype float32. Positions that are
     excluded by the attention mask are dropped.
     """
-    first, mask = batch, None
+    first: Any = batch
+    mask = None
     if isinstance(batch, Mapping):
-        first = next(x for x in batch.values() if isinstance(x, Tensor))
+        first = next(filter(_is_input, batch.values()))
         mask = batch.get("attention_mask")
     shared.mask = None if mask is None else mask.bool()
     if logits is not None:

@@ -129,12 +129,14 @@ def calibrate(
             attribute.
         batches: an iterable of inputs, of tuples whose first element is the input, or
             of mappings of keyword arguments (such as Hugging Face's `input_ids` and
-            `attention_mask`). Masked positions are ignored. Use a few hundred samples
-            that resemble the data the model will be used on. Do not shuffle related
-            inputs, such as crops of one photograph: only if they are in the same half
-            can it be noticed that there are too few (`Statistics.halves_agree`).
+            `attention_mask`). Masked positions are ignored. A detector's batch is
+            `(images, targets)` or `(images,)`, where `images` is a list of tensors. Use
+            a few hundred samples that resemble the data the model will be used on. Do
+            not shuffle related inputs, such as crops of one photograph: only if they
+            are in the same half can it be noticed that there are too few
+            (`Statistics.halves_agree`).
         logits: a function `logits(model, batch)` that returns the logits, for models
-            that return something else.
+            that return something else, such as the scores of a detector's boxes.
         seed: the random seed for sampling labels and patches.
         correlations: whether to compute full second moments. If False, calibration
             takes a fraction of the time: only the diagonal of each second moment is
