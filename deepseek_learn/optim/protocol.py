@@ -96,6 +96,7 @@ def tune(
     Raises:
         ValueError: if `start` is not on the axes, or if `budget` is below 1.
     """
+    axes = {name: list(values) for name, values in axes.items()}  # read iterators once
     _check(axes, start, budget)
     losses: dict[tuple, float] = {}
     skipped: set[tuple] = set()
@@ -131,7 +132,7 @@ def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
         if start.get(name) not in values:
             raise ValueError(
                 f"start must name a value of each axis; {name!r} is "
-                f"{start.get(name)!r}, not one of {list(values)}."
+                f"{start.get(name)!r}, not one of {values}."
             )
     if budget < 1:
         raise ValueError(f"budget must be at least 1; got {budget}.")
@@ -141,7 +142,7 @@ def _neighbor(
     settings: dict, name: str, values: Sequence, direction: int
 ) -> dict | None:
     """Return the configuration one step along an axis, or None past the end of it."""
-    i = list(values).index(settings[name]) + direction
+    i = values.index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog import text
 from .importance import ENOUGH, FEWEST
+from .tables import State
 
 if TYPE_CHECKING:
     from .study import Solution, Study
@@ -36,7 +37,7 @@ def why(study: "Study") -> str:
 
 def _counts(study: "Study") -> str:
     failures = study.failures()
-    pruned = len(study.trials) - len(study.complete) - len(failures)
+    pruned = sum(trial.state == State.PRUNED for trial in study.trials)
     summary = text(
         "tuner.counts",
         finished=len(study.trials),

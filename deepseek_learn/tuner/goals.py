@@ -74,11 +74,8 @@ def read_goals(
             already used by a hyperparameter or a column of `Study.to_frame`, or if a
             limit is not a finite number.
     """
-    for argument, names in (("minimize", minimize), ("maximize", maximize)):
-        if isinstance(names, str) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"{argument} must be a tuple of names; got {names!r}.")
     bounds = {name: _bound(name, bound) for name, bound in (limits or {}).items()}
-    goals = Goals(tuple(minimize), tuple(maximize), bounds)
+    goals = Goals(_names("minimize", minimize), _names("maximize", maximize), bounds)
     if not goals.names:
         raise ValueError(
             "minimize and maximize must name at least one objective; got none."
@@ -95,6 +92,18 @@ def read_goals(
             f"column in the study's table; got {sorted(conflicts)}."
         )
     return goals
+
+
+def _names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in a tuple; an iterator is read only once.
+
+    A set is rejected, because the order of its names differs between processes.
+    """
+    if isinstance(names, Iterable) and not isinstance(names, str | set | frozenset):
+        names = tuple(names)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise ValueError(f"{argument} must be a tuple of names; got {names!r}.")
 
 
 def read_returned(

@@ -82,7 +82,7 @@ class DominationPruner:
         if len(own_values) != len(directions) or not np.isfinite(own_values).all():
             raise ValueError(
                 f"values must be {len(directions)} finite numbers, one per objective; "
-                f"got {list(values)!r}."
+                f"got {own_values!r}."
             )
         step = operator.index(step)
         previous_reports = trial.user_attrs.get(REPORTS, ())

@@ -73,3 +73,15 @@ def test_refusals():
         tune(AXES, START, bowl, 0)
     with pytest.raises(ValueError, match="at least one run"):
         steps_to(1.0, {})
+
+
+def test_axes_may_come_in_every_kind_of_iterable():
+    def loss(settings):
+        return (settings["lr"] - 2) ** 2 + (settings["wd"] - 0.1) ** 2
+
+    axes = {"lr": range(1, 5), "wd": (0.0, 0.1, 0.2)}
+    expected = tune(axes, {"lr": 4, "wd": 0.0}, loss, 20)
+    iterators = {"lr": iter(axes["lr"]), "wd": (x for x in axes["wd"])}
+    result = tune(iterators, {"lr": 4, "wd": 0.0}, loss, 20)
+    assert result.best == expected.best == {"lr": 2, "wd": 0.1}
+    assert result.trials.equals(expected.trials)

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from deepseek_learn.tuner import Measured
+from deepseek_learn.tuner import AutoTuner, Measured
 from deepseek_learn.tuner.errors import ObjectiveError
 from deepseek_learn.tuner.goals import (
     RESERVED,
@@ -34,6 +34,22 @@ def test_goals_are_read_as_they_were_written():
     assert goals == Goals(("error",), ("speed",), {"size": 30.0, "error": 1.0})
     assert all(type(bound) is float for bound in goals.limits.values())
     assert read_goals((), ("speed",), None, ()).limits == {}
+
+
+def test_names_may_come_from_an_iterator():
+    goals = read_goals(
+        (n for n in ("error", "size")), {"speed": 1}.keys(), None, ["lr"]
+    )
+    assert goals == Goals(("error", "size"), ("speed",), {})
+    generator = AutoTuner(lambda trial: {}, {"lr": [1]}, iter(["a"]), iter(["b"]))
+    assert generator.goals.names == ("a", "b")
+
+
+@pytest.mark.parametrize("names", ["error", {"error", "size"}, frozenset("ab"), 3, [1]])
+def test_names_of_another_type_get_a_sentence(names):
+    for options in ((names, ()), ((), names)):
+        with pytest.raises(ValueError, match="imize must be a tuple of names; got "):
+            read_goals(*options, None, ())
 
 
 @pytest.mark.parametrize("name", [*RESERVED, "lr"])

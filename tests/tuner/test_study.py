@@ -269,6 +269,32 @@ def test_why_tells_what_bought_what(table):
     )
 
 
+def test_why_counts_each_kind_of_trial():
+    """5 results, of which 3 are on the front, 4 stopped trials and 2 failures."""
+
+    def objective(trial):
+        if trial["row"] >= 9:
+            raise ArithmeticError("too hot")
+        if trial["row"] >= 5:
+            raise optuna.TrialPruned
+        return dict(zip(("error", "latency_ms"), TABLE[trial["row"]], strict=True))
+
+    study = tabled([*TABLE, *range(6)], objective=objective)
+    counts = "Of 11 finished trials, 5 gave a result, 4 were stopped early and 2 failed"
+    assert study.why().startswith(f"{counts}; the Pareto front holds 3.")
+    assert "too hot" in study.why()
+    states = study.to_frame()["state"].value_counts().to_dict()
+    assert states == {"complete": 5, "pruned": 4, "failed": 2}
+
+
+def test_a_result_that_is_not_finite_was_not_stopped_early():
+    tuner = AutoTuner(lambda trial: {}, {"x": [1, 2]}, ("error",))
+    for value in (1.0, math.inf):
+        tuner.study.tell(tuner.study.ask(), value)
+    message = tuner.snapshot().why()
+    assert "Of 2 finished trials, 1 gave a result, 0 were stopped early" in message
+
+
 def test_why_speaks_chinese(table):
     catalog.set_language("zh")
     assert "帕累托前沿" in table.why()
