@@ -13,14 +13,14 @@ _LAZY = {
     "EngineError": "native",
     "ExportError": "export",
     "GuardedModel": "accuracy",
-    "OutputMismatchError": "export",
+    "OutputMismatchError": "comparison",
     "Quantizer": "quantize",
     "Scheme": "quantize",
     "guard": "accuracy",
     "target": "destinations",
     "targets": "destinations",
     "to_onnx": "export",
-    "verify": "export",
+    "verify": "comparison",
 }
 
 __all__ = [*_LAZY]

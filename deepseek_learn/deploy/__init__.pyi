@@ -1,12 +1,12 @@
 from .accuracy import AccuracyError as AccuracyError
 from .accuracy import GuardedModel as GuardedModel
 from .accuracy import guard as guard
+from .comparison import OutputMismatchError as OutputMismatchError
+from .comparison import verify as verify
 from .destinations import target as target
 from .destinations import targets as targets
 from .export import ExportError as ExportError
-from .export import OutputMismatchError as OutputMismatchError
 from .export import to_onnx as to_onnx
-from .export import verify as verify
 from .native import BuildError as BuildError
 from .native import EngineError as EngineError
 from .quantize import Quantizer as Quantizer

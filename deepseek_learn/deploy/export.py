@@ -1,8 +1,8 @@
-"""Export PyTorch models to ONNX and verify the exported models.
+"""Export PyTorch models to ONNX.
 
 Exporting is the first step for every target. `torch.export` traces the model, and the
 ONNX exporter of PyTorch translates the trace to opset 18, which ONNX Runtime, TensorRT,
-MIGraphX and CANN all support. `verify` then compares the outputs with PyTorch.
+MIGraphX and CANN all support.
 """
 
 import ast
@@ -18,27 +18,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from ..errors import DeepSeekLearnError, require
-from .runtimes import arguments, runner
+from .runtimes import arguments
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
-TOLERANCE = 1e-4  # default tolerance of `verify`, for float32
 
 
 class ExportError(DeepSeekLearnError):
     """Raised when a model cannot be exported; the message names the line, if known."""
-
-
-class OutputMismatchError(DeepSeekLearnError):
-    """Raised when the outputs of an exported model differ from the original outputs."""
 
 
 def to_onnx(
@@ -123,62 +117,6 @@ def plain_form(model: nn.Module) -> nn.Module:
 
 def _plain(layer: nn.Module) -> Callable[[], nn.Module] | None:
     return getattr(layer, "plain", None)
-
-
-def verify(
-    proto: "onnx.ModelProto",
-    model: nn.Module,
-    inputs: Iterable,
-    tolerance: float = TOLERANCE,
-) -> float:
-    """Compare the outputs of an exported model with those of the original model.
-
-    A compressed model is compared in its plain form, because its kernels also round the
-    activations.
-
-    Args:
-        proto: the exported model.
-        model: the original model.
-        inputs: the inputs to compare, each in the form of the `example` of `to_onnx`.
-        tolerance: the maximum relative difference.
-
-    Returns:
-        The largest value of `max |y - r| / max |r|` over all inputs and outputs.
-
-    Raises:
-        OutputMismatchError: if this value exceeds `tolerance`, or if a shape differs.
-    """
-    run, plain, worst = runner(proto), plain_form(model).eval(), 0.0
-    for number, example in enumerate(inputs):
-        args, kwargs = arguments(example)
-        with torch.inference_mode():
-            leaves = tree_leaves(plain(*args, **kwargs))
-        references = [leaf for leaf in leaves if isinstance(leaf, Tensor)]  # drops None
-        for index, (y, r) in enumerate(zip(run(example), references, strict=True)):
-            difference = relative_difference(y, r.numpy(force=True))
-            if not difference <= tolerance:
-                raise OutputMismatchError(
-                    f"the exported {type(model).__name__} gives different outputs: output "
-                    f"{index} for input {number} differs by {difference:.2g} of its "
-                    f"largest value, but the tolerance is {tolerance:g}."
-                )
-            worst = max(worst, difference)
-    return worst
-
-
-def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
-    """Return max |y - r| / max |r| for an output y and a reference r.
-
-    The result is infinite if the shapes differ or if an entry is NaN in only one array.
-    """
-    if answer.shape != reference.shape:
-        return float("inf")
-    y, r = answer.astype(np.float64), reference.astype(np.float64)
-    same = (y == r) | (np.isnan(y) & np.isnan(r))
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        error = np.where(same, 0.0, np.abs(y - r)).max(initial=0.0)
-    largest = np.abs(r[np.isfinite(r)]).max(initial=0.0)
-    return float("inf") if np.isnan(error) else float(error / max(largest, 1e-12))
 
 
 def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -311,15 +249,7 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
         or "Constraints violated" in message
     ):
         axes = set(re.findall(r"(?:size\(\)|shape)\[(\d+)\]", message))
-        if axes and "0" not in axes:
-            return (
-                f"{name} accepts only the length of the example along sequence_axis "
-                f"{', '.join(sorted(axes))}, or the example is shorter than 2 there."
-            )
-        return (
-            f"{name} accepts only the batch size of the example: add a batch axis if "
-            f"the example is a single sample, or pass dynamic_batch=False."
-        )
+        return _why_fixed(model, "" if "0" in axes else ", ".join(sorted(axes)))
     where = _users_line(error)
     if "data-dependent" in message and where:
         return (
@@ -328,6 +258,27 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
         )
     first = message.strip().split("\n")[0]
     return f"{name} cannot be exported: {where + ': ' if where else ''}{first}"
+
+
+def _why_fixed(model: nn.Module, axes: str) -> str:
+    """Explain why a size cannot be dynamic: the batch, or that of the sequence `axes`."""
+    size = f"the length of the example along sequence_axis {axes}"
+    first = f"{type(model).__name__} can be exported only for "
+    # torch.export repeats the operators of a recurrent layer for every step
+    recurrent = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase)]
+    unrolled = [layer for layer in recurrent if axes or not layer.batch_first]
+    kind = f"nn.{type(unrolled[0]).__name__}" if unrolled else ""
+    if axes and kind:
+        return (
+            f"{first}{size}, because torch.export unrolls the steps of its {kind}: leave "
+            f"out sequence_axis to export it for this length."
+        )
+    if axes:
+        return f"{first}{size}: it depends on this length, or the length is below 2."
+    advice = "add a batch axis if the example is a single sample"
+    if kind:
+        advice = f"pass batch_first=True to its {kind}, which unrolls the first axis"
+    return f"{first}the batch size of the example: {advice}, or pass dynamic_batch=False."
 
 
 def _why_no_onnx(

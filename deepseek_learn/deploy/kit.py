@@ -13,7 +13,7 @@ import numpy as np
 from .. import catalog
 from ..machine import processor
 from . import native
-from .export import relative_difference
+from .comparison import check_finite, relative_difference
 from .result import Deployment, Line, markdown
 from .runtimes import Runner, arrays
 
@@ -102,6 +102,8 @@ class Kit:
         check = self.folder / "check"
         check.mkdir()
         inputs, outputs = arrays(samples), self._answers(self.proto, samples, run)
+        name = f"the {self.precision} model"
+        check_finite(outputs, name, "the example or a calibration batch")
         for kind, values in (("input", inputs), ("output", outputs)):
             for index, array in enumerate(values):
                 np.save(check / f"{kind}_{index}.npy", array)

@@ -20,6 +20,7 @@ from ..errors import DamagedFileError, require
 from ..machine import one_thread
 from ..measure.clock import median_ms
 from . import export
+from .comparison import largest_difference, verify
 from .runtimes import arguments, runner
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TorchModel:
 
     def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
         """Return the largest relative difference from the outputs of this model."""
-        return export.verify(proto, self.model, inputs)
+        return verify(proto, self.model, inputs)
 
     def bytes(self) -> int:
         """Return the size of the parameters and buffers in bytes."""
@@ -124,16 +125,7 @@ class OnnxFile:
         )
 
     def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
-        answer, worst = runner(proto), 0.0
-        for each in inputs:
-            for y, r in zip(answer(each), self._answer(each), strict=True):
-                worst = max(worst, export.relative_difference(y, r))
-        if not worst <= export.TOLERANCE:
-            raise export.OutputMismatchError(
-                f"{self.name} gives different outputs in opset {export.OPSET}: they "
-                f"differ by {worst:.2g} of their largest value."
-            )
-        return worst
+        return largest_difference(runner(proto), self._answer, inputs, self.name)
 
     def bytes(self) -> int:
         return self._original.ByteSize()
@@ -189,8 +181,8 @@ def example_for(path: str | Path, shape: list[int]) -> Any:
 def _load(path: Path) -> "onnx.ModelProto":
     """Load the model with its weights, in standard operators and with real inputs.
 
-    Functions defined in the file are replaced by their operators, and weights are removed
-    from the inputs.
+    Functions defined in the file are replaced by their operators, weights are removed
+    from the inputs, and dynamic sizes are stored as ONNX defines them.
     """
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     from onnx import inliner
@@ -207,7 +199,24 @@ def _load(path: Path) -> "onnx.ModelProto":
     inputs = [port for port in proto.graph.input if port.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
+    _mark_dynamic_sizes(proto.graph)
     return proto
+
+
+def _mark_dynamic_sizes(graph: "onnx.GraphProto") -> None:
+    """Name the dynamic batch, and clear all other sizes that are no sizes, in place.
+
+    Some exporters store a dynamic size as -1 or 0, where ONNX has a name or nothing.
+    """
+    ports = (*graph.input, *graph.output)
+    for port in (*ports, *graph.value_info):
+        for size in port.type.tensor_type.shape.dim:
+            if size.dim_value <= 0 and not size.dim_param:
+                size.Clear()
+    for port in ports:
+        for size in port.type.tensor_type.shape.dim[:1]:
+            if not size.WhichOneof("value"):
+                size.dim_param = "batch"
 
 
 def _convert_opset(proto: "onnx.ModelProto", name: str) -> "onnx.ModelProto":

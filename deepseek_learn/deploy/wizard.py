@@ -23,6 +23,7 @@ from .accuracy import (
     guard,
     points,
 )
+from .comparison import check_finite
 from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
@@ -226,7 +227,9 @@ class DeploymentWizard:
         # for an .onnx file, the caller does not choose the sequence axis
         if self.sequence_axis is not None and isinstance(self.source, TorchModel):
             inputs.append(self.source.shorter(self.example, self.sequence_axis))
-        checks.outputs(runner(self.proto)(self.example), self._example_batch())
+        answers = runner(self.proto)(self.example)
+        check_finite(answers, self.source.name, "the example")
+        checks.outputs(answers, self._example_batch())
         return self.source.difference(self.proto, inputs)
 
     def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:

@@ -11,6 +11,7 @@ from deepseek_learn import zoo
 from deepseek_learn.deploy import (
     ExportError,
     OutputMismatchError,
+    comparison,
     export,
     to_onnx,
     verify,
@@ -57,14 +58,14 @@ def test_models_of_the_zoo_answer_the_same_at_any_batch(name):
     inputs = [zoo.example(name, batch) for batch in (1, 2, 5)]
     proto = to_onnx(model, inputs[0])
     assert [o.version for o in proto.opset_import if not o.domain] == [18]
-    assert verify(proto, model, inputs) <= export.TOLERANCE
+    assert verify(proto, model, inputs) <= comparison.TOLERANCE
 
 
 def test_a_u_net_with_transposed_convolutions():
     torch.manual_seed(0)
     model = UNet(width=4, depth=2).eval()
     inputs = [torch.rand(batch, 1, 32, 32) for batch in (1, 3)]
-    assert verify(to_onnx(model, inputs[0]), model, inputs) <= export.TOLERANCE
+    assert verify(to_onnx(model, inputs[0]), model, inputs) <= comparison.TOLERANCE
 
 
 @pytest.mark.slow
@@ -81,8 +82,39 @@ def test_a_fixed_batch_is_kept():
     sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [3, 4]
     assert verify(proto, FixedBatch(), [x]) == 0
-    with pytest.raises(ExportError, match="accepts only the batch size of the example"):
+    with pytest.raises(ExportError, match="only for the batch size of the example: add"):
         to_onnx(FixedBatch(), x)
+
+
+class LastStep(nn.Module):
+    def __init__(self, kind, batch_first):
+        super().__init__()
+        self.steps = kind(4, 8, batch_first=batch_first)
+
+    def forward(self, x):
+        y, _ = self.steps(x)
+        return y[:, -1] if self.steps.batch_first else y[-1]
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_a_recurrent_layer_says_why_it_needs_one_length(kind):
+    """PyTorch runs it at any length, so the length is not the model's own limit."""
+    x, why = torch.rand(2, 6, 4), f"unrolls the steps of its nn.{kind.__name__}: leave"
+    with pytest.raises(ExportError, match=why):
+        to_onnx(LastStep(kind, True), x, sequence_axis=1)
+    model = LastStep(kind, True)
+    assert verify(to_onnx(model, x), model, [x, x[:1]]) <= comparison.TOLERANCE
+    with pytest.raises(ExportError, match=f"batch_first=True to its nn.{kind.__name__}"):
+        to_onnx(LastStep(kind, False), x)
+
+
+def test_outputs_that_are_not_finite_verify_nothing():
+    for factor, what in ((float("nan"), "NaN"), (float("inf"), "infinity")):
+        model, x = nn.Threshold(0, factor), -torch.ones(2, 3)
+        proto = to_onnx(model, x)
+        assert verify(proto, model, [-x]) == 0
+        with pytest.raises(ValueError, match=f"contains {what} for input 1, but only"):
+            verify(proto, model, [-x, x])
 
 
 @pytest.mark.parametrize(
@@ -128,13 +160,13 @@ def test_a_changed_weight_is_found():
 
 def test_the_relative_difference():
     r = np.array([1.0, -4.0, np.nan, np.inf])
-    assert export.relative_difference(r, r) == 0
+    assert comparison.relative_difference(r, r) == 0
     assert (
-        export.relative_difference(r + np.eye(4)[0], r) == 0.25
+        comparison.relative_difference(r + np.eye(4)[0], r) == 0.25
     )  # relative to the largest, 4
     for wrong in (np.array([np.nan, -4, np.nan, np.inf]), r[:3]):
-        assert export.relative_difference(wrong, r) == np.inf
-    assert export.relative_difference(np.zeros(4) + np.inf, r) == np.inf
+        assert comparison.relative_difference(wrong, r) == np.inf
+    assert comparison.relative_difference(np.zeros(4) + np.inf, r) == np.inf
 
 
 def test_a_plain_form_has_no_packed_layer_and_nearly_the_same_answers():

@@ -272,7 +272,7 @@ class FixedLength(nn.Module):
 
 @pytest.mark.parametrize(
     ("axis", "said"),
-    [(1, "accepts only the length of the example along sequence_axis 1")],
+    [(1, "only for the length of the example along sequence_axis 1: it depends on this")],
 )
 def test_a_model_of_one_length_is_named(axis, said):
     with pytest.raises(ExportError, match=said):
