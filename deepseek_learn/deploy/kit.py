@@ -74,10 +74,7 @@ class Kit:
 
     def write_common(self) -> None:
         """Write the files that every target needs: model, engine source and scripts."""
-        model = self.proto.SerializeToString()
-        (self.folder / "model.onnx").write_bytes(model)
-        checksum = f"{hashlib.sha256(model).hexdigest()}  model.onnx\n"
-        (self.folder / "model.onnx.sha256").write_text(checksum)
+        (self.folder / "model.onnx").write_bytes(self.proto.SerializeToString())
         shutil.copytree(native.ENGINE, self.folder / "source")
         for name in ("build.sh", "run.sh", "verify.sh"):
             self.script(name, (FILES / name).read_text())
@@ -89,6 +86,20 @@ class Kit:
             for key, value in self.settings.items()
         ]
         (self.folder / "settings.sh").write_text("".join(lines))
+
+    def write_checksums(self) -> None:
+        """Write the checksums of all files so far, in the format of sha256sum.
+
+        The model is the last line, so that a list that was cut off does not name it.
+        """
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        names = sorted(path.relative_to(self.folder).as_posix() for path in paths)
+        names.append(names.pop(names.index("model.onnx")))
+        lines = []
+        for name in names:
+            digest = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+            lines.append(f"{digest}  {name}\n")
+        (self.folder / "model.onnx.sha256").write_text("".join(lines))
 
     def store_answers(
         self, samples: Any, run: Runner, float_proto: "onnx.ModelProto"

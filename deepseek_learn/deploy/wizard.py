@@ -157,6 +157,7 @@ class DeploymentWizard:
                 )
                 kit = self._kit(temporary, goal, proto, precision, batch)
                 goal.complete(kit)
+                kit.write_checksums()
                 tell("measure", 0.9)
                 x = self._timed(batch)
                 measured = verification.lines(

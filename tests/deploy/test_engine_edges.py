@@ -13,7 +13,7 @@ from PIL import Image
 
 from deepseek_learn.deploy import native
 from tests.deploy.conftest import built
-from tests.deploy.test_engine import FOUND, SANITIZED
+from tests.deploy.test_engine import ALONE, FOUND, SANITIZED
 
 pytestmark = pytest.mark.service
 
@@ -33,8 +33,8 @@ def engine(request, tmp_path_factory):
     )
     library = ["--library", native.library()] if runtime == "onnxruntime" else []
 
-    def run(*words):
-        command = [program, *words, *library, "--repeat", 1, "--warmup", 0]
+    def run(*words, checksum=ALONE):
+        command = [program, *words, *library, "--repeat", 1, "--warmup", 0, *checksum]
         return subprocess.run(
             [*map(str, command)],
             capture_output=True,
@@ -244,7 +244,14 @@ def test_a_model_without_inputs(engine, tmp_path):
         assert "model.onnx has no inputs" in refused(engine(model, *words))
 
 
-# ---------------------------------------------------------------- the checksum
+# ---------------------------------------------------------------- the checksums
+
+
+def write_sums(folder, *names):
+    """The list that sha256sum would write."""
+    digests = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names}
+    lines = [f"{digest}  {name}\n" for name, digest in digests.items()]
+    (folder / "model.onnx.sha256").write_text("".join(lines))
 
 
 @pytest.mark.parametrize("size", [0, 55, 56, 64, 65, 70_000])
@@ -253,32 +260,87 @@ def test_the_checksum_is_sha_256(engine, tmp_path, size):
     model = tmp_path / "model.onnx"
     body = (b"no model\n" * 8_000)[:size]
     model.write_bytes(body)
+    write_sums(tmp_path, "model.onnx")
+    assert "SHA-256" not in engine(model, checksum=()).stderr  # the runtime refuses it
     right = hashlib.sha256(body).hexdigest()
-    sums = tmp_path / "model.onnx.sha256"
-    sums.write_text(f"{right}  model.onnx\n")
-    assert "SHA-256" not in engine(model).stderr  # the runtime refuses the file
-    sums.write_text(f"{'0' * 64}  model.onnx\n")
-    refused(engine(model), f"its SHA-256 begins with {right[:8]}")
+    (tmp_path / "model.onnx.sha256").write_text(f"{'0' * 64}  model.onnx\n")
+    refused(engine(model, checksum=()), f"its SHA-256 begins with {right[:8]}")
 
 
-def test_a_flipped_bit_is_found_before_the_model_is_opened(engine, tmp_path):
+@pytest.fixture
+def deployed(tmp_path):
+    """A model with the files of its self-check and the checksums of them all."""
     weight = np.random.default_rng(0).normal(size=(64, 8)).astype("f4")
     held = onnx.numpy_helper.from_array(weight, "w")
     ports = [("x", FLOAT, ["N", 64])], [("y", FLOAT, ["N", 8])]
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = saved(tmp_path, [node], *ports, [held])
-    body = model.read_bytes()
-    sums = tmp_path / "model.onnx.sha256"
-    assert answered(engine(model))["checksum"] == "none"
-    sums.write_text(f"{hashlib.sha256(body).hexdigest()}  model.onnx\n")
-    assert answered(engine(model))["checksum"] == "verified"
-    at = body.index(weight.tobytes()) + 100
+    saved(tmp_path, [node], *ports, [held])
+    (tmp_path / "check").mkdir()
+    x = np.ones((2, 64), "f4")
+    np.save(tmp_path / "check" / "input_0.npy", x)
+    np.save(tmp_path / "check" / "output_0.npy", x @ weight)
+    (tmp_path / "settings.sh").write_text("TOLERANCE=0.001\n")
+    write_sums(tmp_path, *CHECKED, "model.onnx")
+    return tmp_path
+
+
+CHECKED = ("check/input_0.npy", "check/output_0.npy", "settings.sh")
+
+
+def flip(path, at, bit=0):
+    body = path.read_bytes()
+    path.write_bytes(body[:at] + bytes([body[at] ^ 1 << bit]) + body[at + 1 :])
+
+
+def test_a_flipped_bit_is_found_before_the_model_is_opened(engine, deployed):
+    model = deployed / "model.onnx"
+    assert answered(engine(model, checksum=()))["checksum"] == "verified"
     for bit in range(8):
-        model.write_bytes(body[:at] + bytes([body[at] ^ 1 << bit]) + body[at + 1 :])
-        refused(engine(model), "is not the file that was deployed", "--checksum skip")
-    assert answered(engine(model, "--checksum", "skip"))["checksum"] == "skipped"
-    refused(
-        engine(model, "--checksum", "no"), '--checksum must be check or skip; got "no"'
-    )
-    sums.write_text("no checksum\n")
-    refused(engine(model), "must begin with a SHA-256 checksum")
+        flip(model, -100, bit)
+        done = engine(model, checksum=())
+        refused(done, "is not the file that was deployed", "--checksum skip")
+        flip(model, -100, bit)
+    flip(model, -100)
+    assert answered(engine(model))["checksum"] == "skipped"
+    done = engine(model, checksum=("--checksum", "no"))
+    refused(done, '--checksum must be check or skip; got "no"')
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_self_check_verifies_all_that_is_listed(engine, deployed, name):
+    """A last bit in an input changes no output by more than the tolerance."""
+    words = [deployed / "model.onnx", "--selfcheck", deployed / "check"]
+    assert answered(engine(*words, checksum=()))["checksum"] == "verified"
+    flip(deployed / name, -4)
+    refused(engine(*words, checksum=()), f"{name} is not the file that was deployed")
+    answered(engine(deployed / "model.onnx", checksum=()))  # reads only the model
+    (deployed / name).unlink()
+    refused(engine(*words, checksum=()), f"{name} cannot be read")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", *CHECKED[:2]])
+def test_what_is_not_listed_is_refused(engine, deployed, monkeypatch, name):
+    write_sums(deployed, *{*CHECKED, "model.onnx"} - {name})
+    words = [deployed / "model.onnx", "--selfcheck", deployed / "check"]
+    refused(engine(*words, checksum=()), f"does not list {name}, so it cannot")
+    monkeypatch.chdir(deployed)
+    refused(engine("model.onnx", "--selfcheck", "check", checksum=()), "not list")
+    if name == "model.onnx":
+        refused(engine("model.onnx", checksum=()), "does not list model.onnx")
+
+
+@pytest.mark.parametrize(
+    "text", ["no checksum\n", "0" * 64 + "\n", "0" * 64 + "  ", "0" * 63 + "  a\n", "\n"]
+)
+def test_a_damaged_list_is_refused(engine, deployed, text):
+    sums = deployed / "model.onnx.sha256"
+    sums.write_text(sums.read_text() + text)
+    done = engine(deployed / "model.onnx", checksum=())
+    refused(done, "must contain SHA-256 checksums in the format of sha256sum")
+
+
+def test_without_the_list_it_does_not_run(engine, deployed):
+    (deployed / "model.onnx.sha256").unlink()
+    for words in ([], ["--selfcheck", deployed / "check"]):
+        done = engine(deployed / "model.onnx", *words, checksum=())
+        refused(done, "model.onnx.sha256 is missing", "--checksum skip")

@@ -220,8 +220,8 @@ const char* const kHelp =
     "  --library FILE     ONNX Runtime library ($ORT_LIBRARY, or the system's library)\n"
     "  --precision NAME   OpenVINO: fp32 or bf16, for all layers that are not INT8;\n"
     "                     TensorRT: the precision of the model, fp32, fp16 or int8 (fp32)\n"
-    "  --checksum MODE    check or skip: whether to verify MODEL against MODEL.sha256, if that\n"
-    "                     file exists (check)\n"
+    "  --checksum MODE    check or skip: whether to verify MODEL against MODEL.sha256, and for\n"
+    "                     the self-check all files that are listed there (check)\n"
     "  --threads N        number of CPU threads (1)\n"
     "  --device N         index of the accelerator (0)\n"
     "  --batch N          batch size for synthetic inputs or self-check samples (1)\n"
@@ -314,19 +314,21 @@ Command parse(const std::vector<std::string>& words) {
 }
 
 int run(const Command& command) {
+  const fs::path& model = command.options.model;
+  if (command.checksum && !command.check.empty()) Checksums(model).verify_others(command.check);
   const auto begun = Clock::now();
-  const std::string checksum = command.checksum ? verified(command.options.model) : "skipped";
+  if (command.checksum) Checksums(model).verify_model();
   Session session(command.options);
   if (session.inputs.empty() || session.outputs.empty())
-    fail(command.options.model.string(), " has no ", session.inputs.empty() ? "inputs" : "outputs",
+    fail(model.string(), " has no ", session.inputs.empty() ? "inputs" : "outputs",
          ", but at least one is required.");
   const double load_ms = milliseconds(begun);
   std::ostringstream out;
-  out << "{\"model\": " << quoted(command.options.model.string())
+  out << "{\"model\": " << quoted(model.string())
       << ", \"runtime\": " << quoted(session.runtime)
       << ", \"provider\": " << quoted(command.options.provider)
-      << ", \"threads\": " << command.options.threads << ", \"checksum\": \"" << checksum
-      << "\", \"load_ms\": " << number(load_ms);
+      << ", \"threads\": " << command.options.threads << ", \"checksum\": \""
+      << (command.checksum ? "verified" : "skipped") << "\", \"load_ms\": " << number(load_ms);
   bool same = true;
   if (!command.check.empty()) {
     const Difference found = selfcheck(session, command.check);

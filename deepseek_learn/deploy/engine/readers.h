@@ -150,20 +150,64 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-// Verifies MODEL against MODEL.sha256, which has the format of sha256sum ("HEX  NAME").
-std::string verified(const fs::path& model) {
-  const fs::path file = model.string() + ".sha256";
-  std::error_code error;
-  if (!fs::exists(file, error)) return "none";
-  const std::string wanted = read_file(file).substr(0, 64), found = sha256(model.string());
-  if (wanted.size() < 64 || wanted.find_first_not_of("0123456789abcdef") != std::string::npos)
-    fail(file.string(), " must begin with a SHA-256 checksum of 64 lowercase hexadecimal digits.");
-  if (found != wanted)
-    fail(model.string(), " is not the file that was deployed: its SHA-256 begins with ",
-         found.substr(0, 8), ", but the one in ", file.filename().string(), " begins with ",
-         wanted.substr(0, 8), "; copy the model again, or pass --checksum skip.");
-  return "verified";
-}
+// The checksums in MODEL.sha256, which has the format of sha256sum: a line "HEX  NAME" per file. The
+// names are relative to the folder of MODEL.
+class Checksums {
+ public:
+  explicit Checksums(const fs::path& model)
+      : file_(model.string() + ".sha256"),
+        folder_(fs::weakly_canonical(fs::absolute(model).parent_path())),
+        model_(model.filename().string()) {
+    std::error_code error;
+    if (!fs::exists(file_, error))
+      fail(file_.string(), " is missing, so the model cannot be verified: ", kAdvice);
+    std::istringstream lines(read_file(file_));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.find_first_not_of("0123456789abcdef") != 64 || line.compare(64, 2, "  ") ||
+          line.size() < 67)
+        fail(file_.string(), " must contain SHA-256 checksums in the format of sha256sum; got \"",
+             line.substr(0, 80), "\".");
+      sums_[line.substr(66)] = line.substr(0, 64);
+    }
+  }
+
+  void verify_model() const { verify(model_); }
+
+  // Verifies every other file that is listed. All files that a self-check reads must be listed.
+  void verify_others(const fs::path& check) const {
+    for (const auto& [name, sum] : sums_)
+      if (name != model_) verify(name);
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(check, error))
+      if (entry.path().extension() == ".npy")
+        listed((fs::weakly_canonical(check) / entry.path().filename())
+                   .lexically_relative(folder_)
+                   .string());
+  }
+
+ private:
+  static constexpr const char* kAdvice = "copy the whole folder again, or pass --checksum skip.";
+  fs::path file_, folder_;
+  std::string model_;
+  std::map<std::string, std::string> sums_;
+
+  const std::string& listed(const std::string& name) const {
+    const auto sum = sums_.find(name);
+    if (sum == sums_.end())
+      fail(file_.string(), " does not list ", name, ", so it cannot be verified: ", kAdvice);
+    return sum->second;
+  }
+
+  void verify(const std::string& name) const {
+    const std::string wanted = listed(name), path = (folder_ / name).string(),
+                      found = sha256(path);
+    if (found.empty()) fail(path, " cannot be read: ", kAdvice);
+    if (found != wanted)
+      fail(path, " is not the file that was deployed: its SHA-256 begins with ",
+           found.substr(0, 8), ", but the one in ", file_.filename().string(), " begins with ",
+           wanted.substr(0, 8), "; ", kAdvice);
+  }
+};
 
 // Returns the value of 'KEY' in a .npy header, without its delimiters `begin` and `end`.
 std::string header_field(const std::string& header, const std::string& key, char begin, char end,
