@@ -8,6 +8,7 @@ points or more.
 """
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -211,9 +212,12 @@ def float_points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """Compute the metric of the float model; reject a metric on a scale from 0 to 1."""
+    """Compute the metric of the float model; reject a metric that is not in points.
+
+    Typical mistakes are a scale from 0 to 1, and a loss or a perplexity.
+    """
     value = points(metric, proto, run, watch)
-    if value <= 1:
+    if not 1 < value <= 100 + 1e-3:  # float32 may round 100 up
         raise ValueError(
             f"metric must return points out of 100 (87.5, not 0.875); the float model "
             f"got {value:g}."
@@ -239,10 +243,16 @@ def points(
         answers = tuple(torch.from_numpy(y) for y in answer(x))
         return answers if len(answers) > 1 else answers[0]
 
-    value = float(metric(predict))
-    if not math.isfinite(value):
-        raise ValueError(f"metric must return a finite number of points; got {value}.")
-    return value
+    value = metric(predict)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"metric must return a finite number of points; got {reprlib.repr(value)}."
+        )
+    return number
 
 
 def check_aim(aim: float) -> None:

@@ -4,7 +4,7 @@ Where possible, they run before any work is done.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ def example(given: Any) -> None:
     """Check that the engine can read the example.
 
     Raises:
-        ValueError: if there are no tensors, or if a tensor has no batch axis or an
-            unsupported dtype.
+        ValueError: if there are no tensors, or if a tensor has no batch axis, no sample
+            or an unsupported dtype.
     """
     inputs = tensors(given)
     if not inputs or any(t.dim() == 0 for t in inputs):
@@ -71,8 +71,36 @@ def example(given: Any) -> None:
             f"{'one without axes' if inputs else 'no tensor'}."
         )
     for tensor in inputs:
+        if not len(tensor):
+            raise ValueError(
+                f"example must hold at least one sample; got the shape "
+                f"{list(tensor.shape)}."
+            )
         if tensor.dtype not in READ:
             raise ValueError(f"example must hold {TYPES} tensors; got {tensor.dtype}.")
+
+
+def calibration(given: Any) -> None:
+    """Check that the calibration data can be a collection of batches.
+
+    Raises:
+        TypeError: if it is a single batch, such as a tensor, or no collection at all.
+    """
+    is_collection = hasattr(given, "__iter__") or hasattr(given, "__getitem__")
+    if isinstance(given, torch.Tensor | Mapping | str) or not is_collection:
+        raise TypeError(
+            f"calibration must be an iterable of batches, each in the form of the "
+            f"example; got {type(given).__name__}."
+        )
+
+
+def metric(given: Any) -> None:
+    """Check that the metric is a function; raise a `TypeError` otherwise."""
+    if given is not None and not callable(given):
+        raise TypeError(
+            f"metric must be a function that takes predict and returns points; got "
+            f"{given!r}."
+        )
 
 
 def preparation(
@@ -153,7 +181,7 @@ def batch(given: Any, own: int | None) -> None:
         raise ValueError(f"batch must be a positive integer; got {given!r}.")
     if own is not None and given != own:
         raise ValueError(
-            f"batch must be {own}, the batch size of the example, if "
+            f"batch must be {own}, the batch size of the example (its first axis), if "
             f"dynamic_batch=False; got {given}."
         )
 
@@ -214,5 +242,5 @@ def outputs(answers: Sequence[np.ndarray], size: int) -> None:
         if y.ndim == 0 or len(y) != size:
             raise ValueError(
                 f"output {at} of the model must have the batch as its first axis; its "
-                f"shape is {list(y.shape)} for a batch of {size}."
+                f"shape is {list(y.shape)} for an example whose first axis is {size}."
             )

@@ -1,6 +1,6 @@
 """Batches in the form of the example: for storing, for timing, and from loaders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,17 +49,46 @@ def resized(example: Any, batch: int) -> Any:
     return tree_map(resize, example)
 
 
-def like(example: Any, batch: Any) -> Any:
-    """Convert a batch to the structure of the example.
+def like(example: Any, batch: Any, at: int) -> Any:
+    """Convert calibration batch `at` to the structure of the example.
 
-    This is needed for loaders, which return lists instead of tuples.
+    Loaders return lists instead of tuples, and dicts in any order.
+
+    Raises:
+        ValueError: if the structures differ otherwise.
     """
-    if isinstance(example, tuple) and isinstance(batch, list):
-        batch = tuple(batch)
-    named = isinstance(example, dict) and isinstance(batch, dict)
-    if named and {*batch} == {*example}:
-        batch = {name: batch[name] for name in example}
-    return tree_map(on_cpu, batch)
+
+    def convert(example: Any, batch: Any) -> Any:
+        kinds = [_kind(example), _kind(batch)]
+        if kinds == [dict, dict] and {*example} == {*batch}:
+            return {name: convert(example[name], batch[name]) for name in example}
+        if kinds == [list, list] and len(example) == len(batch):
+            make = getattr(example, "_make", type(example))  # of a named tuple
+            return make(map(convert, example, batch))
+        if kinds in ([torch.Tensor, torch.Tensor], [None, None]):
+            return on_cpu(batch)
+        raise ValueError(
+            f"calibration batch {at} must have the structure of the example, which has "
+            f"{_described(example)} where the batch has {_described(batch)}."
+        )
+
+    return convert(example, batch)
+
+
+def _kind(value: Any) -> type | None:
+    """Return dict, list (also for tuples), Tensor, or None for any other value."""
+    if isinstance(value, Mapping):
+        return dict
+    if isinstance(value, list | tuple):
+        return list
+    return torch.Tensor if isinstance(value, torch.Tensor) else None
+
+
+def _described(value: Any) -> str:
+    name = type(value).__name__
+    if _kind(value) is dict:
+        return f"a {name} of {', '.join(map(str, value)) or 'nothing'}"
+    return f"a {name} of {len(value)}" if _kind(value) is list else f"a {name}"
 
 
 def on_cpu(value: Any) -> Any:

@@ -106,17 +106,18 @@ def quietly() -> Iterator[None]:
 
 def plain_form(model: nn.Module) -> nn.Module:
     """Return a copy of the model with all layers in their `plain()` form."""
-    if plain := _plain(model):
-        return plain()
     copied = copy.deepcopy(model)
-    for name, layer in list(copied.named_modules()):
-        if plain := _plain(layer):
-            copied.set_submodule(name, plain())
+    for name, plain in packed_layers(copied).items():
+        if not name:
+            return plain()
+        copied.set_submodule(name, plain())
     return copied
 
 
-def _plain(layer: nn.Module) -> Callable[[], nn.Module] | None:
-    return getattr(layer, "plain", None)
+def packed_layers(model: nn.Module) -> dict[str, Callable[[], nn.Module]]:
+    """Return the `plain` methods of the layers that have one, by the layer's name."""
+    layers = {name: getattr(m, "plain", None) for name, m in model.named_modules()}
+    return {name: plain for name, plain in layers.items() if plain}
 
 
 def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -275,10 +276,12 @@ def _why_fixed(model: nn.Module, axes: str) -> str:
         )
     if axes:
         return f"{first}{size}: it depends on this length, or the length is below 2."
-    advice = "add a batch axis if the example is a single sample"
+    advice = "add a batch axis if the example is a sample or a list of samples"
     if kind:
         advice = f"pass batch_first=True to its {kind}, which unrolls the first axis"
-    return f"{first}the batch size of the example: {advice}, or pass dynamic_batch=False."
+    return (
+        f"{first}the batch size of the example: {advice}, or pass dynamic_batch=False."
+    )
 
 
 def _why_no_onnx(

@@ -5,13 +5,11 @@ receives s (q - z). The runtime fuses these pairs into integer kernels (Jacob et
 2018, "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", arXiv 1712.05877). Weights have one scale per output
 channel and z = 0. An activation tensor has a single scale, which is calibrated once
-from the range of its values (see `ranges`). Tables in which rows are looked up, such as
-those of tokens, are stored as int8 with one scale per row; the rows are decoded when they
-are read.
+from the range of its values (see `ranges`). Tables in which rows are looked up are packed
+by `tables`.
 """
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from ..errors import UnknownNameError, require
 from .export import copy_of, quietly, weighted
 from .ranges import histograms, rules
 from .runtimes import ordered, session
+from .tables import pack_tables
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 # the operators between layers, such as sums and pooling, are also computed in integers
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPERATORS = (*LAYERS, "Add", "Clip", "Concat", "MaxPool", "Relu")
-TABLE = 2**14  # numbers of a table that is worth packing
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,8 @@ class Quantizer:
     Raises:
         UnknownNameError: if `ranges` is unknown.
         ValueError: if there are no batches, if a batch does not have the type or shape
-            that the model expects, or if the model has no quantizable layers.
+            that the model expects, if a tensor that has to be quantized is not finite
+            for a batch, or if the model has no quantizable layers.
         MissingPackageError: if the packages of the extra `deploy` are not installed.
     """
 
@@ -98,7 +97,9 @@ class Quantizer:
             )
         with quietly():
             self._ranges = self._calibrate()
-            if rule is not rules["minmax"]:
+        self._check_ranges()
+        if rule is not rules["minmax"]:
+            with quietly():
                 self._narrow(rule)
 
     def int8(
@@ -144,7 +145,7 @@ class Quantizer:
             quantizer.quantize_model()
         result = _sorted(quantizer.model.model)
         if only is None and not self.scheme.float_weights:
-            _pack_tables(result)
+            pack_tables(result)
         return result
 
     def _before(self, in_float: Sequence[str]) -> list[str]:
@@ -207,6 +208,26 @@ class Quantizer:
             calibrator.collect_data(_Reader(self.batches))
             return calibrator.compute_data()
 
+    def _check_ranges(self) -> None:
+        """Check that every tensor to be quantized has a finite range."""
+        infinite = {
+            name
+            for name, data in self._ranges.items()
+            if not np.isfinite(data.range_value).all()
+        }
+        before = self._before(())
+        for node in self.proto.graph.node:
+            names = infinite.intersection((*node.input, *node.output))
+            if (
+                names
+                and node.op_type in self.scheme.operators
+                and node.name not in before
+            ):
+                raise ValueError(
+                    f"calibration must give finite values wherever INT8 needs a range, but "
+                    f"the {node.op_type} {node.name} has NaN or infinity in {min(names)}."
+                )
+
     def _narrow(self, rule: Callable) -> None:
         """Replace each observed range with the range selected by the rule."""
         from onnxruntime.quantization.calibrate import TensorData
@@ -260,42 +281,6 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
         return _sorted(half)
 
 
-def _pack_tables(proto: "onnx.ModelProto") -> None:
-    """Store the tables of `Gather` as int8 with one scale per row, in place."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph = proto.graph
-    tables = {each.name: each for each in graph.initializer}
-    readers = Counter(name for node in graph.node for name in node.input)
-    nodes = []
-    for node in graph.node:
-        name = node.input[0] if node.op_type == "Gather" else ""
-        first = all(each.i == 0 for each in node.attribute if each.name == "axis")
-        if name not in tables or not first or readers[name] > 1:
-            nodes.append(node)
-            continue
-        table = numpy_helper.to_array(tables[name])
-        if table.dtype != np.float32 or table.ndim != 2 or table.size < TABLE:
-            nodes.append(node)
-            continue
-        scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-30) / 127
-        packed = np.rint(table / scale).astype(np.int8)
-        graph.initializer.remove(tables[name])
-        for ending, values in (("_int8", packed), ("_scale", scale)):
-            graph.initializer.append(numpy_helper.from_array(values, f"{name}{ending}"))
-        own, index, out = f"{node.name or name}_", node.input[1], node.output[0]
-        nodes += [
-            helper.make_node("Gather", [f"{name}_int8", index], [f"{own}rows"]),
-            helper.make_node(
-                "Cast", [f"{own}rows"], [f"{own}floats"], to=TensorProto.FLOAT
-            ),
-            helper.make_node("Gather", [f"{name}_scale", index], [f"{own}scales"]),
-            helper.make_node("Mul", [f"{own}floats", f"{own}scales"], [out]),
-        ]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """Sort the nodes topologically, which ONNX requires but the tools do not ensure."""
     from onnxruntime.quantization.onnx_model import ONNXModel
@@ -322,6 +307,11 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
             size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
         )
         dtype = _numpy_type(kind.elem_type)
+        if 0 in array.shape[:1]:
+            raise ValueError(
+                f"calibration batch {at} must hold at least one sample; got the shape "
+                f"{list(array.shape)}."
+            )
         if not fits or array.dtype != dtype:
             shape = ", ".join("any" if size is None else str(size) for size in sizes)
             raise ValueError(

@@ -149,6 +149,13 @@ class Deployment(Report):
             before=self["size_before"],
             source=self.source,
         )
+        if unpacked := self.line("unpacked"):
+            summary += " " + text(
+                "deploy.unpacked",
+                count=unpacked.value,
+                precision=self.precision,
+                bytes=unpacked.note,
+            )
         if speedup := self.line("speedup"):
             summary += " " + text(
                 "deploy.faster",

@@ -74,6 +74,11 @@ class TorchModel:
         sizes = {t.data_ptr(): t.nbytes for t in state if isinstance(t, Tensor)}
         return sum(sizes.values())
 
+    @property
+    def packed_layers(self) -> int:
+        """The number of layers that are exported in another form, with other weights."""
+        return len(export.packed_layers(self.model))
+
     def milliseconds(self, x: Any, seconds: float) -> float:
         """Return the median latency in ms on one thread, timed for about `seconds`."""
         args, kwargs = arguments(x)
@@ -86,6 +91,7 @@ class OnnxFile:
 
     Attributes:
         name, label: the name of the file.
+        packed_layers: 0, because a file is deployed in its own form.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -93,6 +99,8 @@ class OnnxFile:
         ExportError: if the model cannot be converted to `export.OPSET`, or if ONNX
             Runtime rejects it.
     """
+
+    packed_layers = 0
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..catalog import text
 from ..measure.clock import in_turn
 from ..measure.measured import Measured
 from ..measure.timing import compare
@@ -43,10 +44,14 @@ def lines(
         EngineError: if the outputs of the engine on this processor differ from the
             stored outputs.
     """
+    size, before = (kit.folder / "model.onnx").stat().st_size, source.bytes()
     report = [
-        Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
-        Line("size_before", MEASURED, source.bytes() / MB, "MB", source=source.label),
+        Line("size", MEASURED, size / MB, "MB"),
+        Line("size_before", MEASURED, before / MB, "MB", source=source.label),
     ]
+    if source.packed_layers:
+        note = text("deploy.unpacked_note", before=before, size=size)
+        report.append(Line("unpacked", MEASURED, source.packed_layers, note=note))
     if engine is None:
         return [*report, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
     program = kit.folder / "engine"

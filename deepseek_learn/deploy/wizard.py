@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from ..bar import Bar
 from ..catalog import text
 from ..errors import DeepSeekLearnError
 from . import checks, export, native, verification
@@ -28,6 +27,7 @@ from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
+from .progress import Progress, ProgressReporter
 from .quantize import Quantizer, Scheme, feed, half_precision
 from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, Line
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     import onnx
 
     from .page import WizardPage
-
-Progress = Callable[[str, float], None]
 
 
 class DeploymentWizard:
@@ -69,9 +67,11 @@ class DeploymentWizard:
             also fixed to the length of the example.
 
     Raises:
-        TypeError: if `model` is neither a `torch.nn.Module` nor a path.
+        TypeError: if `model` is neither a `torch.nn.Module` nor a path, or if
+            `calibration` or `metric` is of the wrong kind.
         ValueError: if the example has no batch axis or a type that the engine cannot
-            read, or if `mean` or `std` is invalid.
+            read, if a calibration batch has another structure than the example, or if
+            `mean` or `std` is invalid.
         FileNotFoundError, DamagedFileError, ExportError: see `source.OnnxFile`.
 
     >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
@@ -92,9 +92,13 @@ class DeploymentWizard:
     ):
         self.source = source_of(model)
         checks.example(example)
+        checks.metric(metric)
         self.example, self.metric = tree_map(on_cpu, example), metric
-        batches = None if calibration is None else list(calibration)
-        self.calibration = batches and [like(example, batch) for batch in batches]
+        self.calibration = None
+        if calibration is not None:
+            checks.calibration(calibration)
+            batches = enumerate(calibration)
+            self.calibration = [like(example, batch, at) for at, batch in batches]
         self.dynamic_batch, self.sequence_axis = dynamic_batch, sequence_axis
         if isinstance(self.source, OnnxFile):
             self.dynamic_batch = dynamic_batch and self.source.free_batch
@@ -144,7 +148,7 @@ class DeploymentWizard:
         goal, folder = targets[target], Path(out)
         precision = self._validate(goal, precision, loss, batch)
         rules[ranges]  # raises an error if the rule is unknown
-        with _ProgressReporter(progress) as tell:
+        with ProgressReporter(progress) as tell:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)
@@ -320,29 +324,6 @@ class DeploymentWizard:
             Line("metric", status, after, unit, note),
             Line("loss", status, before - after, unit, note),
         ]
-
-
-class _ProgressReporter:
-    """Reports progress to a bar or a function, or does nothing."""
-
-    def __init__(self, progress: bool | Progress):
-        self.to = progress if callable(progress) else None
-        self.bar = Bar(1000, progress is True, text("deploy.bar"))
-        self.position = 0
-
-    def __enter__(self) -> Progress:
-        self.bar.__enter__()
-        return self.tell
-
-    def tell(self, step: str, fraction: float) -> None:
-        position = int(1000 * fraction)
-        self.bar.advance(position - self.position)
-        self.position = position
-        if self.to:
-            self.to(text(f"deploy.step_{step}"), fraction)
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)
 
 
 def _engine(goal: Target) -> tuple[bytes | None, str]:

@@ -164,7 +164,12 @@ def test_a_loss_of_just_the_aim_reaches_it(lost):
             {},
             r"points out of 100 \(87.5, not 0.875\); the float model got 0.97",
         ),
+        (lambda predict: 150.0, {}, "points out of 100 .*; the float model got 150"),
         (lambda predict: float("nan"), {}, "finite number of points; got nan"),
+        (lambda predict: float("inf"), {}, "finite number of points; got inf"),
+        (lambda predict: None, {}, "finite number of points; got None"),
+        (lambda predict: "high", {}, "finite number of points; got 'high'"),
+        (lambda predict: torch.ones(2), {}, r"number of points; got tensor\(\[1"),
         (lambda predict: 90.0, {"aim": 1.0}, "at least 0 and below 1 point; got 1"),
         (lambda predict: 90.0, {"aim": -0.1}, "below 1 point; got -0.1"),
     ],
@@ -172,6 +177,27 @@ def test_a_loss_of_just_the_aim_reaches_it(lost):
 def test_what_is_no_metric_and_no_aim(metric, options, said):
     with pytest.raises(ValueError, match=said):
         guard(Fake(), metric, run=fake_run, **options)
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_metric_that_fails_for_the_quantized_model(value):
+    def metric(predict):
+        return 90.0 if predict(None).item() == len(Fake.layers) else value
+
+    with pytest.raises(ValueError, match=f"finite number of points; got {value}"):
+        guard(Fake(), metric, run=fake_run)
+
+
+def test_an_error_of_the_metric_itself_is_passed_on():
+    def metric(predict):
+        raise TypeError("of the metric")
+
+    with pytest.raises(TypeError, match="of the metric"):
+        guard(Fake(), metric, run=fake_run)
+
+
+def test_a_hundred_points_are_points():
+    assert guard(Fake(), lambda predict: 100.0, run=fake_run).metric == 100
 
 
 def test_most_sensitive_first():

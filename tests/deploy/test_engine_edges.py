@@ -330,7 +330,8 @@ def test_what_is_not_listed_is_refused(engine, deployed, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["no checksum\n", "0" * 64 + "\n", "0" * 64 + "  ", "0" * 63 + "  a\n", "\n"]
+    "text",
+    ["no checksum\n", "0" * 64 + "\n", "0" * 64 + "  ", "0" * 63 + "  a\n", "\n"],
 )
 def test_a_damaged_list_is_refused(engine, deployed, text):
     sums = deployed / "model.onnx.sha256"

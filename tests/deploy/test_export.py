@@ -82,7 +82,9 @@ def test_a_fixed_batch_is_kept():
     sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [3, 4]
     assert verify(proto, FixedBatch(), [x]) == 0
-    with pytest.raises(ExportError, match="only for the batch size of the example: add"):
+    with pytest.raises(
+        ExportError, match="only for the batch size of the example: add"
+    ):
         to_onnx(FixedBatch(), x)
 
 
@@ -104,7 +106,9 @@ def test_a_recurrent_layer_says_why_it_needs_one_length(kind):
         to_onnx(LastStep(kind, True), x, sequence_axis=1)
     model = LastStep(kind, True)
     assert verify(to_onnx(model, x), model, [x, x[:1]]) <= comparison.TOLERANCE
-    with pytest.raises(ExportError, match=f"batch_first=True to its nn.{kind.__name__}"):
+    with pytest.raises(
+        ExportError, match=f"batch_first=True to its nn.{kind.__name__}"
+    ):
         to_onnx(LastStep(kind, False), x)
 
 

@@ -7,7 +7,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from deepseek_learn.deploy import Quantizer, Scheme, comparison, to_onnx
+from deepseek_learn.deploy import Quantizer, Scheme, comparison, export, to_onnx
 from deepseek_learn.deploy.quantize import half_precision, normalized_error
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 from deepseek_learn.errors import UnknownNameError
@@ -185,7 +185,8 @@ def test_half_precision_keeps_the_ports_in_float32(net):
     assert half.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert runner(half)(x)[0].dtype == np.float32
     assert (
-        comparison.relative_difference(runner(half)(x)[0], model(x).detach().numpy()) < 1e-2
+        comparison.relative_difference(runner(half)(x)[0], model(x).detach().numpy())
+        < 1e-2
     )
     assert held(proto)["head.weight"].dtype == np.float32  # the original is unchanged
 

@@ -98,6 +98,42 @@ def test_a_file_with_one_batch_keeps_it(net, tmp_path):
     assert script(done.folder, "verify.sh").returncode == 0
 
 
+@pytest.mark.parametrize("batch", [-1, 0, "", None])
+def test_a_dynamic_batch_however_it_is_stored(net, tmp_path, batch):
+    """ONNX has a name or nothing for it; some exporters write -1 or 0."""
+    file, x = old_file(tmp_path, net, 13, batch), torch.rand(5, 1, 8, 8)
+    made = DeploymentWizard(file, x)
+    done = made.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
+    with torch.no_grad():
+        truth = net(x).numpy()
+    y = np.load(done.folder / "check" / "output_0.npy")
+    assert np.abs(y[:5] - truth).max() < 1e-5 * np.abs(truth).max()
+    np.save(tmp_path / "x.npy", x.numpy())
+    message = script(done.folder, "run.sh", "--input", tmp_path / "x.npy")
+    assert json.loads(message.stdout)["batch"] == 5, message.stderr
+    assert "`x` [batch, 1, 8, 8]" in (done.folder / "README.md").read_text()
+    kit = made.to("amd-mi300", tmp_path / "kit", batch=4, progress=False)
+    graph = onnx.load(kit.folder / "model.onnx").graph
+    sizes = [p.type.tensor_type.shape.dim for p in (*graph.input, *graph.output)]
+    assert [dim[0].dim_value for dim in sizes] == [4, 4]
+
+
+def test_any_other_size_may_be_stored_as_minus_one(tmp_path):
+    value = helper.make_tensor_value_info
+    ports = [[value(name, TensorProto.FLOAT, [-1, -1])] for name in "xy"]
+    made = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", *ports),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+    onnx.save(made, tmp_path / "m.onnx")
+    wizard = DeploymentWizard(tmp_path / "m.onnx", torch.rand(2, 3))
+    assert wizard.dynamic_batch
+    assert runner(wizard.proto)(torch.ones(4, 7))[0].shape == (4, 7)
+    done = wizard.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
+    assert "`y` [batch, ?]" in (done.folder / "README.md").read_text()
+
+
 def test_what_is_no_file_of_a_model(net, tmp_path):
     x = torch.rand(1, 1, 8, 8)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.onnx is not a file"):
@@ -136,7 +172,8 @@ def test_the_deployments_checksum_is_its_models(net, tmp_path):
     done = made.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
     model, sums = done.folder / "model.onnx", done.folder / "model.onnx.sha256"
     body = model.read_bytes()
-    assert sums.read_text() == f"{hashlib.sha256(body).hexdigest()}  model.onnx\n"
+    last = f"{hashlib.sha256(body).hexdigest()}  model.onnx\n"
+    assert sums.read_text().endswith("\n" + last)  # a list that was cut off lacks it
     verified = json.loads(script(done.folder, "verify.sh").stdout)
     assert verified["checksum"] == "verified"
     at = len(body) - 50
@@ -272,7 +309,12 @@ class FixedLength(nn.Module):
 
 @pytest.mark.parametrize(
     ("axis", "said"),
-    [(1, "only for the length of the example along sequence_axis 1: it depends on this")],
+    [
+        (
+            1,
+            "only for the length of the example along sequence_axis 1: it depends on this",
+        )
+    ],
 )
 def test_a_model_of_one_length_is_named(axis, said):
     with pytest.raises(ExportError, match=said):

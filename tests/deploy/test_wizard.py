@@ -171,8 +171,59 @@ def test_another_model_does_not_pass_for_this_one(deployed, tmp_path):
     answers = np.load(wrong / "check" / "output_0.npy")
     np.save(wrong / "check" / "output_0.npy", answers[::-1].copy())
     message = script(wrong, "verify.sh")
+    assert message.returncode == 2
+    assert "output_0.npy is not the file that was deployed" in message.stderr
+    message = script(wrong, "verify.sh", "--checksum", "skip")
     assert message.returncode == 1
     assert "the self-check failed" in message.stderr
+
+
+def listed(folder: Path) -> set[str]:
+    lines = (folder / "model.onnx.sha256").read_text().splitlines()
+    return {line[66:] for line in lines}
+
+
+@pytest.mark.parametrize("name", ["cpp-cpu", "amd-mi300"])
+def test_every_file_that_the_check_relies_on_has_a_checksum(deployed, name, tmp_path):
+    """A last bit in an input or in the settings changes no output by the tolerance."""
+    folder = tmp_path / "copy"
+    shutil.copytree(deployed[name].folder, folder)
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "model.onnx.sha256"], cwd=folder
+    )
+    assert done.returncode == 0
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    others = {"engine", "README.md", "report.json", "model.onnx.sha256"}
+    assert listed(folder) == files - others
+    if name != "cpp-cpu":
+        return
+    for file in ("check/input_0.npy", "settings.sh", "verify.sh", "lib/LICENSE"):
+        body = (folder / file).read_bytes()
+        (folder / file).write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+        message = script(folder, "verify.sh")
+        assert message.returncode != 0
+        if file != "verify.sh":  # its own last line is broken
+            assert f"{file} is not the file that was deployed" in message.stderr
+        (folder / file).write_bytes(body)
+    assert script(folder, "verify.sh").returncode == 0
+
+
+def test_a_folder_whose_list_is_lost_or_cut_off_does_not_run(deployed, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(deployed["cpp-cpu"].folder, folder)
+    sums = folder / "model.onnx.sha256"
+    lines = sums.read_text().splitlines(keepends=True)
+    for count in (0, 1, len(lines) - 1):
+        sums.write_text("".join(lines[:count]))
+        for name in ("run.sh", "verify.sh"):
+            message = script(folder, name)
+            assert message.returncode == 2
+            assert "does not list model.onnx" in message.stderr
+    sums.unlink()
+    for name in ("run.sh", "verify.sh"):
+        message = script(folder, name)
+        assert message.returncode == 2
+        assert "model.onnx.sha256 is missing" in message.stderr
 
 
 @pytest.mark.parametrize("name", VENDORS)
@@ -260,6 +311,24 @@ def test_a_compressed_model_deploys(tmp_path):
     assert done["size_before"] < 0.4  # four bits per weight in the original
     assert abs(done["loss"]) < 1
     assert script(done.folder, "verify.sh").returncode == 0
+
+
+def test_what_becomes_of_packed_weights_is_said(fashion, tmp_path):
+    model = zoo.load("fashion_net_dpg")
+    packed = sum(t.nbytes for t in model.state_dict().values())
+    layers = [m for m in model.modules() if hasattr(m, "plain")]
+    made = DeploymentWizard(model, zoo.example("fashion_net_dpg"))
+    done = made.to("amd-mi300", tmp_path / "dpg", precision="fp32", progress=False)
+    written = (done.folder / "model.onnx").stat().st_size
+    assert written > 4 * packed  # which nothing said
+    words = f"{packed:,} bytes packed, {written:,} bytes in model.onnx"
+    assert f"{len(layers)} packed layers were unpacked" in done.why()
+    assert f"written in fp32: {words}." in done.why()
+    assert words in (done.folder / "README.md").read_text()
+    assert words in done._repr_html_()
+    plain = fashion.to("amd-mi300", tmp_path / "plain", progress=False)
+    assert plain["unpacked"] is None
+    assert "packed" not in plain.why()
 
 
 def test_other_precisions(fashion, tmp_path):
@@ -565,6 +634,9 @@ def points(predict):
         ((), {}, ValueError, "int8 needs calibration and metric, which the wizard was"),
         (([X],), {}, ValueError, 'int8 needs metric, .* or precision="fp32"'),
         (([], points), {}, ValueError, "calibration must contain at least one batch"),
+        (([X[:0]], points), {}, ValueError, "0 must hold at least one sample; got the"),
+        (([X], lambda p: None), {}, ValueError, "number of points; got None"),
+        (([X, X / 0], points), {}, ValueError, "Conv stem.0 has NaN or infinity in x"),
         (
             ([X[..., :9]], points),
             {},
@@ -614,6 +686,31 @@ def test_outputs_without_a_batch(say, shape, tmp_path):
         made.to("amd-mi300", tmp_path / "out", progress=False)
     assert shape in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_returns_nan_for_its_own_example_is_refused(tmp_path):
+    """The export returns NaN as well, so the two are equal."""
+    for say, what in ((lambda y: y * float("nan"), "NaN"), (torch.log, "NaN"),
+                      (lambda y: y.abs() / 0, "infinity")):  # fmt: skip
+        made = DeploymentWizard(Shapes(say), -torch.rand(3, 4) - 9)
+        with pytest.raises(
+            ValueError, match=f"output 0 of Shapes contains {what} for the example, but"
+        ):
+            made.to("amd-mi300", tmp_path / "out", progress=False)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_overflows_only_as_deployed_is_refused(tmp_path):
+    """8e4 is infinite in float16; the stored output would be infinite as well."""
+    model = nn.Linear(4, 2)
+    nn.init.constant_(model.weight, 8e4)
+    made = DeploymentWizard(model, torch.ones(3, 4))
+    with pytest.raises(
+        ValueError, match="output 0 of the fp16 model contains infinity"
+    ):
+        made.to("amd-mi300", tmp_path / "out", precision="fp16", progress=False)
+    done = made.to("amd-mi300", tmp_path / "out", precision="fp32", progress=False)
+    assert np.isfinite(np.load(done.folder / "check" / "output_0.npy")).all()
 
 
 def test_an_output_that_is_none_is_none_of_the_outputs(tmp_path):
@@ -668,6 +765,63 @@ def test_a_loaders_lists_are_taken_for_tuples(tmp_path):
     assert script(done.folder, "verify.sh").returncode == 0
 
 
+class Parts(nn.Module):
+    """Takes a list of two batches, or a dict of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(4, 2)
+
+    def forward(self, parts):
+        a, b = (parts["a"], parts["b"]) if isinstance(parts, dict) else parts
+        return self.line(a) - 2 * self.line(b)
+
+
+A, B = torch.rand(8, 4), torch.rand(8, 4)
+
+
+@pytest.mark.parametrize(
+    ("example", "batch"),
+    [
+        ([A[:1], B[:1]], [A, B]),
+        ([A[:1], B[:1]], (A, B)),
+        (([A[:1], B[:1]],), [(A, B)]),
+        ({"parts": [A[:1], B[:1]]}, {"parts": (A, B)}),
+        (({"a": A[:1], "b": B[:1]},), ({"b": B, "a": A},)),
+    ],
+)
+def test_calibration_takes_the_structure_of_the_example(example, batch, tmp_path):
+    """A generator is read once, and names decide, not their order."""
+    made = DeploymentWizard(
+        Parts(), example, (batch for _ in range(3)), lambda predict: 90.0
+    )
+    assert len(made.calibration) == 3
+    done = made.to("cpp-cpu", tmp_path / "out", progress=False)
+    assert done["same"] < 1e-5  # compares the first batch with PyTorch as well
+    stored = np.load(done.folder / "check" / "input_0.npy")
+    assert np.array_equal(stored, torch.cat([A[:1], A[:7]]).numpy())
+
+
+@pytest.mark.parametrize(
+    ("calibration", "error", "said"),
+    [
+        ([A], ValueError, "has a list of 2 where the batch has a Tensor"),
+        ([[A, B, B]], ValueError, "has a list of 2 where the batch has a list of 3"),
+        ([[A, {"b": B}]], ValueError, "has a Tensor where the batch has a dict of b"),
+        ([[A, B], [A, None]], ValueError, "batch 1 .* where the batch has a NoneType"),
+        ([[A, B.numpy()]], ValueError, "where the batch has a ndarray"),
+        (A, TypeError, "calibration must be an iterable of batches, .*; got Tensor"),
+        ({"x": A}, TypeError, "iterable of batches, .*; got dict"),
+        ("data", TypeError, "iterable of batches, .*; got str"),
+        (lambda: [A], TypeError, "iterable of batches, .*; got function"),
+    ],
+)
+def test_calibration_of_another_structure_is_one_sentence(calibration, error, said):
+    with pytest.raises(error, match=said) as caught:
+        DeploymentWizard(Parts(), [A[:1], B[:1]], calibration)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_was_given_is_copied(tmp_path):
     model, x = nn.Conv2d(1, 2, 1), torch.rand(3, 1, 4, 4)
     made = DeploymentWizard(model, x, mean=np.array([0.5]))
@@ -710,6 +864,12 @@ def test_what_is_no_model_and_no_example():
         DeploymentWizard(nn.ReLU(), torch.tensor(1.0))
     with pytest.raises(ValueError, match="got no tensor"):
         DeploymentWizard(nn.ReLU(), {})
+    with pytest.raises(
+        ValueError, match=r"at least one sample; got the shape \[0, 3\]"
+    ):
+        DeploymentWizard(nn.ReLU(), torch.ones(0, 3))
+    with pytest.raises(TypeError, match=r"metric must be a function .*; got 90"):
+        DeploymentWizard(nn.ReLU(), X, [X], 90)
 
 
 # ---------------------------------------------------------------- the command line

@@ -741,6 +741,34 @@ def test_damaged_settings_are_one_sentence(deployed, tmp_path, change, sentence)
         line.judge(copied, folder, tmp_path / "out")
 
 
+def test_one_nan_in_the_map_stops_the_program(deployed, folder, tmp_path):
+    """Neither the largest value nor the threshold would show it: nothing exceeds NaN."""
+    from onnx import TensorProto, helper, numpy_helper, save_model
+
+    weight = np.ones((1, TILE, TILE), "f4")
+    weight[0, 30, 40] = np.nan
+    ports = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in (("x", [1, 1, TILE, TILE]), ("y", [1, 1, TILE, TILE]))
+    ]
+    node = helper.make_node("Mul", ["x", "w"], ["y"])
+    graph = helper.make_graph(
+        [node], "g", *ports, [numpy_helper.from_array(weight, "w")]
+    )
+    copied = tmp_path / "line"
+    shutil.copytree(deployed.folder, copied)
+    opset = helper.make_opsetid("", 18)
+    made = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    save_model(made, copied / "model.onnx")
+    settings = copied / "inspector.conf"
+    digest = sha256((copied / "model.onnx").read_bytes())
+    text = re.sub("model_sha256 .*", f"model_sha256 {digest}", settings.read_text())
+    settings.write_text(text)
+    save(folder / "a.png", some_part())
+    with pytest.raises(line.LineError, match="the model returned NaN or infinity"):
+        line.judge(copied, folder, tmp_path / "out")
+
+
 def test_a_missing_model_is_said_to_be_missing(deployed, tmp_path):
     copied, folder = tmp_path / "line", tmp_path / "parts"
     folder.mkdir()

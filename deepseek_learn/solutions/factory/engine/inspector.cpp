@@ -564,8 +564,10 @@ class Inspection {
     ++judged;
     if (readable) {
       const Map anomaly = detector_.map(part);
+      const bool finite = std::all_of(anomaly.values.begin(), anomaly.values.end(),
+                                      [](float value) { return std::isfinite(value); });
+      if (!finite) fail("the model returned NaN or infinity for ", name, ".");
       const double score = *std::max_element(anomaly.values.begin(), anomaly.values.end());
-      if (!std::isfinite(score)) fail("the model returned NaN or infinity for ", name, ".");
       // the threshold was a score once, and a score has the precision of a float
       const bool bad = score > double(float(settings_.threshold));
       const std::string drifts = drift_.update(now);
