@@ -158,7 +158,7 @@ def _columns(options: list[str] | None, example: str) -> dict[str, str]:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning without the line of code that raised it."""
-    typer.echo(str(message), err=True)
+    typer.echo(printable_lines(str(message)), err=True)
 
 
 def _run(name: str, folder: Path, out: Path, **options: Any) -> None:

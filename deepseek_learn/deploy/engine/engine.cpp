@@ -315,9 +315,11 @@ Command parse(const std::vector<std::string>& words) {
 
 int run(const Command& command) {
   const fs::path& model = command.options.model;
-  if (command.checksum && !command.check.empty()) Checksums(model).verify_others(command.check);
+  const std::string advice = "copy the whole folder again, or pass --checksum skip.";
+  if (command.checksum && !command.check.empty())
+    Checksums(model, advice).verify_others(command.check);
   const auto begun = Clock::now();
-  if (command.checksum) Checksums(model).verify_model();
+  if (command.checksum) Checksums(model, advice).verify(model.filename().string());
   Session session(command.options);
   if (session.inputs.empty() || session.outputs.empty())
     fail(model.string(), " has no ", session.inputs.empty() ? "inputs" : "outputs",

@@ -150,17 +150,19 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-// The checksums in MODEL.sha256, which has the format of sha256sum: a line "HEX  NAME" per file. The
-// names are relative to the folder of MODEL.
+// The checksums in MODEL.sha256, which has the format of sha256sum: a line "HEX  NAME" per file.
+// The names are relative to the folder of MODEL.
 class Checksums {
  public:
-  explicit Checksums(const fs::path& model)
-      : file_(model.string() + ".sha256"),
+  // `advice` is the end of the messages.
+  Checksums(const fs::path& model, const std::string& advice)
+      : advice_(advice),
+        file_(model.string() + ".sha256"),
         folder_(fs::weakly_canonical(fs::absolute(model).parent_path())),
         model_(model.filename().string()) {
     std::error_code error;
     if (!fs::exists(file_, error))
-      fail(file_.string(), " is missing, so the model cannot be verified: ", kAdvice);
+      fail(file_.string(), " is missing, so the model cannot be verified: ", advice_);
     std::istringstream lines(read_file(file_));
     for (std::string line; std::getline(lines, line);) {
       if (line.find_first_not_of("0123456789abcdef") != 64 || line.compare(64, 2, "  ") ||
@@ -171,7 +173,16 @@ class Checksums {
     }
   }
 
-  void verify_model() const { verify(model_); }
+  // Verifies a file by its name in the list.
+  void verify(const std::string& name) const {
+    const std::string wanted = listed(name), path = (folder_ / name).string(),
+                      found = sha256(path);
+    if (found.empty()) fail(path, " cannot be read: ", advice_);
+    if (found != wanted)
+      fail(path, " is not the file that was deployed: its SHA-256 begins with ",
+           found.substr(0, 8), ", but the one in ", file_.filename().string(), " begins with ",
+           wanted.substr(0, 8), "; ", advice_);
+  }
 
   // Verifies every other file that is listed. All files that a self-check reads must be listed.
   void verify_others(const fs::path& check) const {
@@ -186,7 +197,7 @@ class Checksums {
   }
 
  private:
-  static constexpr const char* kAdvice = "copy the whole folder again, or pass --checksum skip.";
+  std::string advice_;
   fs::path file_, folder_;
   std::string model_;
   std::map<std::string, std::string> sums_;
@@ -194,18 +205,8 @@ class Checksums {
   const std::string& listed(const std::string& name) const {
     const auto sum = sums_.find(name);
     if (sum == sums_.end())
-      fail(file_.string(), " does not list ", name, ", so it cannot be verified: ", kAdvice);
+      fail(file_.string(), " does not list ", name, ", so it cannot be verified: ", advice_);
     return sum->second;
-  }
-
-  void verify(const std::string& name) const {
-    const std::string wanted = listed(name), path = (folder_ / name).string(),
-                      found = sha256(path);
-    if (found.empty()) fail(path, " cannot be read: ", kAdvice);
-    if (found != wanted)
-      fail(path, " is not the file that was deployed: its SHA-256 begins with ",
-           found.substr(0, 8), ", but the one in ", file_.filename().string(), " begins with ",
-           wanted.substr(0, 8), "; ", kAdvice);
   }
 };
 

@@ -252,11 +252,13 @@ def _scores(line: Path, inspector: Inspector, parts: list[Path]) -> list[float]:
 def _write_settings(
     folder: Path, line: Path, inspector: Inspector, threshold: Alarm | None
 ) -> None:
-    """Write the settings of the program in `line`; without a threshold, to calibrate it."""
-    model = (line / "model.onnx").read_bytes()
+    """Write the settings of the program in `line`, and their checksum.
+
+    Without a threshold, they are those to calibrate it.
+    """
     lines = [
         f"version {__version__}",
-        f"model_sha256 {sha256(model)}",
+        f"model_sha256 {sha256((line / 'model.onnx').read_bytes())}",
         f"tile {inspector.tile}",
         f"overlap {inspector.overlap}",
         *_charts(inspector.drift),
@@ -264,8 +266,13 @@ def _write_settings(
     if threshold:
         lines.append(f"threshold {threshold.threshold}")
     lines.append("end")  # without it, the file was not copied completely
+    settings = "\n".join(lines) + "\n"
     with atomic_write(folder / "inspector.conf") as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        temporary.write_text(settings)
+    sums = (line / "model.onnx.sha256").read_text().splitlines(keepends=True)
+    sums.insert(0, f"{sha256(settings.encode())}  inspector.conf\n")
+    with atomic_write(folder / "model.onnx.sha256") as temporary:
+        temporary.write_text("".join(sums))
 
 
 def _charts(drift: Drift) -> list[str]:

@@ -87,6 +87,13 @@ def lines(out: Path) -> list[dict]:
     return [json.loads(each) for each in (out / "verdicts.jsonl").open()]
 
 
+def write_settings(folder: Path, text: str) -> None:
+    """Write other settings, with their checksum."""
+    (folder / "inspector.conf").write_text(text)
+    sums = f"{sha256(text.encode())}  inspector.conf\n"
+    (folder / "model.onnx.sha256").write_text(sums)
+
+
 def start(deployed, *words, **options) -> subprocess.Popen:
     command = [deployed.folder / "inspector", deployed.folder, *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -542,14 +549,16 @@ def test_each_verdict_names_its_provenance_and_another_line_judges_again(
     conf = recalibrated / "inspector.conf"
     words = conf.read_text().split()
     old = words[words.index("threshold") + 1]
-    conf.write_text(conf.read_text().replace(old, str(1.01 * float(old))))
+    new = conf.read_text().replace(old, str(1.01 * float(old)))
+    write_settings(recalibrated, new)
     other = replace(deployed, folder=recalibrated)
     with pytest.warns(UserWarning, match=r"2 earlier .* changed since: the line\."):
         again = other.run(folder, out)
     assert [each["name"] for each in again.verdicts] == ["1.png"]  # the other is gone
     assert len(lines(out)) == 3
     assert line.judge(recalibrated, folder, out)["judged"] == 0
-    conf.write_text(conf.read_text().replace(f"version {__version__}", "version 99.0"))
+    new = conf.read_text().replace(f"version {__version__}", "version 99.0")
+    write_settings(recalibrated, new)
     process = start(replace(deployed, folder=recalibrated), folder, out)
     counts, errors = process.communicate()
     assert json.loads(counts)["judged"] == 1
@@ -741,6 +750,24 @@ def test_damaged_settings_are_one_sentence(deployed, tmp_path, change, sentence)
         line.judge(copied, folder, tmp_path / "out")
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_settings_that_were_changed_or_have_no_checksum(deployed, tmp_path, lost):
+    """Another threshold is as valid a number as the one that was calibrated."""
+    copied, folder = tmp_path / "line", tmp_path / "parts"
+    folder.mkdir()
+    shutil.copytree(deployed.folder, copied)
+    line.judge(copied, folder, tmp_path / "out")
+    settings, sums = copied / "inspector.conf", copied / "model.onnx.sha256"
+    if lost:
+        sums.write_text("".join(sums.read_text().splitlines(keepends=True)[1:]))
+        sentence = "does not list inspector.conf, so it cannot be verified"
+    else:
+        settings.write_text(re.sub("threshold .*", "threshold 1", settings.read_text()))
+        sentence = r"inspector\.conf is not the file that was deployed"
+    with pytest.raises(line.LineError, match=sentence):
+        line.judge(copied, folder, tmp_path / "out")
+
+
 def test_one_nan_in_the_map_stops_the_program(deployed, folder, tmp_path):
     """Neither the largest value nor the threshold would show it: nothing exceeds NaN."""
     from onnx import TensorProto, helper, numpy_helper, save_model
@@ -763,7 +790,7 @@ def test_one_nan_in_the_map_stops_the_program(deployed, folder, tmp_path):
     settings = copied / "inspector.conf"
     digest = sha256((copied / "model.onnx").read_bytes())
     text = re.sub("model_sha256 .*", f"model_sha256 {digest}", settings.read_text())
-    settings.write_text(text)
+    write_settings(copied, text)
     save(folder / "a.png", some_part())
     with pytest.raises(line.LineError, match="the model returned NaN or infinity"):
         line.judge(copied, folder, tmp_path / "out")

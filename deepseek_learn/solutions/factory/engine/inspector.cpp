@@ -506,7 +506,7 @@ class Inspection {
   std::map<fs::path, std::string> done_;
   std::map<fs::path, State> seen_;
 
-  // Reads the settings and compares the model's checksum with theirs.
+  // Reads the settings, compares the model's checksum with theirs, and verifies their own.
   static Settings checked(const Command& command) {
     const Settings settings = read_settings(command.line / "inspector.conf", command.calibrate);
     if (!fs::exists(command.options.model))
@@ -515,6 +515,7 @@ class Inspection {
       fail(command.options.model.string(),
            " is not the model that inspector.conf was made for; "
            "deploy the line again.");
+    Checksums(command.options.model, "deploy the line again.").verify("inspector.conf");
     return settings;
   }
 
