@@ -39,6 +39,7 @@ from .matrix import (
     float_layer,
     matching_layers,
     named_layers,
+    recomputing,
     tied_layers,
 )
 from .monitor import DynamicParameterGroup
@@ -172,7 +173,8 @@ def calibrate(
     # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
-            batch, shared.latest = input_of(batch), None  # the mask may be another
+            batch = input_of(batch)
+            shared.start_batch()
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
             # Check the sum first, which is one number instead of M x classes.
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
@@ -270,14 +272,15 @@ def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
     def after(
         layer_sums: Sums, layer: nn.Module, inputs: tuple, output: Tensor
     ) -> Tensor | None:
-        layer_sums.forward(inputs[0])
+        if not recomputing():
+            layer_sums.forward(inputs[0])
         if not torch.is_grad_enabled():  # the model itself disables gradients
             return None
         if not output.requires_grad:  # no weight does, so the graph starts here
             output = output.detach().requires_grad_().clone()
         # A tensor hook sees the gradient of this value even if the next ReLU is
         # in-place; module backward hooks do not support that.
-        output.register_hook(layer_sums.backward)
+        output.register_hook(layer_sums.backward(inputs[0]))
         return output
 
     handles = [

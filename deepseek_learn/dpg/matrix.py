@@ -302,3 +302,11 @@ def check_finite(x: Tensor, what: str) -> None:
     # Summing is a cheap first test; if it overflows, all elements are checked.
     if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
         raise ValueError(f"{what} must be finite numbers; got NaN or infinity.")
+
+
+def recomputing() -> bool:
+    """Check whether a layer runs in a backward pass, as in `torch.utils.checkpoint`.
+
+    Such a call repeats one that was counted in the forward pass.
+    """
+    return torch._C._current_graph_task_id() != -1

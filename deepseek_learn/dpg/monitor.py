@@ -13,7 +13,6 @@ done only in `torch.inference_mode()`, on the CPU and in float32.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..catalog import text
 from ..report import Report
 from .kernels import can_count, count_active, relu_and_count
-from .matrix import CONVOLUTIONS, Filter, named_layers
+from .matrix import CONVOLUTIONS, Filter, named_layers, recomputing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -171,7 +171,8 @@ class DynamicParameterGroup:
     def attach(self) -> "DynamicParameterGroup":
         """Start counting. If counting has already started, this has no effect."""
         if not self._handles:
-            self._last: dict[str, tuple] = {}  # each layer's output and counts
+            # the name and the counts of the layer, for each output that still exists
+            self._outputs = WeakTensorKeyDictionary()
             if self.every > 1:
                 handle = self.model.register_forward_pre_hook(self._before_call)
                 self._handles.append(handle)
@@ -258,24 +259,23 @@ class DynamicParameterGroup:
     def _after_layer(
         self, name: str, layer: nn.Module, inputs: tuple, output: Tensor
     ) -> None:
-        if not self._watching:
+        if not self._watching or recomputing():
             return
         counts = None
         if name not in self._normed:
             counts = self._count(layer, name, output, isinstance(layer, CONVOLUTIONS))
         # If a norm follows, its output is counted instead (see `_after_norm`).
-        self._last[name] = weakref.ref(output), counts
+        self._outputs[output] = name, counts
 
     def _after_norm(self, norm: nn.Module, inputs: tuple, output: Tensor) -> None:
-        if not self._watching:
+        if not self._watching or recomputing():
             return
-        name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
+        name, counts = self._outputs.get(inputs[0], (None, None))
         if name is None:
             return  # its input is not the output of a monitored layer
-        layer_output, counts = self._last[name]
         if counts is not None:
             self._add(name, -counts[0], -counts[1])
-            self._last[name] = layer_output, None
+            self._outputs[inputs[0]] = name, None
             self._normed.add(name)
         self._count(norm, name, output, output.dim() > 2)
 

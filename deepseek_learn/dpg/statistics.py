@@ -1,6 +1,12 @@
-"""Accumulate statistics on each layer's inputs and gradients during calibration."""
+"""Accumulate statistics on each layer's inputs and gradients during calibration.
 
+A layer can run several times in one forward pass. Gradients arrive in the reverse order
+of these calls, so each call pairs its own inputs with its own gradient.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -93,17 +99,20 @@ def consistent(first: Tensor, second: Tensor, share: float) -> bool:
 
 @dataclass(frozen=True)
 class Moment:
-    """The second moment of one input, summed over `count` rows of it.
+    """The second moment of one input, summed over its rows.
 
     Attributes:
         x: the input, a tensor of shape `[..., K]`, and its `version` at that time.
         total: the sum of x xᵀ, of shape `[K, K]`, or its diagonal, of shape `[K]`.
+        rows: the number of rows M.
+        sampled: the number of rows from which the sum was estimated.
     """
 
     x: Tensor
     version: int
     total: Tensor
-    count: int
+    rows: int
+    sampled: int
 
     def is_of(self, x: Tensor) -> bool:
         """Return whether `x` is the same tensor and was not modified since."""
@@ -118,6 +127,10 @@ class SharedState:
     correlations: bool
     mask: Tensor | None = None  # the positions to include (bool)
     latest: "Moment | None" = None  # of the last linear layer
+    batch: int = 0  # the number of the current batch
+
+    def start_batch(self) -> None:
+        self.batch, self.latest = self.batch + 1, None  # the mask may be another
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
         """Select the unmasked positions of a tensor of shape `[*positions, ...]`.
@@ -140,9 +153,12 @@ class Halves:
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
         self.size, self.batches = 1, 0  # batches in a part, and in all
+        self.latest = 0  # the number of the last batch
 
-    def add(self, x: Tensor) -> None:
-        if self.batches % self.size:
+    def add(self, x: Tensor, batch: int) -> None:
+        """Add what one call of the layer contributes to the batch of this number."""
+        is_new, self.latest = batch != self.latest, batch
+        if not is_new or self.batches % self.size:
             self.parts[-1].add_(x)
         else:
             if len(self.parts) == PARTS:
@@ -150,7 +166,7 @@ class Halves:
                 self.parts = [a + b for a, b in pairs]
                 self.size *= 2
             self.parts.append(x.clone())
-        self.batches += 1
+        self.batches += is_new
 
     def agree(self, share: float) -> bool:
         """Return whether the halves are `consistent`; of a single part, it is True."""
@@ -172,11 +188,11 @@ class Sums:
         self.sampled = 0  # inputs
 
     def forward(self, x: Tensor) -> None:
-        """Add the layer inputs from one batch."""
+        """Add the inputs of one call."""
         raise NotImplementedError
 
-    def backward(self, gradient: Tensor) -> None:
-        """Add the output gradients from one batch."""
+    def backward(self, x: Tensor) -> Callable[[Tensor], None]:
+        """Return the function that adds the output gradients of the call on `x`."""
         raise NotImplementedError
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
@@ -221,6 +237,8 @@ class Sums:
 class _Product(Sums):
     """The running sums for a linear layer or a convolution."""
 
+    rows = 0  # inputs, including those that were not sampled
+
     def forward(self, x: Tensor) -> None:
         if isinstance(self.layer, nn.Linear):
             # linear layers often share an input: queries, keys and values, for example
@@ -230,29 +248,36 @@ class _Product(Sums):
         else:
             latest = self._moment(x, x)
         self.second_moment = _plus(self.second_moment, latest.total)
-        self.sampled += latest.count
+        self.rows += latest.rows
+        self.sampled += latest.sampled
 
     def _moment(self, x: Tensor, selected: Tensor) -> Moment:
         rows = input_rows(self.layer, selected.detach()).float()
         # Summing is a cheap first test; if it overflows, all elements are checked.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise ValueError(self.problem("inputs"))
-        if len(rows) > ROWS_A_BATCH:
-            order = torch.randperm(len(rows), generator=self.state.generator)
+        count = len(rows)
+        if count > ROWS_A_BATCH:
+            order = torch.randperm(count, generator=self.state.generator)
             rows = rows[order[:ROWS_A_BATCH].to(rows.device)]
         full = self.state.correlations
         total = gram(rows) if full else rows.square().sum(0)
-        return Moment(x, x._version, total.cpu(), len(rows))
+        # A sample stands for all rows, or a long call would weigh as little as a short.
+        total = total.cpu().mul_(count / max(len(rows), 1))
+        return Moment(x, x._version, total, count, len(rows))
 
-    def backward(self, gradient: Tensor) -> None:
+    def backward(self, x: Tensor) -> Callable[[Tensor], None]:
+        return self._add_damage
+
+    def _add_damage(self, gradient: Tensor) -> None:
         rows = output_rows(self.layer, gradient.detach()).float()
         damage = rows.square().sum(0).cpu()
-        self.halves.add(damage)
+        self.halves.add(damage, self.state.batch)
         self.gradient = _plus(self.gradient, damage.double())
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
         second_moment, gradient = self.totals
-        return self.checked(second_moment / self.sampled, gradient / samples)
+        return self.checked(second_moment / self.rows, gradient / samples)
 
     def frequency(self, watch: DynamicParameterGroup) -> Tensor:
         return watch.frequency(self.name)
@@ -269,19 +294,26 @@ class _Lookup(Sums):
     layer: nn.Embedding
 
     def forward(self, x: Tensor) -> None:
-        self.tokens = self.state.select(x, axes=0).flatten().cpu()
-        self.sampled += len(self.tokens)
+        tokens = self._tokens(x)
+        self.sampled += len(tokens)
         self.counts = getattr(self, "counts", 0) + torch.bincount(
-            self.tokens, minlength=self.layer.num_embeddings
+            tokens, minlength=self.layer.num_embeddings
         )
 
-    def backward(self, gradient: Tensor) -> None:
+    def backward(self, x: Tensor) -> Callable[[Tensor], None]:
+        return partial(self._add_damage, self._tokens(x))
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Copy the unmasked indices, `[M]`: the model may change `x` in place later."""
+        return self.state.select(x, axes=0).flatten().to("cpu", torch.int64, copy=True)
+
+    def _add_damage(self, tokens: Tensor, gradient: Tensor) -> None:
         rows = self.state.select(gradient.detach()).float().cpu()
-        squares = rows.reshape(len(self.tokens), -1).square()  # [M, K]
+        squares = rows.reshape(len(tokens), -1).square()  # [M, K]
         moment = squares.sum(0, dtype=torch.float64)
         self.second_moment = _plus(self.second_moment, moment)
         total = torch.zeros(self.layer.num_embeddings, dtype=torch.float64)
-        total.index_add_(0, self.tokens, squares.double().mean(1))
+        total.index_add_(0, tokens, squares.double().mean(1))
         self.gradient = _plus(self.gradient, total)
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:

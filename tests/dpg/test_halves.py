@@ -68,8 +68,8 @@ def test_a_half_without_gradients_says_nothing(empty):
 @pytest.mark.parametrize("count", [1, 2, 3, PARTS, PARTS + 1, 3 * PARTS, 5 * PARTS + 3])
 def test_halves_are_consecutive_batches_and_about_equal(count):
     halves, batches = Halves(), torch.eye(count)
-    for batch in batches:
-        halves.add(batch)
+    for number, batch in enumerate(batches, 1):
+        halves.add(batch, number)
     middle = len(halves.parts) // 2
     assert len(halves.parts) <= PARTS
     torch.testing.assert_close(sum(halves.parts), torch.ones(count))
@@ -81,8 +81,8 @@ def test_halves_are_consecutive_batches_and_about_equal(count):
 
 def test_batches_are_not_changed():
     halves, batch = Halves(), torch.ones(3)
-    for _ in range(4 * PARTS):
-        halves.add(batch)
+    for number in range(4 * PARTS):
+        halves.add(batch, number + 1)
     assert batch.tolist() == [1.0] * 3
 
 
