@@ -4,10 +4,13 @@ With pages of 4 KiB, the processor looks up an address every 4 KiB and its prefe
 stops at each boundary. Pages of 2 MiB have few boundaries. Linux gives them to large
 blocks that ask for them (`madvise`); the planes of one layer and the cache of one layer
 are too small on their own.
+
+A block is mapped by itself instead of being allocated on the heap, so the system gets its
+memory back as soon as its last tensor is deleted.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -38,16 +41,24 @@ def gather(model: nn.Module) -> None:
     size = sum(_room(tensor) for _, _, tensor in tensors)
     if size < WORTH_IT or not HAS_HUGE_PAGES:
         return
-    block = _huge_block(size)
-    start = 0
-    for matrix, name, tensor in tensors:
-        place = block[start : start + tensor.nbytes].view(tensor.dtype)
-        place = place.view(tensor.shape)
-        place.copy_(tensor)
-        setattr(matrix, name, place)
-        start += _room(tensor)
+    places = one_block([tensor for _, _, tensor in tensors])
+    for (matrix, name, tensor), place in zip(tensors, places, strict=True):
+        setattr(matrix, name, place.copy_(tensor))
     for matrix in matrices.values():
         matrix.generation += 1  # cached pointers are invalid
+
+
+def one_block(like: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors of these shapes and dtypes, without values, in one block."""
+    size = max(sum(map(_room, like)), 1)
+    is_large = size >= WORTH_IT and HAS_HUGE_PAGES
+    block = _huge_block(size) if is_large else _mapped_block(size)
+    tensors, start = [], 0
+    for each in like:
+        part = block[start : start + each.nbytes].view(each.dtype)
+        tensors.append(part.view(each.shape))
+        start += _room(each)
+    return tensors
 
 
 class Pool:
@@ -80,6 +91,10 @@ def _movable(model: nn.Module) -> Iterator[PackedMatrix]:
 
 def _room(tensor: Tensor) -> int:
     return -(-tensor.nbytes // LINE) * LINE
+
+
+def _mapped_block(size: int) -> Tensor:
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
 
 
 def _huge_block(size: int) -> Tensor:

@@ -40,6 +40,7 @@ from .matrix import (
     matching_layers,
     named_layers,
     recomputing,
+    refuse_meta,
     tied_layers,
 )
 from .monitor import DynamicParameterGroup
@@ -157,6 +158,7 @@ def calibrate(
     # 1. Create one set of sums for each use of a matrix, because an embedding and its
     # tied head receive different inputs.
     layers = named_layers(model, filter)
+    refuse_meta(model)
     uses = {name: [name] for name in layers}  # the layers that use each matrix
     for name, first in tied_layers(model).items():
         uses.get(first, []).append(name)

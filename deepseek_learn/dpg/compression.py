@@ -41,6 +41,7 @@ from .matrix import (
     matching_layers,
     named_layers,
     own_bytes,
+    refuse_meta,
     tied_layers,
     weight_matrix,
 )
@@ -334,7 +335,9 @@ def _matching(
         name: (len(bits), allocation.columns[name])
         for name, bits in allocation.bits.items()
     }
-    return matching_layers(model, sizes, "allocation belongs")
+    layers = matching_layers(model, sizes, "allocation belongs")
+    refuse_meta(model)
+    return layers
 
 
 def _codes(

@@ -214,6 +214,17 @@ def _refuse_compressed(model: nn.Module) -> None:
         )
 
 
+def refuse_meta(model: nn.Module) -> None:
+    """Raise ValueError if a parameter of the model has no values."""
+    empty = [name for name, p in model.named_parameters() if p.is_meta]
+    if empty:
+        raise ValueError(
+            f"model must have values, but {empty[0]!r} is on the meta device: load the "
+            f"trained weights first, for example with "
+            f"model.load_state_dict(weights, assign=True)."
+        )
+
+
 def matching_layers(
     model: nn.Module, sizes: Mapping[str, tuple[int, ...]], what: str
 ) -> dict[str, FloatLayer]:

@@ -10,19 +10,22 @@ in use.
 import hashlib
 import json
 import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import DamagedFileError
 from ..files import atomic_write
-from .arena import gather
+from .arena import one_block
 from .compression import assemble
 from .layers import (
     DPGConv,
@@ -44,6 +47,27 @@ from .matrix import (
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
+DTYPES = {  # as safetensors names them
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
+    "U64": torch.uint64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+}
+CHUNK = 1 << 16  # bytes that are hashed at a time
 _areas = WeakTensorKeyDictionary()  # mapped tensor → (mmap, bytes)
 
 
@@ -69,7 +93,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
         manifest["tied"] = tied
     header = json.dumps(manifest, sort_keys=True)
     metadata = {"format": FORMAT, "version": str(VERSION), "manifest": header}
-    metadata["sha256"] = _digest(tensors, header)
+    metadata["sha256"] = _digest(header, tensors, lambda name: [_bytes(tensors[name])])
     with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -85,9 +109,10 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
 
     Args:
         path: a file written by `save`.
-        model: the network that was compressed, with arbitrary weights. It can also be
-            created without weights under `torch.device("meta")`, provided that all of
-            its buffers are in its state dict.
+        model: the network that was compressed, with arbitrary weights. Create it under
+            `torch.device("meta")` if all of its buffers are in its state dict: float
+            weights take several times the memory of the compressed model, and the
+            process may keep that memory even after they are deleted.
         map_refinement: whether to memory-map the refine planes instead of loading them.
             `drop_refinement` can then release their memory.
 
@@ -103,23 +128,16 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file written by dpg.save; got {path}.")
-    file = _read(path, map_refinement)
-    result, new = _frame(file.manifest, model, path)
-    tensors = dict(file.tensors)
-    if map_refinement:
-        refine = tuple(f"{name}.matrix.refine".lstrip(".") for name in new)
-        tensors |= _mapped(file, [k for k in tensors if k.startswith(refine)])
-    _refuse_meta(model)
-    names = result.state_dict().keys()
-    tensors |= {k: tensors[v] for k, v in file.manifest["aliases"].items()}
-    if names != tensors.keys():
-        difference = sorted(names ^ tensors.keys())[0]
-        raise DamagedFileError(
-            f"{path} does not fit this model: it differs in {difference!r}."
-        )
-    result = _filled(result, tensors, path)
-    gather(result)
-    return result
+    with path.open("rb") as content:
+        # The file stays open, so replacing it on disk has no effect on what is read.
+        file = _opened(content, path)
+        result, new = _frame(file.manifest, model, path)
+        _refuse_meta(model)
+        state = result.state_dict()
+        names = {key: file.manifest["aliases"].get(key, key) for key in state}
+        _check_fit(file, state, names, path)
+        tensors = _tensors(file, [*dict.fromkeys(names.values())], new, map_refinement)
+    return _filled(result, {key: tensors[name] for key, name in names.items()})
 
 
 def _refuse_meta(model: nn.Module) -> None:
@@ -129,8 +147,29 @@ def _refuse_meta(model: nn.Module) -> None:
     if empty:
         raise ValueError(
             f"model has buffers on the meta device that are not saved in any file "
-            f"(persistent=False): {', '.join(empty)}. Create it on the CPU instead."
+            f"(persistent=False): {', '.join(empty)}. Compute them before loading, or "
+            f"create only the parameters on the meta device, for example under "
+            f"accelerate.init_empty_weights()."
         )
+
+
+def _check_fit(
+    file: "_File", state: dict[str, Tensor], names: dict[str, str], path: Path
+) -> None:
+    """Raise DamagedFileError unless the file has exactly the tensors of the model."""
+    different = file.entries.keys() ^ set(names.values())
+    different |= file.manifest["aliases"].keys() - names.keys()
+    if different:
+        raise DamagedFileError(
+            f"{path} does not fit this model: it differs in {min(different)!r}."
+        )
+    for key, value in state.items():
+        shape = file.entries[names[key]].shape
+        if value.shape != shape:
+            raise DamagedFileError(
+                f"{path} does not fit this model: {key!r} has shape {list(shape)}, "
+                f"not {list(value.shape)}."
+            )
 
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
@@ -205,39 +244,76 @@ def _shape(layer: FloatLayer | DPGLayer) -> list:
     return [*sizes, layer.bias is not None]
 
 
-def _digest(tensors: dict[str, Tensor], header: str) -> str:
+def _digest(
+    header: str, tensors: dict[str, Tensor], bytes_of: Callable[[str], Iterable]
+) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        for part in bytes_of(name):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)
 class _File:
-    """The contents of a file, all read from the same open file handle.
+    """An open file whose checksum is right.
 
-    Replacing the file on disk therefore has no effect on it.
+    Attributes:
+        content: the open file, from which all is read.
+        manifest: the description of the layers.
+        entries: the tensors in the file, by name, without values (on the meta device).
+        offsets: the position of each tensor in the file.
     """
 
-    tensors: dict[str, Tensor]
+    content: BinaryIO
     manifest: dict
-    header: dict  # the safetensors header, with the offsets of each tensor
-    start: int  # the offset of the tensor data
-    area: mmap.mmap | None  # the memory map of the file, if requested
+    entries: dict[str, Tensor]
+    offsets: dict[str, int]
+
+    def chunks(self, name: str) -> Iterator[memoryview]:
+        """Read the bytes of a tensor, one piece after the other into one buffer."""
+        buffer, rest = memoryview(bytearray(CHUNK)), self.entries[name].nbytes
+        self.content.seek(self.offsets[name])
+        while rest and (size := self.content.readinto(buffer[: min(rest, CHUNK)])):
+            yield buffer[:size]
+            rest -= size
+
+    def read(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Read tensors straight into one block of memory."""
+        tensors = one_block([self.entries[name] for name in names])
+        for name, tensor in zip(names, tensors, strict=True):
+            self.content.seek(self.offsets[name])
+            if self.content.readinto(_bytes(tensor)) != tensor.nbytes:
+                raise DamagedFileError(f"{self.content.name} shrank while it was read.")
+        return dict(zip(names, tensors, strict=True))
+
+    def mapped(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return tensors as views into the memory-mapped file."""
+        area = mmap.mmap(self.content.fileno(), 0, access=mmap.ACCESS_COPY)
+        tensors = {}
+        for name in names:
+            entry, offset = self.entries[name], self.offsets[name]
+            part = torch.frombuffer(
+                area, dtype=torch.uint8, count=entry.nbytes, offset=offset
+            )
+            tensors[name] = part.view(entry.dtype).view(entry.shape)
+            _areas[tensors[name]] = area, entry.nbytes
+        return tensors
 
 
-def _read(path: Path, mapped: bool) -> _File:
-    with path.open("rb") as file:
-        content = file.read()
-        area = None
-        if mapped and content:
-            area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+def _opened(content: BinaryIO, path: Path) -> _File:
+    """Read the header of a file and verify its checksum."""
+    size = os.fstat(content.fileno()).st_size
     try:
-        start = 8 + int.from_bytes(content[:8], "little")
-        header = json.loads(content[8:start])
-        metadata = header.get("__metadata__", {})
+        length = int.from_bytes(content.read(8), "little")
+        header = json.loads(content.read(min(length, size)))
+        metadata = header.pop("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise DamagedFileError(f"{path} is not a DPG-compressed model.")
         if metadata.get("version") != str(VERSION):
@@ -245,50 +321,59 @@ def _read(path: Path, mapped: bool) -> _File:
                 f"{path} has format version {metadata.get('version')}; this library "
                 f"reads version {VERSION}."
             )
-        tensors = read_tensors(content)
-        manifest = json.loads(metadata["manifest"])
-    except (SafetensorError, KeyError, ValueError, AttributeError) as error:
+        start, entries, offsets = 8 + length, {}, {}
+        for name, facts in header.items():
+            begin, end = facts["data_offsets"]
+            shape, dtype = tuple(facts["shape"]), DTYPES[facts["dtype"]]
+            if end - begin != prod(shape) * dtype.itemsize or min(begin, *shape, 0) < 0:
+                raise ValueError(f"the size of {name!r} is wrong")
+            entries[name] = torch.empty(shape, dtype=dtype, device="meta")
+            offsets[name] = start + begin
+        expected = start + sum(entry.nbytes for entry in entries.values())
+        if size != expected:
+            raise ValueError(f"it has {size} bytes instead of {expected}")
+        manifest, checksum = json.loads(metadata["manifest"]), metadata["sha256"]
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise DamagedFileError(
             f"{path} is not a complete safetensors file: {error}"
         ) from error
-    if _digest(tensors, metadata["manifest"]) != metadata.get("sha256"):
+    file = _File(content, manifest, entries, offsets)
+    if _digest(metadata["manifest"], entries, file.chunks) != checksum:
         raise DamagedFileError(
             f"{path} is damaged: its content does not match the checksum in its header."
         )
-    return _File(tensors, manifest, header, start, area)
+    return file
 
 
-def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
-    """Return the named tensors as views into the memory-mapped file."""
-    tensors = {}
+def _tensors(
+    file: _File, names: list[str], packed: Iterable[str], map_refinement: bool
+) -> dict[str, Tensor]:
+    """Read the tensors of a model with these packed layers.
+
+    The matrices lie in one block in the order of the modules, as after `gather`, and the
+    other tensors in another one, whose memory is free once the model is converted to
+    another precision.
+    """
+    matrices = tuple(f"{name}.matrix.".lstrip(".") for name in packed)
+    refine = tuple(f"{prefix}refine" for prefix in matrices)
+    groups: dict[str, list[str]] = {"mapped": [], "matrices": [], "others": []}
     for name in names:
-        facts = file.header[name]
-        begin, end = (file.start + offset for offset in facts["data_offsets"])
-        bytes_ = torch.frombuffer(
-            file.area, dtype=torch.uint8, count=end - begin, offset=begin
-        )
-        dtype = {"U8": torch.uint8, "I16": torch.int16}[facts["dtype"]]
-        tensor = bytes_.view(dtype).view(facts["shape"])
-        _areas[tensor] = file.area, end - begin
-        tensors[name] = tensor
-    return tensors
+        is_mapped = map_refinement and name.startswith(refine)
+        kind = "matrices" if name.startswith(matrices) else "others"
+        groups["mapped" if is_mapped else kind].append(name)
+    mapped = file.mapped(groups["mapped"]) if groups["mapped"] else {}
+    return mapped | file.read(groups["matrices"]) | file.read(groups["others"])
 
 
-def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+def _filled(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     """Replace the tensors of the model, keeping tied parameters tied."""
     parameters: dict[int, nn.Parameter] = {}
-    for key, value in model.state_dict(keep_vars=True).items():
+    for key, tensor in tensors.items():
         owner, _, name = key.rpartition(".")
         module = model.get_submodule(owner)
-        if value.shape != tensors[key].shape:
-            raise DamagedFileError(
-                f"{path} does not fit this model: {key!r} has shape "
-                f"{list(tensors[key].shape)}, not {list(value.shape)}."
-            )
         if name in module._parameters:
-            parameter = nn.Parameter(tensors[key], requires_grad=False)
-            parameter = parameters.setdefault(id(tensors[key]), parameter)
-            module._parameters[name] = parameter
+            parameter = nn.Parameter(tensor, requires_grad=False)
+            module._parameters[name] = parameters.setdefault(id(tensor), parameter)
         else:
-            module._buffers[name] = tensors[key]
+            module._buffers[name] = tensor
     return model

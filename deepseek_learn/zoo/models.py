@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 from torch import nn
 
 from .. import dpg
@@ -195,15 +196,17 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
             f"pretrained must be True for {name!r}: a compressed model is made from "
             f"trained weights; {model.original!r} is the network it was made from."
         )
+    path = WEIGHTS / f"{name}.safetensors"
+    if model.original:
+        check_weights(path, card(name).sha256)
+        with torch.device("meta"):  # the file has the weights
+            network = model.resolve(model.build)()
+        return dpg.load(path, network)
     network = model.resolve(model.build)()
     if not pretrained:
         return network
     if model.weights:
         return model.resolve(model.weights)(network).eval()
-    path = WEIGHTS / f"{name}.safetensors"
-    if model.original:
-        check_weights(path, card(name).sha256)
-        return dpg.load(path, network)
     return load_into(network, path, card(name).sha256).eval()
 
 

@@ -532,3 +532,16 @@ def test_compression_report(name, language):
     if name == "mlp":  # nothing stays in float
         assert not result.in_float
         assert frame["stored_bytes"].sum() == result.stored_bytes
+
+
+@pytest.mark.parametrize("build", [mlp, net, decoder])
+def test_a_network_without_values_is_refused(build):
+    inputs = {mlp: features, net: pictures, decoder: tokens}[build]()
+    with torch.device("meta"):
+        model = build()
+    sentence = "on the meta device: load the trained weights first"
+    with pytest.raises(ValueError, match=sentence):
+        dpg.compress(model, [inputs])
+    for function in (dpg.convert, dpg.simulate):
+        with pytest.raises(ValueError, match=sentence):
+            function(model, dpg.uniform(model, 4))

@@ -277,6 +277,33 @@ def test_dropping_gives_pages_back(tmp_path):
     assert resident(path) >= dropped - 2**13
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.slow
+def test_a_loaded_model_takes_its_own_bytes_and_no_more(tmp_path):
+    """Nothing that was freed stays with the process: it has a map of its own."""
+    model = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(16)))
+    path = dpg.save(dpg.convert(model, dpg.uniform(model, 4)), tmp_path / "model")
+    tiny = dpg.save(small(), tmp_path / "tiny")
+    code = """
+import os, sys, torch
+from torch import nn
+from deepseek_learn import dpg
+from tests.dpg.small_models import mlp
+
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+with torch.device("meta"):
+    model = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(16)))
+dpg.load(sys.argv[2], mlp())  # imports
+before = resident()
+loaded = dpg.load(sys.argv[1], model)
+print((resident() - before) / dpg.bytes_of(loaded))
+"""
+    assert 0.9 <= float(finished(process(code, path, tiny))) <= 1.4  # was 2.0
+
+
 def resident(path):
     """Resident bytes of the mappings of `path`."""
     total, inside = 0, False
