@@ -25,7 +25,7 @@ _LAZY = {
     "DPGEmbedding": "layers",
     "DPGLinear": "layers",
     "DynamicParameterGroup": "monitor",
-    "FrozenModelError": "layers",
+    "FrozenModelError": "frozen",
     "Groups": "monitor",
     "Layer": "criteria",
     "MappedExperts": "mapped",

@@ -24,13 +24,8 @@ from .arena import gather
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
 from .codes import Codes
-from .layers import (
-    DPGLayer,
-    packed_layer,
-    packed_layers,
-    refuse_training,
-    share_matrix,
-)
+from .frozen import freeze
+from .layers import DPGLayer, packed_layer, packed_layers, share_matrix
 from .matrix import (
     Filter,
     FloatLayer,
@@ -307,23 +302,7 @@ def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
     remains a single layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
-    result = copy.deepcopy(model, memo)
-    result.train = _Train(result)  # type: ignore[method-assign]  # for this model only
-    return result.requires_grad_(False).eval()
-
-
-class _Train:
-    """The `train` method of a compressed model.
-
-    It raises FrozenModelError before it changes the mode of any layer.
-    """
-
-    def __init__(self, model: nn.Module):
-        self.model = model
-
-    def __call__(self, mode: bool = True) -> nn.Module:
-        refuse_training(mode)
-        return type(self.model).train(self.model, mode)
+    return freeze(copy.deepcopy(model, memo), DPGLayer)
 
 
 def _matching(

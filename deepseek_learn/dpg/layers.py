@@ -5,14 +5,14 @@
 
 from collections.abc import Callable
 from math import prod
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import DeepSeekLearnError
 from ..profiler.costs import Cost, layer_costs
+from .frozen import FrozenWeight, refuse_edit, refuse_training
 from .kernels import multiply
 from .matrix import (
     CONVOLUTIONS,
@@ -31,10 +31,6 @@ FLOAT_ROWS = 1024
 
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class FrozenModelError(DeepSeekLearnError):
-    """Raised when a compressed model is switched to training mode."""
 
 
 class DPGLayer(CompressedLayer):
@@ -64,8 +60,17 @@ class DPGLayer(CompressedLayer):
     def weight(self) -> Tensor:
         """The weight of the equivalent float layer, in float32.
 
-        The weight is unpacked at the current precision on every access.
+        The weight is unpacked at the current precision on every access. An attempt to
+        edit it raises FrozenModelError.
         """
+        return self._unpacked().as_subclass(FrozenWeight)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            refuse_edit()
+        super().__setattr__(name, value)
+
+    def _unpacked(self) -> Tensor:
         return self.matrix.dequantize()
 
     def _multiply(self, rows: Tensor) -> Tensor:
@@ -88,15 +93,6 @@ class DPGLayer(CompressedLayer):
                 f"x is on {x.device}, but the compressed layer is on "
                 f"{self.matrix.order.device}; move one of them with .to(...)."
             )
-
-
-def refuse_training(mode: bool) -> None:
-    """Raise FrozenModelError if `mode` is True."""
-    if mode:
-        raise FrozenModelError(
-            "a DPG-compressed model cannot train: its weights are packed integers. "
-            "Train the original, then compress it again."
-        )
 
 
 class DPGLinear(DPGLayer):
@@ -145,7 +141,7 @@ class DPGEmbedding(DPGLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or x.device.type == "meta":
-            return F.embedding(x, self.weight).to(self.answer.dtype)
+            return F.embedding(x, self._unpacked()).to(self.answer.dtype)
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
             raise TypeError(f"x must contain integers; got {x.dtype}.")
         self._check_device(x)
@@ -194,12 +190,7 @@ class DPGConv(DPGLayer):
     def geometry(self) -> tuple[Sizes, Sizes, Sizes, Sizes]:
         return self.kernel_size, self.stride, self.padding, self.dilation
 
-    @property
-    def weight(self) -> Tensor:
-        """The weight, a float32 tensor of shape `[N, C, *kernel]`.
-
-        The weight is unpacked at the current precision on every access.
-        """
+    def _unpacked(self) -> Tensor:  # [N, C, *kernel]
         matrix = self.matrix.dequantize()
         shape = (self.out_channels, *self.kernel_size, self.in_channels)
         return matrix.view(shape).movedim(-1, 1)
@@ -222,7 +213,7 @@ class DPGConv(DPGLayer):
             )
         if len(x) * prod(size) > FLOAT_ROWS:
             bias = None if self.bias is None else self.bias.float()
-            y = self._convolve(x.float(), self.weight, bias, *self.geometry[1:])
+            y = self._convolve(x.float(), self._unpacked(), bias, *self.geometry[1:])
             return y.to(x.dtype)
         y = self._multiply(patches(x, *self.geometry))  # [B * prod(size'), N]
         y = y.view(len(x), *size, self.out_channels).movedim(-1, 1)
@@ -273,7 +264,7 @@ def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:
 
 
 def _filled(layer: Module, packed: DPGLayer) -> Module:
-    layer.weight = nn.Parameter(packed.weight, requires_grad=False)
+    layer.weight = nn.Parameter(packed._unpacked(), requires_grad=False)
     if packed.bias is not None:
         layer.bias = nn.Parameter(packed.bias.float(), requires_grad=False)
     return layer.eval()

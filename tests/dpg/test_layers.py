@@ -17,7 +17,8 @@ from deepseek_learn.dpg import (
     FrozenModelError,
     layers,
 )
-from deepseek_learn.dpg.layers import packed_layers, refuse_training
+from deepseek_learn.dpg.frozen import refuse_training
+from deepseek_learn.dpg.layers import packed_layers
 from tests.dpg.reference import BFLOAT16, FLOAT16, FLOAT32, packed
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens
 
