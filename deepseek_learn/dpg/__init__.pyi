@@ -14,6 +14,7 @@ from .compression import convert as convert
 from .compression import simulate as simulate
 from .criteria import Layer as Layer
 from .criteria import grouping as grouping
+from .frozen import FrozenModelError as FrozenModelError
 from .kernels import Backend as Backend
 from .kernels import backend as backend
 from .kernels import use_backend as use_backend
@@ -22,7 +23,6 @@ from .layers import DPGConv2d as DPGConv2d
 from .layers import DPGConv3d as DPGConv3d
 from .layers import DPGEmbedding as DPGEmbedding
 from .layers import DPGLinear as DPGLinear
-from .layers import FrozenModelError as FrozenModelError
 from .layers import set_precision as set_precision
 from .mapped import MappedExperts as MappedExperts
 from .mapped import write_experts as write_experts

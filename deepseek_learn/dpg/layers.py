@@ -18,9 +18,11 @@ from .matrix import (
     CONVOLUTIONS,
     CompressedLayer,
     FloatLayer,
+    Geometry,
     Sizes,
     geometry,
     output_size,
+    padded,
     patches,
 )
 from .packed import PackedMatrix
@@ -28,6 +30,7 @@ from .packed import PackedMatrix
 # Above this number of patches, copying them takes longer than unpacking the weight once
 # and convolving in float. This is a rough value; the crossover depends on the layer.
 FLOAT_ROWS = 1024
+SETTINGS = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -174,21 +177,20 @@ class DPGConv(DPGLayer):
         bias: Tensor | None,
         kernel_size: Sizes,
         stride: Sizes | None = None,
-        padding: Sizes | None = None,
+        padding: Sizes | str | None = None,
         dilation: Sizes | None = None,
+        padding_mode: str = "zeros",
     ):
         super().__init__(matrix, bias)
         axes = len(kernel_size)
         self.kernel_size = tuple(kernel_size)
         self.stride = tuple(stride or (1,) * axes)
-        self.padding = tuple(padding or (0,) * axes)
+        padding = padding or (0,) * axes
+        self.padding = padding if isinstance(padding, str) else tuple(padding)
         self.dilation = tuple(dilation or (1,) * axes)
+        self.padding_mode = padding_mode
         self.in_channels = matrix.columns // prod(self.kernel_size)
         self.out_channels = matrix.rows
-
-    @property
-    def geometry(self) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-        return self.kernel_size, self.stride, self.padding, self.dilation
 
     def _unpacked(self) -> Tensor:  # [N, C, *kernel]
         matrix = self.matrix.dequantize()
@@ -197,25 +199,31 @@ class DPGConv(DPGLayer):
 
     def plain(self) -> nn.Module:
         """Return an equivalent float layer for export, at the current precision."""
-        sizes = self.in_channels, self.out_channels, *self.geometry
-        bias = self.bias is not None
-        return _filled(self.float_layer(*sizes, bias=bias, device="meta"), self)
+        layer = self.float_layer(
+            self.in_channels,
+            self.out_channels,
+            **_settings(self),
+            bias=self.bias is not None,
+            device="meta",
+        )
+        return _filled(layer, self)
 
     def forward(self, x: Tensor) -> Tensor:
         layout = f"[B, {self.in_channels}, {self.size}]"
         if x.dim() != len(self.kernel_size) + 2:
             raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
         self._check(x, self.in_channels, 1, layout)
-        size = output_size(x.shape[2:], *self.geometry)
+        x, sizes = padded(self, x), geometry(self)
+        size = output_size(x.shape[2:], *sizes)
         if min(size) < 1:
             raise ValueError(
                 f"x is smaller than the kernel {self.kernel_size}: got {list(x.shape)}."
             )
         if len(x) * prod(size) > FLOAT_ROWS:
             bias = None if self.bias is None else self.bias.float()
-            y = self._convolve(x.float(), self._unpacked(), bias, *self.geometry[1:])
+            y = self._convolve(x.float(), self._unpacked(), bias, *sizes[1:])
             return y.to(x.dtype)
-        y = self._multiply(patches(x, *self.geometry))  # [B * prod(size'), N]
+        y = self._multiply(patches(x, *sizes))  # [B * prod(size'), N]
         y = y.view(len(x), *size, self.out_channels).movedim(-1, 1)
         return y.to(x.dtype)
 
@@ -254,8 +262,12 @@ def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
     if isinstance(layer, CONVOLUTIONS):
         kinds = DPGConv.__subclasses__()
         kind = next(kind for kind in kinds if isinstance(layer, kind.float_layer))
-        return kind(matrix, layer.bias, *geometry(layer))
+        return kind(matrix, layer.bias, **_settings(layer))
     return DPGLinear(matrix, layer.bias)
+
+
+def _settings(layer: Geometry) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in SETTINGS}
 
 
 def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:

@@ -11,7 +11,7 @@ embedding and the tied head of a language model.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, prod
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,25 @@ from torch import Tensor, nn
 ROWS = 16  # rows with the same bits; they fill one vector register of the kernels
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-FloatLayer = nn.Linear | nn.Embedding | Convolution
 Sizes = Sequence[int]  # one per axis of a convolution
+
+
+class Geometry(Protocol):
+    """The settings of a convolution, in float or packed."""
+
+    @property
+    def kernel_size(self) -> Sizes: ...
+    @property
+    def stride(self) -> Sizes: ...
+    @property
+    def padding(self) -> Sizes | str: ...
+    @property
+    def dilation(self) -> Sizes: ...
+    @property
+    def padding_mode(self) -> str: ...
+
+
+FloatLayer = nn.Linear | nn.Embedding | Convolution
 Filter = Callable[[str, nn.Module], bool]
 
 
@@ -32,17 +49,15 @@ class CompressedLayer(nn.Module):
 def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
     """Check whether `layer` can be compressed.
 
-    Linear layers, embeddings, and ungrouped convolutions with zero padding are
-    supported. Subclasses are not supported, because they may compute something else.
-    Layers whose weight is computed by a hook on each call (as in pruning and weight
-    normalization) and embeddings that rescale their rows (`max_norm`) are not supported
-    either.
+    Linear layers, embeddings, and ungrouped convolutions are supported. Subclasses are
+    not supported, because they may compute something else. Layers whose weight is
+    computed by a hook on each call (as in pruning and weight normalization) and
+    embeddings that rescale their rows (`max_norm`) are not supported either.
     """
     if "weight" not in layer._parameters:
         return False
     if isinstance(layer, CONVOLUTIONS) and type(layer) in CONVOLUTIONS:
-        plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return layer.groups == 1 and plain
+        return layer.groups == 1
     if type(layer) is nn.Embedding:
         return layer.max_norm is None
     return type(layer) is nn.Linear
@@ -68,7 +83,7 @@ def input_rows(layer: FloatLayer, x: Tensor) -> Tensor:
     """
     if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
-    return patches(x, *geometry(layer))
+    return patches(padded(layer, x), *geometry(layer))
 
 
 def output_rows(layer: FloatLayer, y: Tensor) -> Tensor:
@@ -81,10 +96,45 @@ def output_rows(layer: FloatLayer, y: Tensor) -> Tensor:
     return y.reshape(-1, y.shape[-1])
 
 
-def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """Return the kernel size, stride, padding and dilation of a convolution."""
-    assert not isinstance(layer.padding, str)  # see `is_supported`
-    return layer.kernel_size, layer.stride, layer.padding, layer.dilation
+def geometry(layer: Geometry) -> tuple[Sizes, Sizes, Sizes, Sizes]:
+    """Return the kernel size, stride, padding and dilation of a convolution.
+
+    The padding is that of an input that `padded` has padded, with zeros on both sides.
+    """
+    padding = [0 if uneven_padding(layer) else first for first, _ in _sides(layer)]
+    return layer.kernel_size, layer.stride, tuple(padding), layer.dilation
+
+
+def padded(layer: Geometry, x: Tensor) -> Tensor:
+    """Pad an input of shape `[B, C, *size]` as only `F.pad` can.
+
+    A convolution itself pads with zeros, and equally on both sides of an axis.
+    """
+    if not (sides := uneven_padding(layer)):
+        return x
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(x, sides, mode)
+
+
+def uneven_padding(layer: Geometry) -> list[int]:
+    """Return the sides to pad in the order of `F.pad`, or [] if `geometry` has them."""
+    sides = _sides(layer)
+    even = all(first == last for first, last in sides)
+    if not any(map(any, sides)) or (even and layer.padding_mode == "zeros"):
+        return []
+    return [side for axis in reversed(sides) for side in axis]
+
+
+def _sides(layer: Geometry) -> list[tuple[int, int]]:
+    """Return the padding before and after each axis."""
+    if layer.padding == "same":
+        reach = [
+            d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
+        ]
+        return [(total // 2, total - total // 2) for total in reach]
+    if isinstance(layer.padding, str):  # "valid"
+        return [(0, 0)] * len(layer.kernel_size)
+    return [(p, p) for p in layer.padding]
 
 
 def patches(
@@ -163,7 +213,7 @@ def named_layers(
     if not layers:
         raise ValueError(
             f"model has no layer to compress: {type(model).__name__} holds no linear "
-            f"layer, no embedding and no convolution (groups=1, zero padding) with a "
+            f"layer, no embedding and no convolution (groups=1) with a "
             f"weight that only such layers use."
         )
     if filter is None:

@@ -13,9 +13,9 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -43,6 +43,7 @@ from .matrix import (
     geometry,
     named_layers,
     tied_layers,
+    uneven_padding,
 )
 from .packed import PackedMatrix, Segment
 
@@ -234,10 +235,11 @@ def _shape(layer: FloatLayer | DPGLayer) -> list:
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
     if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
-        sizes = [layer.out_channels, layer.in_channels]
-        settings = layer.geometry if isinstance(layer, DPGConv) else geometry(layer)
-        for setting in settings:
+        sizes: list = [layer.out_channels, layer.in_channels]
+        for setting in geometry(layer):
             sizes += setting
+        if sides := uneven_padding(layer):
+            sizes += [*sides, layer.padding_mode]
     else:
         assert isinstance(layer, nn.Linear | DPGLinear)
         sizes = [layer.out_features, layer.in_features]
@@ -271,7 +273,7 @@ class _File:
         offsets: the position of each tensor in the file.
     """
 
-    content: BinaryIO
+    content: BufferedReader
     manifest: dict
     entries: dict[str, Tensor]
     offsets: dict[str, int]
@@ -307,7 +309,7 @@ class _File:
         return tensors
 
 
-def _opened(content: BinaryIO, path: Path) -> _File:
+def _opened(content: BufferedReader, path: Path) -> _File:
     """Read the header of a file and verify its checksum."""
     size = os.fstat(content.fileno()).st_size
     try:

@@ -105,6 +105,29 @@ def test_a_second_convolution_of_another_kind_makes_no_pair(second):
     assert isinstance(model[0], WithAttention)
 
 
+@pytest.mark.parametrize(
+    ("kind", "kernel"),
+    [
+        (nn.Conv1d, 2),
+        (nn.Conv2d, 2),
+        (nn.Conv2d, (2, 3)),
+        (nn.Conv3d, (1, 2, 2)),
+        (nn.Conv3d, (2, 1, 2)),
+    ],
+)
+def test_a_kernel_of_two_is_spatial(kind, kernel):
+    pair = [kind(2, 4, kernel, padding="same"), kind(4, 6, kernel, padding="same")]
+    model = attach(nn.Sequential(nn.Sequential(*pair)), "sc", "double_conv")
+    assert model[0].attention.channels == 6
+
+
+@pytest.mark.parametrize("kernel", [(2, 1), (1, 2), 1])
+def test_a_kernel_along_one_axis_of_an_image_is_not(kernel):
+    pair = [nn.Conv2d(2, 4, kernel), nn.Conv2d(4, 6, kernel)]
+    with pytest.raises(ValueError, match="matches no module"):
+        attach(nn.Sequential(nn.Sequential(*pair)), "sc", "double_conv")
+
+
 def test_a_block_of_two_convolutions_and_norms_alone_is_residual():
     class Block(nn.Module):
         def __init__(self):

@@ -19,6 +19,7 @@ from deepseek_learn.dpg import (
 )
 from deepseek_learn.dpg.frozen import refuse_training
 from deepseek_learn.dpg.layers import packed_layers
+from deepseek_learn.dpg.matrix import geometry as geometry_of
 from tests.dpg.reference import BFLOAT16, FLOAT16, FLOAT32, packed
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens
 
@@ -66,7 +67,7 @@ def assert_near(y, wanted, magnitude, terms, u=FLOAT32):
 
 def conv64(x, layer, weight, bias):
     geometry = dict(
-        zip(("stride", "padding", "dilation"), layer.geometry[1:], strict=True)
+        zip(("stride", "padding", "dilation"), geometry_of(layer)[1:], strict=True)
     )
     return F.conv2d(x, weight, bias, **geometry)
 

@@ -118,14 +118,14 @@ SUPPORTED = {
     "no bias": nn.Conv2d(3, 2, 1, bias=False),
     "1-D": nn.Conv1d(3, 2, 3),
     "3-D": nn.Conv3d(3, 2, 3),
+    "reflected": nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"),
+    "circular": nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
+    "same": nn.Conv2d(3, 2, 3, padding="same"),
     "embedding": nn.Embedding(5, 3, padding_idx=0),
 }
 LEFT = {
     "grouped": nn.Conv2d(4, 4, 3, groups=2),
     "depthwise": nn.Conv2d(4, 4, 3, groups=4),
-    "reflected": nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"),
-    "circular": nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
-    "same": nn.Conv2d(3, 2, 3, padding="same"),
     "transposed": nn.ConvTranspose2d(3, 2, 3),
     "rescaled embedding": nn.Embedding(5, 3, max_norm=1.0),
     "bag": nn.EmbeddingBag(5, 3),
@@ -214,7 +214,7 @@ def test_what_stays_in_float_and_why():
     reasons = left_in_float(model)
     assert "linear" not in reasons
     assert left_in_float(model, packed=[]) == reasons | {"linear": "unused"}
-    for name in ("grouped", "depthwise", "reflected", "circular", "same"):
+    for name in ("grouped", "depthwise"):
         assert reasons[name] == "grouped"
     for name in ("transposed", "bag", "bilinear", "subclass", "pruned"):
         assert reasons[name] == "kind"

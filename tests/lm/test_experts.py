@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from deepseek_learn import dpg
 from deepseek_learn.dpg import backend
 from deepseek_learn.dpg.kernels import cpp_backend
+from deepseek_learn.dpg.layers import packed_layers
 from deepseek_learn.lm import Config, MixtureOfExperts, separate
 from deepseek_learn.lm import experts as module
 from deepseek_learn.lm.experts import Experts, Router
@@ -179,6 +180,79 @@ def test_experts_of_different_kinds_are_called_one_by_one(kernel, monkeypatch):
         torch.testing.assert_close(small[0](x), apart[0](x), rtol=0.02, atol=0.02)
 
 
+def packed_experts():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "moe_intermediate_size": 24}
+    apart = separate(torch.nn.ModuleList([MixtureOfExperts(config(**sizes)).eval()]))
+    return dpg.convert(apart, dpg.uniform(apart, 4))
+
+
+def biases(experts):
+    for expert in experts:
+        size = expert.gate_up_proj.out_features
+        expert.gate_up_proj.register_buffer("bias", torch.randn(size))
+
+
+def wide(experts):
+    for packed in packed_layers(experts).values():
+        packed.matrix.wide = True
+
+
+def one_wide(experts):
+    experts[3].gate_up_proj.matrix.wide = True
+
+
+def of_another_size(experts):
+    small = torch.nn.ModuleList([MixtureOfExperts(config(hidden_size=48)).eval()])
+    apart = separate(small)
+    experts[3] = dpg.convert(apart, dpg.uniform(apart, 4))[0].experts[3]
+
+
+@pytest.mark.parametrize("change", [biases, wide, one_wide, of_another_size])
+def test_one_call_multiplies_only_equal_matrices_without_biases(
+    change, kernel, monkeypatch
+):
+    small, x = packed_experts(), torch.randn(2, 9, 48)
+    plain = small[0](x)
+    change(small[0].experts)
+    with torch.no_grad():
+        got = small[0](x)
+        monkeypatch.setattr(module, "can_group", lambda *tensors: False)
+        assert torch.equal(got, small[0](x))
+    assert not torch.equal(got, plain)
+
+
+def test_small_models_and_long_blocks_need_no_kernel(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(module, "grouped", None)
+    monkeypatch.setattr(module, "can_group", lambda *tensors: True)
+    experts = Experts(config(n_routed_experts=3))
+    counts = {"short": 5, "long": module.BLOCK + 1}
+    for worth, tokens in ((1 << 20, "short"), (0, "long")):
+        monkeypatch.setattr(module, "WORTH_A_KERNEL", worth)
+        x = torch.randn(counts[tokens], 16)
+        chosen, weights = torch.tensor([[0, 1, 2]] * len(x)), torch.rand(len(x), 3)
+        with torch.no_grad():
+            expected = one_by_one(experts, x, chosen, weights)
+            torch.testing.assert_close(experts(x, chosen, weights), expected)
+
+
+@pytest.mark.parametrize(
+    ("most", "others", "is_batched"),
+    [(33, 33, False), (32, 32, True), (20, 1, False), (20, 5, True)],
+)
+def test_blocks_are_batched_if_they_are_short_and_about_equal(
+    most, others, is_batched, monkeypatch
+):
+    """At most 32 rows, and in all at most four times as many as there are tokens."""
+    calls = []
+    monkeypatch.setattr(module, "feed", lambda x, *_, **__: calls.append(x) or x)
+    load = torch.tensor([most] + [others] * 11)
+    expert = torch.arange(12).repeat_interleave(load)
+    Experts(config())._run(torch.randn(len(expert), 16), expert, load)
+    assert len(calls) == (1 if is_batched else 12)
+
+
 def test_with_gradients_the_batched_product_is_used(kernel, monkeypatch):
     monkeypatch.setattr(module, "grouped", None)
     experts = Experts(config())
@@ -246,6 +320,29 @@ def test_each_method_chooses_and_weighs_as_its_paper_says(method, normalized):
         whole = sum(scores[e] for e in expected) if normalized else 1
         expected = [2.5 * scores[e] / whole for e in some]
         assert shares == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_greedy_method_ignores_groups():
+    router = Router(
+        config(n_group=4, topk_group=1, topk_method="greedy", num_experts_per_tok=2)
+    )
+    scores = torch.zeros(1, 12)
+    scores[0, [0, 11]] = torch.tensor([2.0, 1.0])  # in the first and the last group
+    assert router._best(scores).tolist() == [[0, 11]]
+
+
+@pytest.mark.parametrize("method", ["noaux_tc", "greedy"])
+def test_a_router_can_be_converted_and_balanced_at_any_time(method):
+    router = Router(config(topk_method=method)).half()
+    router.balance()  # nothing was routed so far
+    assert router.weight.dtype == torch.float16
+    router.train()(torch.randn(7, 16))
+    assert int(router.load.sum()) == 7 * 3
+    router.balance(rate=0.5)
+    assert isinstance(router.load, int)
+    if method == "noaux_tc":
+        assert router.e_score_correction_bias.dtype == torch.float32
+        assert router.e_score_correction_bias.abs().max() == 0.5
 
 
 def test_weights_start_at_a_standard_deviation_of_one_fiftieth():
