@@ -1,0 +1,61 @@
+"""Every public function and class has an example in its docstring, and each one runs."""
+
+import doctest
+import importlib
+import inspect
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import deepseek_learn
+from tests.test_types import PACKAGES, qualified
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def documented() -> Iterator[tuple[str, object]]:
+    """Functions and classes under the first of their public names; errors need none."""
+    seen = set()
+    for package in PACKAGES:
+        module = importlib.import_module(qualified(package, ""))
+        for name in module.__all__:
+            value = getattr(module, name)
+            is_error = inspect.isclass(value) and issubclass(value, BaseException)
+            if not callable(value) or is_error or id(value) in seen:
+                continue
+            seen.add(id(value))
+            yield qualified(package, name), value
+
+
+PUBLIC = dict(documented())
+
+
+def examples(name: str) -> list[doctest.DocTest]:
+    finder = doctest.DocTestFinder(recurse=False)
+    return finder.find(inspect.unwrap(PUBLIC[name]), name, globs={}, module=False)
+
+
+def test_the_public_names_are_all_there():
+    assert len(PUBLIC) > 150
+    assert deepseek_learn.AutoTuner in PUBLIC.values()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    (test,) = examples(name)
+    assert test.examples, f"{name} has no example"
+    skipped = [e.source for e in test.examples if doctest.SKIP in e.options]
+    assert not skipped, f"{name}: an example that is never run: {skipped}"
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
