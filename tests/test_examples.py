@@ -1,6 +1,7 @@
 """Every public function and class has an example in its docstring, and each one runs."""
 
 import doctest
+import gc
 import importlib
 import inspect
 import random
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import deepseek_learn
+from deepseek_learn.registry import Registry
 from tests.test_types import PACKAGES, qualified
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -38,6 +40,16 @@ def examples(name: str) -> list[doctest.DocTest]:
     return finder.find(inspect.unwrap(PUBLIC[name]), name, globs={}, module=False)
 
 
+@pytest.fixture
+def registries():
+    """What an example registers is gone after it."""
+    known = [each for each in gc.get_objects() if isinstance(each, Registry)]
+    before = [dict(each._entries) for each in known]
+    yield
+    for registry, entries in zip(known, before, strict=True):
+        registry._entries = entries
+
+
 def test_the_public_names_are_all_there():
     assert len(PUBLIC) > 150
     assert deepseek_learn.AutoTuner in PUBLIC.values()
@@ -45,7 +57,7 @@ def test_the_public_names_are_all_there():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+def test_a_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch, registries):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
     torch.manual_seed(0)

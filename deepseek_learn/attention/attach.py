@@ -21,7 +21,14 @@ CONVS = {
 
 
 class WithAttention(nn.Sequential):
-    """A module followed by an attention module: `attention(module(x))`."""
+    """A module followed by an attention module: `attention(module(x))`.
+
+    >>> import torch
+    >>> from deepseek_learn.attention import WithAttention, create
+    >>> block = WithAttention(torch.nn.Conv2d(3, 16, 3), create("se", 16))
+    >>> block(torch.rand(1, 3, 10, 10)).shape
+    torch.Size([1, 16, 8, 8])
+    """
 
     def __init__(self, module: nn.Module, attention: nn.Module):
         super().__init__(OrderedDict(module=module, attention=attention))
@@ -61,6 +68,18 @@ def attach(
         ValueError: if `where` or one of its names matches no module in the model, or if
             it matches a module whose number of channels is unknown. The model is then
             left unchanged.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import attention
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    >>> x = torch.rand(1, 3, 12, 12)
+    >>> before = net(x)
+    >>> net = attention.attach(net, "sc", where=["2"], identity=True)
+    >>> torch.equal(net(x), before)  # initially the same function
+    True
+    >>> type(net[2]).__name__
+    'WithAttention'
     """
     dims = dimensions(model.modules())
     places = _places(model, where)
@@ -229,6 +248,14 @@ def attention_maps(
 
     Raises:
         ValueError: if `batch_size` is less than 1.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn.attention import SpatialChannelAttention, attention_maps
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), SpatialChannelAttention(8))
+    >>> maps = attention_maps(net, torch.rand(4, 3, 16, 16))
+    >>> {name: gate.shape for name, gate in maps.items()}
+    {'1': torch.Size([4, 1, 16, 16])}
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be None or at least 1; got {batch_size}.")

@@ -50,6 +50,18 @@ def register(
     Raises:
         ValueError: if `dims` is not a valid tuple, `native_scale` is not positive, or
             the name is already in use.
+
+    >>> from torch import nn
+    >>> from deepseek_learn import attention
+    >>> @attention.register("half", dims=(1, 2, 3), native_scale=0.5)
+    ... class Half(nn.Module):
+    ...     def __init__(self, channels: int) -> None:
+    ...         super().__init__()
+    ...
+    ...     def forward(self, x):
+    ...         return x / 2
+    >>> "half" in attention.names()
+    True
     """
     is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
     if not is_set or not {*dims} <= {*CONV}:
@@ -65,7 +77,12 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """List the modules that support series (`dims=1`), images (2) or volumes (3)."""
+    """List the modules that support series (`dims=1`), images (2) or volumes (3).
+
+    >>> from deepseek_learn import attention
+    >>> "sc" in attention.names(dims=3)
+    True
+    """
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -97,6 +114,11 @@ def create(
             or if `channels` is less than 1.
         TypeError: if `channels` is not an integer.
         MissingPackageError: if the module comes from timm and timm is not installed.
+
+    >>> import torch
+    >>> from deepseek_learn import attention
+    >>> attention.create("cbam", channels=32)(torch.rand(1, 32, 7, 7)).shape
+    torch.Size([1, 32, 7, 7])
     """
     factory, facts = attention[name], attention.facts(name)
     check_count("channels", channels)
@@ -220,6 +242,11 @@ class ProjectExcite(nn.Module):
     The means over each pair of axes have the shapes `[B, C, D, 1, 1]`,
     `[B, C, 1, H, 1]` and `[B, C, 1, 1, W]`. They are added and passed through two 1x1x1
     convolutions to compute the gate.
+
+    >>> import torch
+    >>> from deepseek_learn.attention import ProjectExcite
+    >>> ProjectExcite(8)(torch.rand(2, 8, 4, 6, 6)).shape  # B, C, D, H, W
+    torch.Size([2, 8, 4, 6, 6])
     """
 
     def __init__(self, channels: int, reduction: int = 2):
@@ -253,6 +280,13 @@ class SelfAttention(nn.Module):
         fused: whether to use PyTorch's fused kernel. Its memory use is linear in the
             number of positions, although its running time is still quadratic. `False`
             materializes the N x N matrix to show what it costs.
+
+    >>> import torch
+    >>> from deepseek_learn.attention import SelfAttention
+    >>> SelfAttention(16)(torch.rand(2, 16, 8, 8)).shape
+    torch.Size([2, 16, 8, 8])
+    >>> SelfAttention(16, dims=1)(torch.rand(2, 16, 50)).shape
+    torch.Size([2, 16, 50])
     """
 
     def __init__(

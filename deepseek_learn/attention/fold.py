@@ -40,6 +40,14 @@ def fold(model: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: if the model has nothing to fold.
+
+    >>> import torch
+    >>> from deepseek_learn import attention
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).eval()
+    >>> x = torch.rand(1, 3, 6, 6)
+    >>> folded = attention.fold(net)
+    >>> torch.allclose(folded(x), net(x), atol=1e-6), len(list(folded.parameters()))
+    (True, 2)
     """
     holder = nn.Sequential(
         copy.deepcopy(model).eval()

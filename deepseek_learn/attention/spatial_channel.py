@@ -42,6 +42,15 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
 
     Returns:
         A tensor of shape `[B, 1, *space]`.
+
+    >>> import torch
+    >>> from deepseek_learn.attention import shift_sum
+    >>> taps = torch.zeros(1, 9, 3, 3)
+    >>> taps[0, 4] = 1  # the center of the kernel: no shift
+    >>> shift_sum(taps)
+    tensor([[[[1., 1., 1.],
+              [1., 1., 1.],
+              [1., 1., 1.]]]])
     """
     space = taps.shape[2:]
     padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
@@ -92,6 +101,13 @@ class SpatialChannelAttention(nn.Module):
     Raises:
         ValueError: if the input has the wrong rank or number of channels.
         TypeError: if `channels` is not an integer.
+
+    >>> import torch
+    >>> from deepseek_learn.attention import SpatialChannelAttention
+    >>> x = torch.rand(2, 16, 8, 8)
+    >>> attention = SpatialChannelAttention(16)
+    >>> attention(x).shape
+    torch.Size([2, 16, 8, 8])
     """
 
     native_scale = 1.0  # two sigmoid gates at 0.5 each, added

@@ -60,7 +60,12 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Return the names of all datasets."""
+    """Return the names of all datasets.
+
+    >>> from deepseek_learn import data
+    >>> "digits" in data.names()
+    True
+    """
     return list(datasets)
 
 
@@ -75,5 +80,9 @@ def load(name: str, **options: Any) -> Splits | TextSplits:
         UnknownNameError: if the name is unknown; the message lists the known datasets.
         MissingPackageError: if a package is missing; the message tells you what to
             install.
+
+    >>> from deepseek_learn import data
+    >>> data.load("digits").classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     return datasets[name](**options)

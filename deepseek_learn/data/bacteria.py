@@ -64,6 +64,11 @@ def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
 
     Raises:
         ValueError: if `tile` is not a divisor of 224.
+
+    >>> from deepseek_learn import data
+    >>> image, mask = data.bacteria().test[0]
+    >>> image.shape, mask.shape
+    (torch.Size([1, 224, 224]), torch.Size([224, 224]))
     """
     if not isinstance(tile, int) or tile < 1 or SIZE % tile:
         raise ValueError(f"tile must be a divisor of {SIZE}; got {tile!r}.")

@@ -15,6 +15,11 @@ class DataCard:
 
     A field of type `Text` is either a string or a mapping from languages to strings.
     The card in `Splits.card` contains only the selected language.
+
+    >>> from deepseek_learn import data
+    >>> card = data.digits().card
+    >>> card.name, card.license
+    ('digits', 'CC BY 4.0 (data), BSD-3-Clause (scikit-learn)')
     """
 
     name: str

@@ -41,6 +41,13 @@ class LabeledDataset(Dataset):
 
     Raises:
         ValueError: if the lengths differ or the inputs have the wrong number of axes.
+
+    >>> from deepseek_learn import data
+    >>> test = data.digits().test  # an ImageDataset
+    >>> isinstance(test, data.LabeledDataset), test.kind
+    (True, 'image')
+    >>> len(test.subset(range(5)))
+    5
     """
 
     kind: ClassVar[str]  # "image", "series", "volume" or "text"
@@ -145,6 +152,14 @@ class ImageDataset(LabeledDataset):
     Attributes:
         images: a uint8 tensor of shape `[N, C, H, W]`.
         labels: an int64 tensor of shape `[N]`, or `[N, H, W]` for masks.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> images = torch.randint(256, (10, 1, 28, 28), dtype=torch.uint8)
+    >>> photos = data.ImageDataset(images, torch.arange(10) % 2, groups=["a", "b"] * 5)
+    >>> x, y = photos.batch()  # x: [B, 1, 28, 28] in 0..1
+    >>> photos.kind, x.shape, x.dtype
+    ('image', torch.Size([10, 1, 28, 28]), torch.float32)
     """
 
     kind, noun, axes = "image", "images", ("N", "C", "H", "W")
@@ -177,6 +192,12 @@ class SeriesDataset(LabeledDataset):
     """A dataset of equal-length series, with C channels and T steps.
 
     A batch of series is a float tensor of shape `[B, C, T]`.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> series = data.SeriesDataset(torch.rand(10, 6, 128), torch.zeros(10, dtype=torch.long))
+    >>> series.kind, series[0][0].shape
+    ('series', torch.Size([6, 128]))
     """
 
     kind, noun, axes = "series", "series", ("N", "C", "T")
@@ -193,6 +214,12 @@ class VolumeDataset(LabeledDataset):
 
     A batch of volumes is a float tensor of shape `[B, C, D, H, W]`. `plot` shows the
     middle slices of the first channel along D, H and W, side by side.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> volumes = data.VolumeDataset(torch.rand(2, 1, 8, 16, 16), torch.tensor([0, 1]))
+    >>> volumes.kind, volumes[0][0].shape
+    ('volume', torch.Size([1, 8, 16, 16]))
     """
 
     kind, noun, axes = "volume", "volumes", ("N", "C", "D", "H", "W")
@@ -231,6 +258,11 @@ class TextDataset(LabeledDataset):
         labels: a tensor of shape `[N]`, or `[N, T]` if the labels are the next tokens.
         decode: a function that converts tokens to text for `plot`. By default, tokens
             are decoded as UTF-8 bytes.
+
+    >>> from deepseek_learn import data
+    >>> texts = data.TextDataset.from_documents(["good food", "cold soup"], [1, 0], length=4)
+    >>> texts.kind, len(texts)
+    ('text', 6)
     """
 
     kind, noun, axes = "text", "tokens", ("N", "T")

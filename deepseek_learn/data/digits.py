@@ -19,6 +19,11 @@ def digits() -> Splits[ImageDataset]:
     Raises:
         MissingPackageError: if scikit-learn is missing; the message tells you how to
             install it.
+
+    >>> from deepseek_learn import data
+    >>> image, label = data.digits().train[0]
+    >>> image.shape, int(label)
+    (torch.Size([1, 8, 8]), 2)
     """
     sklearn = require("sklearn.datasets", extra="vision", purpose="data.digits()")
     bunch = sklearn.load_digits()

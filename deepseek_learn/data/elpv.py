@@ -81,6 +81,11 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
     Raises:
         MissingPackageError: if the package is missing; the message tells you how to
             install it.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.elpv("source", size=64)
+    >>> splits.train[0][0].shape, splits.classes
+    (torch.Size([1, 64, 64]), ('functional', 'defective'))
     """
     if split not in ("source", "random"):
         raise ValueError(f'split must be "source" or "random"; got {split!r}.')
@@ -142,6 +147,11 @@ def elpv_sample(size: int = 300) -> ImageDataset:
     after the tour missed its target on it (brightness alone ranked those 32 images
     nearly as well as the network). The comparison in the tour is therefore an
     illustration and should not be taken as evidence.
+
+    >>> from deepseek_learn import data
+    >>> photos = data.elpv_sample(size=64)
+    >>> len(photos), photos[0][0].shape
+    (32, torch.Size([1, 64, 64]))
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
     frame = pd.DataFrame(json.loads((folder / "labels.json").read_text()))

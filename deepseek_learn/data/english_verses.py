@@ -42,6 +42,10 @@ def english_verses() -> TextSplits:
     """Load the training, validation and test texts, with one passage per line.
 
     Each text is a uint8 tensor of shape `[N]` that contains ASCII characters.
+
+    >>> from deepseek_learn import data
+    >>> bytes(data.english_verses().train[:20].tolist()).decode()
+    'There was a man in t'
     """
     path = files("deepseek_learn.data") / "files" / "english_verses.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)

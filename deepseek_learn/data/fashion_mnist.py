@@ -29,7 +29,13 @@ CARD = read_card("fashion_mnist")
 
 @datasets.register("fashion_mnist")
 def fashion_mnist() -> Splits[ImageDataset]:
-    """Load the bundled subset, with images of shape `[1, 28, 28]` in 10 classes."""
+    """Load the bundled subset, with images of shape `[1, 28, 28]` in 10 classes.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.fashion_mnist()
+    >>> splits.test[0][0].shape, splits.classes[:3]
+    (torch.Size([1, 28, 28]), ('T-shirt/top', 'trouser', 'pullover'))
+    """
     path = files("deepseek_learn.data") / "files" / "fashion_mnist.npz"
     card = spoken(CARD)
     with path.open("rb") as file, np.load(file) as arrays:

@@ -36,6 +36,16 @@ class Leak(Report):
         summary: one row for each of these columns, with the `mean` and the bounds `low`
             and `high` of its 95% interval.
         groups: the number of groups in the dataset.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> x = torch.rand(60, 3, 20)
+    >>> people = data.SeriesDataset(x, torch.arange(60) % 2, groups=[i // 6 for i in range(60)])
+    >>> def fit_and_score(train, validation, test):
+    ...     return float((test.labels == 1).float().mean())
+    >>> leak = data.leak(people, fit_and_score, seeds=range(2))
+    >>> leak.groups, len(leak.scores)
+    (10, 2)
     """
 
     scores: pd.DataFrame
@@ -124,6 +134,17 @@ def leak(
     Raises:
         ValueError: if there are fewer than 2 seeds, a seed is repeated, a score is not
             finite, or `data.split` cannot split the dataset.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> x = torch.rand(60, 3, 20)
+    >>> people = data.SeriesDataset(x, torch.arange(60) % 2, groups=[i // 6 for i in range(60)])
+    >>> def fit_and_score(train, validation, test):
+    ...     majority = train.labels.mode().values
+    ...     return float((test.labels == majority).float().mean())
+    >>> leak = data.leak(people, fit_and_score, seeds=range(2))
+    >>> leak.groups
+    10
     """
     seeds = list(seeds)
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:

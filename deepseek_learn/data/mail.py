@@ -117,6 +117,11 @@ def mail() -> Splits[TextDataset]:
         Emails since the second of `CUTS` are the test part, and the two weeks before it
         the validation part. `frame` contains the text, the time and the mailing list;
         groups are threads.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.mail()
+    >>> splits.classes, splits.train.kind
+    (('wanted', 'unwanted'), 'text')
     """
     frame = mail_lines()
     tokens = torch.zeros(len(frame), LENGTH, dtype=torch.int32)

@@ -102,6 +102,11 @@ def movements() -> Splits[SeriesDataset]:
     Returns:
         Splits by person, with series of shape `[6, 128]` in 12 classes; `groups` contains
         the person. Fold 0 of `folds` is the test part, fold 1 the validation part.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.movements()
+    >>> splits.train[0][0].shape, splits.classes[:3]
+    (torch.Size([6, 128]), ('walking', 'walking upstairs', 'walking downstairs'))
     """
     inputs, labels, people = [], [], []
     for recording in recordings():

@@ -85,6 +85,11 @@ def reviews() -> Splits[TextDataset]:
         Splits by group, with tokens of shape `[256]`, padded with 0; label 1 is positive.
         `frame` contains the text and the domain. Fold 0 is the test part, fold 1 the
         validation part.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.reviews()
+    >>> splits.classes, splits.train.kind
+    (('negative', 'positive'), 'text')
     """
     frame = review_lines()
     tokens = torch.zeros(len(frame), LENGTH, dtype=torch.int32)

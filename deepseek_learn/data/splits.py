@@ -23,7 +23,15 @@ CANDIDATES = 8  # number of groups that each step of `group_parts` chooses from
 
 @dataclass(frozen=True)
 class Splits(Generic[Kind]):
-    """A dataset that is split into training, validation and test sets."""
+    """A dataset that is split into training, validation and test sets.
+
+    >>> from deepseek_learn import data
+    >>> splits = data.digits()
+    >>> len(splits.train), len(splits.validation), len(splits.test), len(splits.classes)
+    (1078, 269, 450, 10)
+    >>> len(splits.whole())
+    1797
+    """
 
     train: Kind
     validation: Kind
@@ -66,6 +74,14 @@ def split_by(
     """Split a dataset according to an array of part names.
 
     `parts` contains "train", "validation" or "test" for each item of `whole`.
+
+    >>> import numpy as np
+    >>> from deepseek_learn import data
+    >>> digits = data.digits()
+    >>> parts = np.array(["train", "validation", "test"] * 599)
+    >>> splits = data.split_by(parts, digits.whole(), digits.classes, digits.card)
+    >>> len(splits.test)
+    599
     """
     card = spoken(card)
     train, validation, test = (whole.subset(parts == name) for name in PARTS)
@@ -85,6 +101,11 @@ def random_parts(
 
     Returns:
         An array of shape `[N]` with "train", "validation" or "test" for each row.
+
+    >>> from deepseek_learn import data
+    >>> parts = data.random_parts([0, 1] * 50, (0.2, 0.2))
+    >>> {str(part): int((parts == part).sum()) for part in ("train", "validation", "test")}
+    {'train': 60, 'validation': 20, 'test': 20}
     """
     rng = np.random.default_rng(seed)
     strata = np.asarray(strata)
@@ -168,6 +189,14 @@ def split(
     Raises:
         ValueError: if `by` is "groups" and the dataset has no groups or fewer groups
             than parts, or if `fractions`, `by` or `stratify` is invalid.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> x = torch.rand(40, 3, 20)
+    >>> dataset = data.SeriesDataset(x, torch.arange(40) % 2, groups=[i // 4 for i in range(40)])
+    >>> train, validation, test = data.split(dataset)
+    >>> set(train.groups) & set(test.groups)  # no person is on both sides
+    set()
     """
     validation, test = fractions
     if not (validation >= 0 and test > 0 and validation + test < 1):

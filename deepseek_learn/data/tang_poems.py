@@ -41,6 +41,11 @@ def tang_poems() -> TextSplits:
     """Load the training, validation and test texts, with one poem per line.
 
     Each text is a uint8 tensor of shape `[N]` that contains UTF-8 bytes.
+
+    >>> from deepseek_learn import data
+    >>> poems = bytes(data.tang_poems().train[:300].tolist()).decode(errors="ignore")
+    >>> len(poems.splitlines()) > 1
+    True
     """
     path = files("deepseek_learn.data") / "files" / "tang_poems.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)

@@ -16,6 +16,12 @@ class TextSplits:
 
     Each part is a uint8 tensor of shape `[N]` that contains UTF-8 bytes, with one poem
     or passage per line.
+
+    >>> import torch
+    >>> from deepseek_learn import data
+    >>> poems = data.tang_poems()
+    >>> poems.train.dtype, len(poems.train) > len(poems.test)
+    (torch.uint8, True)
     """
 
     train: Tensor
@@ -75,6 +81,10 @@ def windows(
 
     Returns:
         An int64 tensor of shape `[B, length + 1]`.
+
+    >>> from deepseek_learn import data
+    >>> data.windows(data.english_verses().train, length=32, batch=4).shape
+    torch.Size([4, 33])
     """
     if part.dtype != torch.uint8 or part.dim() != 1:
         raise ValueError(

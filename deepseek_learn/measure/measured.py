@@ -154,6 +154,10 @@ def measured_ratio(
 
     Raises:
         ValueError: if the two sequences are empty or differ in length.
+
+    >>> from deepseek_learn.measure import measured_ratio
+    >>> measured_ratio([2.0, 2.2, 2.1], [1.0, 1.1, 1.0]).value
+    2.0
     """
     pairs = zip(numerators, denominators, strict=True)
     return measured_median([a / b for a, b in pairs], source=source)

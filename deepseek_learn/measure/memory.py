@@ -46,6 +46,11 @@ def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu")
     """Return the peak memory that PyTorch allocates during `call()`, in bytes.
 
     Memory that was already allocated before the call is not included.
+
+    >>> import torch
+    >>> from deepseek_learn import measure
+    >>> measure.peak_bytes(lambda: torch.zeros(1000) + 1)
+    8012
     """
     import torch
 
@@ -88,6 +93,11 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
     Raises:
         OSError: if the system is not Linux, because other systems cannot reset the
             high-water mark.
+
+    >>> import torch
+    >>> from deepseek_learn import measure
+    >>> measure.peak_resident_bytes(lambda: torch.zeros(10_000_000).sum()) > 0
+    True
     """
     before = resident_bytes()
     reset_high_water()
@@ -102,6 +112,10 @@ def resident_bytes() -> int:
 
     Raises:
         OSError: if the system is not Linux.
+
+    >>> from deepseek_learn import measure
+    >>> measure.resident_bytes() > 2**20
+    True
     """
     gc.collect()
     libc = ctypes.CDLL(None)

@@ -67,6 +67,12 @@ def measured_roof(
     Args:
         spent: the time spent on the profile so far, in seconds. The additional reading
             is skipped if it would take more than 5% of that time.
+
+    >>> import torch
+    >>> from deepseek_learn import measure
+    >>> roof = measure.measured_roof(torch.device("cpu"))
+    >>> roof.gemm_gflops > 0, roof.bandwidth_gbs > 0
+    (True, True)
     """
     key = str(device), dtype, torch.get_num_threads()
     if key in _known and _took[key] > ROOF_SHARE * spent:

@@ -39,6 +39,11 @@ class Latencies(Report):
             over the rounds), keyed by name. A ratio below 1 means that the call is
             faster than the first one. The first call itself has no ratio.
         samples_ms: the samples of each call in ms, one per round, keyed by name.
+
+    >>> from deepseek_learn import measure
+    >>> result = measure.latencies({"sum": lambda: sum(range(500)), "max": lambda: max(range(9))})
+    >>> result.ms["sum"].value > 0, list(result.ratios)
+    (True, ['max'])
     """
 
     ms: dict[str, Measured]

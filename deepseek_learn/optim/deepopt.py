@@ -98,6 +98,20 @@ class DeepOpt(torch.optim.Optimizer):
     much larger values overflow in float32. Weights in bfloat16 lose any part of an
     update that is smaller than 1/256 of the weight, so keep them in float32 and use
     autocast instead.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import DeepOpt
+    >>> net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+    >>> optimizer = DeepOpt(net, lr=0.02)
+    >>> x, y = torch.rand(64, 4), torch.rand(64, 1)
+    >>> for _ in range(3):
+    ...     loss = (net(x) - y).square().mean()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    >>> list(optimizer.plan().columns)
+    ['parameter', 'role', 'reason', 'matrices', 'weights', 'state_bytes']
     """
 
     def __init__(

@@ -47,6 +47,13 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         A tensor of shape `[..., m, n]` in `dtype`. Singular values above 0.0042 times
         the norm end up between 0.84 and 1.16. Smaller ones are scaled up
         proportionally.
+
+    >>> import torch
+    >>> from deepseek_learn.optim import orthogonalize
+    >>> x = torch.randn(4, 6)
+    >>> singular = torch.linalg.svdvals(orthogonalize(x))
+    >>> bool((singular > 0.6).all() and (singular < 1.3).all())
+    True
     """
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
@@ -108,6 +115,13 @@ def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor
 
     Returns:
         The balanced update and the new value of `square`.
+
+    >>> import torch
+    >>> from deepseek_learn.optim import balance
+    >>> update = torch.diag(torch.tensor([3.0, 0.3]))
+    >>> balanced, square = balance(update, torch.zeros(2, 1), beta=0.9)
+    >>> balanced.norm(dim=1)
+    tensor([2.1319, 2.1319])
     """
     shorter = -1 if update.shape[-2] >= update.shape[-1] else -2
     # squared lengths of shape [..., m, 1] or [..., 1, n], from which all norms follow

@@ -38,6 +38,12 @@ class TuningResult(Report):
             `edges`.
         edges: the axes on which `best` is at either end, with nothing evaluated beyond
             it.
+
+    >>> from deepseek_learn.optim import tune
+    >>> axes = {"lr": [0.01, 0.1, 1.0]}
+    >>> result = tune(axes, {"lr": 0.01}, lambda config: abs(config["lr"] - 0.1), 9)
+    >>> result.best, result.loss, result.interior
+    ({'lr': 0.1}, 0.0, True)
     """
 
     best: dict[str, Any]
@@ -95,6 +101,13 @@ def tune(
 
     Raises:
         ValueError: if `start` is not on the axes, or if `budget` is below 1.
+
+    >>> from deepseek_learn.optim import tune
+    >>> axes = {"lr": [0.001, 0.01, 0.1], "momentum": [0.8, 0.9]}
+    >>> def evaluate(config):
+    ...     return abs(config["lr"] - 0.01) + abs(config["momentum"] - 0.9)
+    >>> tune(axes, {"lr": 0.001, "momentum": 0.8}, evaluate, budget=20).best
+    {'lr': 0.01, 'momentum': 0.9}
     """
     axes = {name: list(values) for name, values in axes.items()}  # read iterators once
     _check(axes, start, budget)
@@ -164,6 +177,12 @@ def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
 
     Raises:
         ValueError: if `losses` is empty.
+
+    >>> from deepseek_learn.optim import steps_to
+    >>> round(steps_to(0.5, {100: 1.0, 200: 0.25}))
+    159
+    >>> print(steps_to(0.1, {100: 1.0, 200: 0.25}))  # not reached
+    None
     """
     if not losses:
         raise ValueError("losses must hold at least one run; got none.")

@@ -46,6 +46,14 @@ class Fit(Report):
             `"seconds"`.
         cpu_seconds: the total CPU time of the run in seconds, summed over all threads
             and including the time before the run was resumed.
+
+    >>> import torch
+    >>> from deepseek_learn import data, training
+    >>> digits = data.digits()
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> result = training.fit(net, digits.train, epochs=2, validation=digits.validation)
+    >>> result.stop_reason, len(result.history)
+    ('epochs', 2)
     """
 
     history: pd.DataFrame
@@ -122,6 +130,16 @@ def fit(
             `torchrun`.
         TypeError: if a number that must be an integer is not, or if the data do not
             consist of pairs or have no length.
+
+    >>> import torch
+    >>> from deepseek_learn import data, training
+    >>> digits = data.digits()
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    >>> fit = training.fit(net, digits.train, optimizer, epochs=5)
+    >>> logits, labels = training.predict(net, digits.test)
+    >>> training.accuracy(logits, labels) > 0.8
+    True
     """
     # 1. prepare the batches and the settings that identify this run
     recipe, limits = recipe or Recipe(), limits or Limits()
@@ -261,6 +279,14 @@ def predict(
 
     Returns:
         The logits, of shape `[N, K]`, and the labels, of shape `[N]`.
+
+    >>> import torch
+    >>> from deepseek_learn import data, training
+    >>> digits = data.digits()
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> logits, labels = training.predict(net, digits.test, batch_size=100)
+    >>> logits.shape[1], len(logits) == len(labels) == len(digits.test)
+    (10, True)
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
     return _predict(model, source, autocast_dtype(autocast, model))

@@ -12,7 +12,13 @@ from .schedule import wsd
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the fraction of correct predictions."""
+    """Return the fraction of correct predictions.
+
+    >>> import torch
+    >>> from deepseek_learn.training import accuracy
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    0.5
+    """
     return (logits.argmax(1) == labels).float().mean().item()
 
 
@@ -36,6 +42,11 @@ class Recipe:
         autocast: `torch.bfloat16` runs the forward pass in mixed precision. `"auto"`
             does the same if the device multiplies bfloat16 faster than float32, and
             None disables it.
+
+    >>> from deepseek_learn import training
+    >>> recipe = training.Recipe(batch_size=32, schedule=training.cosine)
+    >>> recipe.batch_size, recipe.schedule.__name__
+    (32, 'cosine')
     """
 
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
@@ -62,6 +73,10 @@ class Limits:
     Raises:
         ValueError: if a number is out of range.
         TypeError: if a number that must be an integer is not one.
+
+    >>> from deepseek_learn.training import Limits
+    >>> Limits(epoch_batches=100, patience=3, seconds=600)
+    Limits(epoch_batches=100, patience=3, seconds=600)
     """
 
     epoch_batches: int | None = None

@@ -10,6 +10,10 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
     """Return the factor for a linear warm-up followed by a half cosine down to 0.
 
     `warmup` is the fraction of all steps spent on the warm-up.
+
+    >>> from deepseek_learn.training import cosine
+    >>> [round(cosine(step, 100), 2) for step in (0, 10, 55, 100)]
+    [0.1, 1.0, 0.48, 0.0]
     """
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
@@ -23,6 +27,10 @@ def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> floa
     The factor rises linearly over the first `warmup` fraction of the steps, stays at 1,
     and falls linearly over the last `decay` fraction (Hu et al. 2024, "MiniCPM", arXiv
     2404.06395).
+
+    >>> from deepseek_learn.training import wsd
+    >>> [round(wsd(step, 100), 2) for step in (0, 5, 49, 75, 99)]
+    [0.2, 1.0, 1.0, 0.5, 0.02]
     """
     steps = max(steps, 1)
     up = (step + 1) / (warmup * steps) if warmup else 1.0
@@ -31,5 +39,10 @@ def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> floa
 
 
 def constant(step: int, steps: int) -> float:
-    """Return 1 at every step."""
+    """Return 1 at every step.
+
+    >>> from deepseek_learn.training import constant
+    >>> constant(step=7, steps=10)
+    1.0
+    """
     return 1.0

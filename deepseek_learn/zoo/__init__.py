@@ -46,6 +46,10 @@ def list(kind: str | None = None) -> builtins.list[str]:
 
     Raises:
         UnknownNameError: if the kind is unknown; the message lists the known kinds.
+
+    >>> from deepseek_learn import zoo
+    >>> zoo.list("series")
+    ['movement_reader', 'movement_reader_dpg', 'wind_power', 'wind_power_dpg']
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of model", kind, KINDS)
@@ -61,6 +65,10 @@ def example(name: str, batch: int = 1) -> Tensor:
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.
+
+    >>> from deepseek_learn import zoo
+    >>> zoo.example("fashion_net", batch=4).shape
+    torch.Size([4, 1, 28, 28])
     """
     generator, size = torch.Generator().manual_seed(0), (batch, *zoo[name].shape)
     if tokens := zoo[name].vocabulary:

@@ -33,6 +33,11 @@ class Evaluation:
         test: the test set.
         score: a function that maps predictions and labels to a score from 0 to 1, where
             higher is better.
+
+    >>> from deepseek_learn import zoo
+    >>> evaluation = zoo.evaluation("fashion_net")
+    >>> evaluation.calibration.shape, len(evaluation.test)
+    (torch.Size([512, 1, 28, 28]), 4000)
     """
 
     calibration: Tensor
@@ -67,6 +72,13 @@ def evaluation(name: str) -> Evaluation:
         UnknownNameError: if the model has no evaluation images; the message lists the
             models that do.
         MissingPackageError: if the images are in a package that is not installed.
+
+    >>> from deepseek_learn import zoo
+    >>> from deepseek_learn.training import predict
+    >>> evaluation = zoo.evaluation("bacteria_unet")
+    >>> logits, labels = predict(zoo.load("bacteria_unet"), evaluation.test.subset(range(2)))
+    >>> 0 <= evaluation.score(logits, labels) <= 1
+    True
     """
     original = zoo[name].original or name
     if original not in SOURCES:

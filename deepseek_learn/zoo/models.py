@@ -44,6 +44,11 @@ class Model:
         vocabulary: the number of tokens, if the model reads text.
         tokenizer, tokenizer_sha256: the name of the tokenizer file, which is stored
             next to the weights, and its checksum, if the model reads text.
+
+    >>> from deepseek_learn import zoo
+    >>> model = zoo.card("fashion_net").model
+    >>> model.shape, model.license
+    ((1, 28, 28), 'Apache-2.0 (weights), MIT (data)')
     """
 
     name: str
@@ -86,6 +91,11 @@ class Card:
         parameters: the number of parameters.
         size_mib: the size of the weights file in MiB; None if the weights are in
             another package.
+
+    >>> from deepseek_learn import zoo
+    >>> card = zoo.card("fashion_net")
+    >>> card.parameters, card.metrics("fixed").index.tolist()
+    (308074, ['accuracy'])
     """
 
     model: Model
@@ -166,6 +176,10 @@ def card(name: str) -> Card:
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.
         DamagedFileError: if the training record is missing or damaged.
+
+    >>> from deepseek_learn import zoo
+    >>> zoo.card("fashion_net").model.input
+    '[B, 1, 28, 28], gray in 0..1'
     """
     model: Model = spoken(zoo[name])
     runs, size = {}, None
@@ -189,6 +203,11 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
         DamagedFileError: if the weights do not match the card.
         MissingPackageError: if the weights are in a package that is not installed.
         ValueError: if `pretrained` is False and the model is a compressed sibling.
+
+    >>> from deepseek_learn import zoo
+    >>> net = zoo.load("fashion_net")
+    >>> net(zoo.example("fashion_net")).shape
+    torch.Size([1, 10])
     """
     model: Model = zoo[name]
     if model.original and not pretrained:
@@ -215,6 +234,12 @@ def register(model: Model) -> None:
 
     Raises:
         ValueError: if the name is already in the zoo.
+
+    >>> from dataclasses import replace
+    >>> from deepseek_learn import zoo
+    >>> zoo.register(replace(zoo.card("fashion_net").model, name="my_net"))
+    >>> "my_net" in zoo.list()
+    True
     """
     zoo.register(model.name)(model)
 

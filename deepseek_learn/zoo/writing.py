@@ -25,6 +25,10 @@ class Writer:
     Attributes:
         model: the `LanguageModel`.
         tokenizer: the model's `tokenizers.Tokenizer`.
+
+    >>> from deepseek_learn import zoo
+    >>> writer = zoo.writer("small_deepseek")
+    >>> text = writer.write("In the beginning", max_new_tokens=8)
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Any):
@@ -111,6 +115,11 @@ def writer(name: str) -> Writer:
         ValueError: if the model is not a language model.
         MissingPackageError: if the package `tokenizers` is not installed.
         DamagedFileError: if the weights or the tokenizer do not match the card.
+
+    >>> from deepseek_learn import zoo
+    >>> writer = zoo.writer("small_deepseek")
+    >>> type(writer.model).__name__
+    'LanguageModel'
     """
     language_model = load(name) if zoo[name].tokenizer else None
     if not isinstance(language_model, LanguageModel):
@@ -128,6 +137,11 @@ def tokenizer(name: str) -> Any:
         ValueError: if the model does not read text.
         MissingPackageError: if the package `tokenizers` is not installed.
         DamagedFileError: if the tokenizer does not match the card.
+
+    >>> from deepseek_learn import zoo
+    >>> tokenizer = zoo.tokenizer("small_deepseek")
+    >>> tokenizer.decode(tokenizer.encode("light").ids)
+    'light'
     """
     model = zoo[name]
     if model.tokenizer is None:
