@@ -7,7 +7,6 @@ import inspect
 import random
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 
@@ -33,6 +32,7 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 PUBLIC = dict(documented())
+REGISTRIES = [each for each in gc.get_objects() if isinstance(each, Registry)]
 
 
 def examples(name: str) -> list[doctest.DocTest]:
@@ -43,10 +43,9 @@ def examples(name: str) -> list[doctest.DocTest]:
 @pytest.fixture
 def registries():
     """What an example registers is gone after it."""
-    known = [each for each in gc.get_objects() if isinstance(each, Registry)]
-    before = [dict(each._entries) for each in known]
+    before = [dict(each._entries) for each in REGISTRIES]
     yield
-    for registry, entries in zip(known, before, strict=True):
+    for registry, entries in zip(REGISTRIES, before, strict=True):
         registry._entries = entries
 
 
@@ -57,11 +56,12 @@ def test_the_public_names_are_all_there():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch, registries):
+def test_a_public_name_has_an_example_that_runs(
+    name, tmp_path, monkeypatch, registries
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
     torch.manual_seed(0)
-    np.random.seed(0)
     random.seed(0)
     (test,) = examples(name)
     assert test.examples, f"{name} has no example"

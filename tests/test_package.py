@@ -1,5 +1,6 @@
 """Setup: import cost, the doctor, the command line, files that must be up to date."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -144,7 +145,7 @@ def requirements(path: Path) -> list[Requirement]:
 
 def wanted() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"].values()
-    return [Requirement(line) for line in sum(extras, PROJECT["dependencies"])]
+    return [*map(Requirement, itertools.chain(PROJECT["dependencies"], *extras))]
 
 
 def test_constraints_satisfy_pyproject():
@@ -167,7 +168,7 @@ def test_the_locks_have_the_tested_versions_and_a_hash_for_every_file():
     }
     locks = [ROOT / ".ci" / f"{name}.lock" for name in ("course", "test")]
     locked = {}
-    for requirement in sum(map(requirements, locks), []):
+    for requirement in itertools.chain.from_iterable(map(requirements, locks)):
         name, version = canonicalize_name(requirement.name), str(requirement.specifier)
         assert (name, version) in pinned or requirement.marker, requirement
         locked[name] = version

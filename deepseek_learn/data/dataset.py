@@ -195,7 +195,7 @@ class SeriesDataset(LabeledDataset):
 
     >>> import torch
     >>> from deepseek_learn import data
-    >>> series = data.SeriesDataset(torch.rand(10, 6, 128), torch.zeros(10, dtype=torch.long))
+    >>> series = data.SeriesDataset(torch.rand(10, 6, 128), torch.arange(10))
     >>> series.kind, series[0][0].shape
     ('series', torch.Size([6, 128]))
     """
@@ -260,7 +260,8 @@ class TextDataset(LabeledDataset):
             are decoded as UTF-8 bytes.
 
     >>> from deepseek_learn import data
-    >>> texts = data.TextDataset.from_documents(["good food", "cold soup"], [1, 0], length=4)
+    >>> documents = ["good food", "cold soup"]
+    >>> texts = data.TextDataset.from_documents(documents, [1, 0], length=4)
     >>> texts.kind, len(texts)
     ('text', 6)
     """

@@ -40,10 +40,11 @@ class Leak(Report):
     >>> import torch
     >>> from deepseek_learn import data
     >>> x = torch.rand(60, 3, 20)
-    >>> people = data.SeriesDataset(x, torch.arange(60) % 2, groups=[i // 6 for i in range(60)])
+    >>> people = [i // 6 for i in range(60)]
+    >>> dataset = data.SeriesDataset(x, torch.arange(60) % 2, groups=people)
     >>> def fit_and_score(train, validation, test):
     ...     return float((test.labels == 1).float().mean())
-    >>> leak = data.leak(people, fit_and_score, seeds=range(2))
+    >>> leak = data.leak(dataset, fit_and_score, seeds=range(2))
     >>> leak.groups, len(leak.scores)
     (10, 2)
     """
@@ -138,11 +139,12 @@ def leak(
     >>> import torch
     >>> from deepseek_learn import data
     >>> x = torch.rand(60, 3, 20)
-    >>> people = data.SeriesDataset(x, torch.arange(60) % 2, groups=[i // 6 for i in range(60)])
+    >>> people = [i // 6 for i in range(60)]
+    >>> dataset = data.SeriesDataset(x, torch.arange(60) % 2, groups=people)
     >>> def fit_and_score(train, validation, test):
     ...     majority = train.labels.mode().values
     ...     return float((test.labels == majority).float().mean())
-    >>> leak = data.leak(people, fit_and_score, seeds=range(2))
+    >>> leak = data.leak(dataset, fit_and_score, seeds=range(2))
     >>> leak.groups
     10
     """

@@ -193,7 +193,8 @@ def split(
     >>> import torch
     >>> from deepseek_learn import data
     >>> x = torch.rand(40, 3, 20)
-    >>> dataset = data.SeriesDataset(x, torch.arange(40) % 2, groups=[i // 4 for i in range(40)])
+    >>> people = [i // 4 for i in range(40)]
+    >>> dataset = data.SeriesDataset(x, torch.arange(40) % 2, groups=people)
     >>> train, validation, test = data.split(dataset)
     >>> set(train.groups) & set(test.groups)  # no person is on both sides
     set()

@@ -41,7 +41,8 @@ class Latencies(Report):
         samples_ms: the samples of each call in ms, one per round, keyed by name.
 
     >>> from deepseek_learn import measure
-    >>> result = measure.latencies({"sum": lambda: sum(range(500)), "max": lambda: max(range(9))})
+    >>> calls = {"sum": lambda: sum(range(500)), "max": lambda: max(range(9))}
+    >>> result = measure.latencies(calls)
     >>> result.ms["sum"].value > 0, list(result.ratios)
     (True, ['max'])
     """

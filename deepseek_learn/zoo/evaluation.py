@@ -76,7 +76,8 @@ def evaluation(name: str) -> Evaluation:
     >>> from deepseek_learn import zoo
     >>> from deepseek_learn.training import predict
     >>> evaluation = zoo.evaluation("bacteria_unet")
-    >>> logits, labels = predict(zoo.load("bacteria_unet"), evaluation.test.subset(range(2)))
+    >>> two = evaluation.test.subset(range(2))
+    >>> logits, labels = predict(zoo.load("bacteria_unet"), two)
     >>> 0 <= evaluation.score(logits, labels) <= 1
     True
     """
