@@ -32,7 +32,7 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 PUBLIC = dict(documented())
-REGISTRIES = [each for each in gc.get_objects() if isinstance(each, Registry)]
+REGISTRIES = [each for each in gc.get_objects() if type(each) is Registry]
 
 
 def examples(name: str) -> list[doctest.DocTest]:
