@@ -56,6 +56,12 @@ class Allocation(Report):
         criterion: the name of the criterion, or "uniform" or "groups".
         original_bytes: the size of the whole model in bytes, with these layers' weights
             in float32.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> allocation = dpg.uniform(torch.nn.Linear(64, 32), bits=4)
+    >>> allocation.bits[""].unique().tolist(), allocation.original_bytes
+    ([4], 8320)
     """
 
     bits: dict[str, Tensor]
@@ -179,6 +185,15 @@ def allocate(
             is for a different model, if `layer_bits` contains an unsupported bit width,
             or if a pattern matches no layer.
         UnknownNameError: if the criterion is unknown. The message lists the known ones.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> calibration = dpg.calibrate(net, [torch.rand(16, 64) for _ in range(4)])
+    >>> allocation = dpg.allocate(net, calibration, bits=4, layer_bits={"2": 8})
+    >>> allocation.bits["2"].tolist()
+    [8, 8, 8, 8, 8, 8, 8, 8]
     """
     # 1. Determine the levels, the layers with preset bits, and the group sizes.
     levels = tuple(sorted(set(levels)))
@@ -233,6 +248,12 @@ def uniform(
 
     Raises:
         ValueError: if `bits` is not 2, 3, 4, 5, 6 or 8.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 8))
+    >>> dpg.uniform(net, bits=3, layer_bits={"1": 8}).bits["1"].tolist()
+    [8, 8, 8, 8, 8, 8, 8, 8]
     """
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
@@ -294,6 +315,16 @@ def by_groups(
     Raises:
         ValueError: if the groups are for a different model, or if a bit width is
             unsupported.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> with dpg.DynamicParameterGroup(net) as watch:
+    ...     y = net(torch.rand(16, 64))
+    >>> allocation = dpg.by_groups(net, watch.groups(), core=8, medium=4, low=2)
+    >>> set(allocation.bits["0"].tolist()) <= {2, 4, 8}
+    True
     """
     check_group_size(group_size)
     if {core, medium, low} - {*BITS, FLOAT}:

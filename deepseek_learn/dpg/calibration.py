@@ -57,6 +57,14 @@ class Calibration(Report):
     Attributes:
         layers: maps each layer name to its `Statistics`.
         samples: the number of calibration inputs.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> calibration = dpg.calibrate(net, [torch.rand(16, 64) for _ in range(4)])
+    >>> calibration.samples, list(calibration.layers)
+    (64, ['0', '2'])
     """
 
     layers: dict[str, Statistics]
@@ -153,6 +161,14 @@ def calibrate(
             the layer.
         TypeError: if a batch contains no tensor, or if a single tensor or mapping is
             passed instead of a list of batches.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> calibration = dpg.calibrate(net, [torch.rand(16, 64) for _ in range(4)])
+    >>> calibration.samples
+    64
     """
     check_batches(batches)
     # 1. Create one set of sums for each use of a matrix, because an embedding and its

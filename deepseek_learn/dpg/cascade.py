@@ -54,6 +54,16 @@ class Threshold(Report):
         refined_fraction: the fraction of the calibration inputs that are refined.
         samples: the number of calibration inputs.
         target: the requested agreement.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4), refine=True)
+    >>> cascade = dpg.Cascade(packed)
+    >>> threshold = cascade.calibrate([torch.randn(256, 64)], agreement=0.9)
+    >>> threshold.samples, threshold.agreement >= 0.9
+    (256, True)
     """
 
     margin: float
@@ -100,6 +110,15 @@ class Cascade(nn.Module):
 
     Attributes:
         last_refined: the fraction of the last batch that was refined.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=2), refine=True)
+    >>> cascade = dpg.Cascade(packed, margin=0.2)
+    >>> cascade(torch.rand(16, 64)).shape
+    torch.Size([16, 8])
     """
 
     def __init__(self, model: nn.Module, margin: float = 0.1):

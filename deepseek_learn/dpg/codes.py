@@ -45,6 +45,12 @@ class Codes:
         scale: one scale per group and row, a bfloat16 tensor of shape `[K' / G, N]`.
         bits: the number of bits for each row, an int64 tensor of shape `[N]`.
         columns: the number of columns K, without padding.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> codes = dpg.quantize(torch.randn(32, 64), bits=4)
+    >>> codes.codes.dtype, codes.scale.shape, codes.bits.unique().tolist()
+    (torch.uint8, torch.Size([1, 32]), [4])
     """
 
     codes: Tensor

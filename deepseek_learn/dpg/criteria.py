@@ -42,6 +42,15 @@ class Layer:
             squared gradient (`[N]`) and the activation frequency (`[N]`).
         levels: the allowed bit widths, in ascending order.
         group_size: the number of weights that share a scale.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> @dpg.grouping.register("largest_weights")
+    ... def largest_weights(layer: dpg.Layer) -> torch.Tensor:
+    ...     return layer.weight.abs().amax(1)  # the larger, the more bits: [rows]
+    >>> net = torch.nn.Linear(64, 32)
+    >>> calibration = dpg.calibrate(net, [torch.rand(16, 64)])
+    >>> allocation = dpg.allocate(net, calibration, bits=4, criterion="largest_weights")
     """
 
     name: str

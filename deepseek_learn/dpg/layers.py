@@ -103,6 +103,13 @@ class DPGLinear(DPGLayer):
 
     It maps inputs of shape `[..., K]` to outputs of shape `[..., N]` with the same
     dtype.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> type(packed[0]).__name__, packed(torch.rand(2, 64)).shape
+    ('DPGLinear', torch.Size([2, 32]))
     """
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
@@ -126,6 +133,13 @@ class DPGEmbedding(DPGLayer):
 
     It maps indices of shape `[...]` to rows of shape `[..., K]`, and unpacks only the
     rows that are looked up.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Embedding(100, 64))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> type(packed[0]).__name__, packed(torch.tensor([3, 5])).shape
+    ('DPGEmbedding', torch.Size([2, 64]))
     """
 
     answer: Tensor
@@ -232,6 +246,13 @@ class DPGConv1d(DPGConv):
     """A packed 1-D convolution (see `DPGConv`).
 
     It maps inputs of shape `[B, C, L]` to outputs of shape `[B, N, L']`.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Conv1d(16, 32, 3))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> type(packed[0]).__name__, packed(torch.rand(1, 16, 20)).shape
+    ('DPGConv1d', torch.Size([1, 32, 18]))
     """
 
     float_layer, _convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
@@ -241,6 +262,13 @@ class DPGConv2d(DPGConv):
     """A packed 2-D convolution (see `DPGConv`).
 
     It maps inputs of shape `[B, C, H, W]` to outputs of shape `[B, N, H', W']`.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> type(packed[0]).__name__, packed(torch.rand(1, 16, 8, 8)).shape
+    ('DPGConv2d', torch.Size([1, 32, 6, 6]))
     """
 
     float_layer, _convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
@@ -250,6 +278,13 @@ class DPGConv3d(DPGConv):
     """A packed 3-D convolution (see `DPGConv`).
 
     It maps inputs of shape `[B, C, D, H, W]` to outputs of shape `[B, N, D', H', W']`.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Conv3d(8, 16, 3))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> type(packed[0]).__name__, packed(torch.rand(1, 8, 5, 5, 5)).shape
+    ('DPGConv3d', torch.Size([1, 16, 3, 3, 3]))
     """
 
     float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
@@ -356,6 +391,16 @@ def set_precision(
         refined: whether to add the refine terms. None leaves the setting unchanged.
         wide: whether to use about 16 bits instead of 8 for activations. None leaves the
             setting unchanged.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=8))
+    >>> x = torch.rand(2, 64)
+    >>> exact = packed(x)
+    >>> coarse = dpg.set_precision(packed, max_bits=4)(x)  # reads four of eight planes
+    >>> torch.equal(exact, coarse)
+    False
     """
     if not isinstance(max_bits, int) or not 2 <= max_bits <= 8:
         raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")

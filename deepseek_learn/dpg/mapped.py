@@ -46,6 +46,13 @@ def write_experts(
 
     Raises:
         ValueError: if the experts differ in size, or if there are no experts.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> experts = ((torch.randn(128, 64), torch.randn(64, 64)) for _ in range(4))
+    >>> path = dpg.write_experts("experts.dpg", experts, bits=4)
+    >>> path.stat().st_size < 4 * 4 * (128 * 64 + 64 * 64) / 4
+    True
     """
     path, facts, count = Path(path), None, 0
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -102,6 +109,15 @@ class MappedExperts(nn.Module):
         DamagedFileError: if the file is truncated or is not an expert file.
         ValueError: if `resident` is less than 1, or if the system does not support
             `cold`.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> experts = [(torch.randn(128, 64), torch.randn(64, 64)) for _ in range(4)]
+    >>> path = dpg.write_experts("experts.dpg", experts, bits=4)
+    >>> layer = dpg.MappedExperts(path, resident=2)  # at most two in memory
+    >>> chosen = torch.tensor([[0, 3]])
+    >>> layer(torch.rand(1, 64), chosen, torch.tensor([[0.5, 0.5]])).shape
+    torch.Size([1, 64])
     """
 
     def __init__(self, path: str | Path, resident: int, cold: bool = False):

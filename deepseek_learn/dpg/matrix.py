@@ -353,7 +353,13 @@ def _shared(model: nn.Module) -> set[int]:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """Count the bytes of all parameters and buffers, counting each tensor once."""
+    """Count the bytes of all parameters and buffers, counting each tensor once.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> dpg.bytes_of(torch.nn.Linear(64, 32))  # 4 * (64 * 32 + 32)
+    8320
+    """
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
 

@@ -51,6 +51,16 @@ class Groups(Report):
         rule: a description of how the groups were chosen.
         thresholds: the two frequencies that separate the groups, or None if the neurons
             were ranked instead.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> with dpg.DynamicParameterGroup(net) as watch:
+    ...     y = net(torch.rand(16, 64))
+    >>> groups = watch.groups()
+    >>> {name: group.shape for name, group in groups.group.items()}
+    {'0': torch.Size([32]), '2': torch.Size([8])}
     """
 
     frequency: dict[str, Tensor]
@@ -121,9 +131,15 @@ class DynamicParameterGroup:
 
     Neurons are counted inside a `with` block, or between `attach()` and `detach()`:
 
-    >>> with DynamicParameterGroup(model) as watch:                 # doctest: +SKIP
-    ...     model(images)
-    >>> watch.groups().why()                                        # doctest: +SKIP
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> with dpg.DynamicParameterGroup(net) as watch:
+    ...     for _ in range(4):
+    ...         y = net(torch.rand(16, 64))
+    >>> list(watch.groups().group)
+    ['0', '2']
     """
 
     def __init__(

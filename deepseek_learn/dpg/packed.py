@@ -80,6 +80,13 @@ class PackedMatrix(nn.Module):
         refined: whether to add the refine term, if there is one.
         wide: whether to use about 16 bits instead of 8 for activations. This affects
             only kernels that round activations, which then multiply twice.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> weight = torch.randn(32, 64)
+    >>> matrix = dpg.pack_matrix(dpg.quantize(weight, bits=4), weight)
+    >>> matrix.rows, matrix.columns, dpg.bytes_of(matrix) < weight.nbytes / 4
+    (32, 64, True)
     """
 
     order: Tensor
@@ -211,6 +218,13 @@ def pack_matrix(
     for rounding errors in other columns. The refine term is rounded with GPTQ if the
     second moment of the inputs is given, as a matrix of shape `[K, K]`, and to nearest
     otherwise.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> weight = torch.randn(32, 64)
+    >>> matrix = dpg.pack_matrix(dpg.quantize(weight, bits=4), weight)
+    >>> type(matrix).__name__
+    'PackedMatrix'
     """
     rows = len(codes.bits)
     order, base = _sorted_rows(codes.bits)

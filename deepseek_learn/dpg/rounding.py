@@ -46,6 +46,15 @@ def quantize(
         ValueError: if the weight is not a finite matrix, if a bit width is unsupported,
             if the group size is invalid, or if the second moment is not finite or has
             the wrong size.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> weight = torch.randn(32, 64)
+    >>> codes = dpg.quantize(weight, bits=4, group_size=32)
+    >>> codes.codes.min().item() >= -8, codes.codes.max().item() <= 7
+    (True, False)
+    >>> codes.scale.shape  # one per row and group
+    torch.Size([2, 32])
     """
     settings = _settings(weight, group_size, second_moment, damp)
     bits, parts = _bits_per_row(bits, len(weight)), []
@@ -62,6 +71,16 @@ def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> 
     """Compute the squared output error E[((w - ŵ)·x)²] of each row.
 
     Returns a tensor of shape `[N]`, with one error per neuron.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> weight, x = torch.randn(32, 64), torch.randn(500, 64)
+    >>> second_moment = x.T @ x / len(x)
+    >>> rounded = dpg.quantize(weight, bits=3)
+    >>> gptq = dpg.quantize(weight, bits=3, second_moment=second_moment)
+    >>> error = dpg.output_error(gptq, weight, second_moment).sum()
+    >>> bool(error < dpg.output_error(rounded, weight, second_moment).sum())
+    True
     """
     difference = weight.float() - codes.dequantize()
     if second_moment is None:

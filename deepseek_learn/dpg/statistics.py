@@ -42,6 +42,12 @@ class Statistics:
     way. If the halves disagree, all rows get the mean gradient. Compare Ledoit & Wolf
     2004, "A well-conditioned estimator for large-dimensional covariance matrices",
     Journal of Multivariate Analysis 88.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> calibration = dpg.calibrate(torch.nn.Linear(64, 32), [torch.rand(16, 64)])
+    >>> calibration.layers[""].second_moment.shape  # the mean of x xᵀ
+    torch.Size([64, 64])
     """
 
     second_moment: Tensor

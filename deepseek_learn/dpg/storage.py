@@ -79,6 +79,13 @@ def save(model: nn.Module, path: str | Path) -> Path:
         ValueError: if `model` is not DPG-compressed.
         OSError: if the file cannot be written, for example because the disk is full or
             the directory does not exist. An existing file at `path` is left unchanged.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> dpg.save(packed, "small.safetensors").stat().st_size < dpg.bytes_of(net)
+    True
     """
     path = Path(path)
     packed = packed_layers(model)
@@ -125,6 +132,17 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         ValueError: if the model is on the meta device and has buffers that are not in
             its state dict (`persistent=False`), because the file has no values for
             them.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
+    >>> path = dpg.save(packed, "small.safetensors")
+    >>> loaded = dpg.load(path, net)
+    >>> x = torch.rand(2, 64)
+    >>> torch.equal(loaded(x), packed(x))
+    True
     """
     path = Path(path)
     if not path.is_file():
@@ -200,6 +218,15 @@ def drop_refinement(model: nn.Module) -> int:
 
     Returns the size of the mapped planes in bytes. The planes are read from the file
     again the next time they are used. Planes that are not mapped stay in memory.
+
+    >>> import torch
+    >>> from deepseek_learn import dpg
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4), refine=True)
+    >>> path = dpg.save(packed, "small.safetensors")
+    >>> small = dpg.load(path, net, map_refinement=True)
+    >>> dpg.drop_refinement(small) > 0  # bytes
+    True
     """
     mapped = [
         _areas[tensor]

@@ -59,6 +59,13 @@ class Cache:
         longest: the largest value that each length has ever reached, an int64 tensor of
             shape `[B]`.
         end: the largest length after the last step, including padding.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=2)).eval()
+    >>> cache = lm.Cache(model, batch=1, capacity=16)
+    >>> with torch.inference_mode():
+    ...     logits = model(torch.tensor([[5, 7, 9]]), cache=cache)
     """
 
     def __init__(

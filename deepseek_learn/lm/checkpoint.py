@@ -41,6 +41,19 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
             if the shape of a weight does not match the model, or if a dtype is not
             supported.
         ValueError: if the model is not supported.
+
+    >>> from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+    >>> from deepseek_learn import lm
+    >>> config = DeepseekV3Config(
+    ...     vocab_size=64, hidden_size=32, intermediate_size=64, moe_intermediate_size=16,
+    ...     num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+    ...     n_routed_experts=8, num_experts_per_tok=2, n_group=1, topk_group=1,
+    ...     q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8,
+    ...     v_head_dim=8,
+    ... )
+    >>> DeepseekV3ForCausalLM(config).save_pretrained("saved")
+    >>> lm.load("saved").config.hidden_size
+    32
     """
     folder = Path(folder)
     content = _json(folder / "config.json")

@@ -66,6 +66,11 @@ class Config:
     Raises:
         ValueError: if sizes are incompatible or an option is unknown. The message names
             the fields.
+
+    >>> from deepseek_learn import lm
+    >>> config = lm.Config(hidden_size=64, num_hidden_layers=2)
+    >>> config.vocab_size, config.hidden_size
+    (256, 64)
     """
 
     vocab_size: int = 256

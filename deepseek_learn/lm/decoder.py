@@ -97,6 +97,12 @@ class Decoder(nn.Module):
 
     Raises:
         ValueError: if an argument or the input is invalid.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.Decoder(vocab=256, dim=64, layers=2)
+    >>> model(torch.tensor([[5, 7, 9]])).shape  # B, T, vocabulary
+    torch.Size([1, 3, 256])
     """
 
     def __init__(

@@ -35,6 +35,14 @@ class Decoding:
         DeepSeekLearnError: if the model contains a module that cannot be decoded this
             way.
         KernelUnavailable: if there is no C++ compiler.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.Decoder(vocab=256, dim=64, layers=2).eval()
+    >>> decoding = lm.Decoding(model, capacity=32)
+    >>> logits = decoding.read(torch.tensor([5, 7, 9]))
+    >>> decoding.step(int(logits.argmax())).shape
+    torch.Size([256])
     """
 
     def __init__(

@@ -288,6 +288,11 @@ def separate(model: nn.Module) -> nn.Module:
     """Return a copy of the model in which each expert is a separate module.
 
     Use it before compressing or profiling a model.
+
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=2))
+    >>> len(list(lm.separate(model).modules())) >= len(list(model.modules()))
+    True
     """
     model = copy.deepcopy(model)
     for module in list(model.modules()):
@@ -303,6 +308,12 @@ class MixtureOfExperts(nn.Module):
 
     The input and the output have the shape `[B, T, hidden_size]`. The lesson
     `basic/08_mixture_of_experts` explains this layer.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> layer = lm.MixtureOfExperts(lm.Config())
+    >>> layer(torch.rand(1, 8, 128)).shape
+    torch.Size([1, 8, 128])
     """
 
     def __init__(self, config: Config):

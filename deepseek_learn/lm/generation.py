@@ -46,6 +46,13 @@ def generate(
     """Generate a continuation of each prompt and return the new tokens.
 
     The arguments are the same as for `stream`.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=2)).eval()
+    >>> tokens = lm.generate(model, [[5, 7, 9]], max_new_tokens=4)
+    >>> len(tokens[0])
+    4
     """
     prompts = read_prompts(prompts)
     outputs: list[list[int]] = [[] for _ in prompts]
@@ -102,6 +109,13 @@ def stream(
             model is not on the CPU.
         DeepSeekLearnError: if `fast` is requested for a model that cannot be decoded
             this way, or without a C++ compiler.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=2)).eval()
+    >>> steps = list(lm.stream(model, [[5, 7, 9]], max_new_tokens=4))
+    >>> len(steps)
+    4
     """
     prompts, stop = read_prompts(prompts), read_tokens("stop", stop)
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)

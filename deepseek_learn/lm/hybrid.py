@@ -198,6 +198,13 @@ class HybridAttention(nn.Module):
 
     The input and the output have the shape `[B, T, hidden_size]`. The lesson
     `innovation/03_hybrid_attention` explains this layer.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> kinds = ("sliding_attention", "compressed_sparse_attention")
+    >>> config = lm.Config(layer_types=kinds, num_hidden_layers=2, q_lora_rank=32)
+    >>> lm.LanguageModel(config)(torch.randint(256, (1, 16))).shape
+    torch.Size([1, 16, 256])
     """
 
     def __init__(self, config: Config, layer: int):

@@ -56,6 +56,12 @@ class LatentAttention(nn.Module):
 
     The input and the output have the shape `[B, T, hidden_size]`. The lesson
     `basic/07_latent_attention` explains this layer.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=1))
+    >>> any(isinstance(each, lm.LatentAttention) for each in model.modules())
+    True
     """
 
     def __init__(self, config: Config, layer: int):
@@ -309,7 +315,15 @@ def best(scores: Tensor, count: int) -> Tensor:
 
 @attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
-    """Latent attention to only the tokens selected by an `Indexer` (DeepSeek-V3.2)."""
+    """Latent attention to only the tokens selected by an `Indexer` (DeepSeek-V3.2).
+
+    >>> from deepseek_learn import lm
+    >>> kinds = ("sparse_attention",)
+    >>> config = lm.Config(layer_types=kinds, num_hidden_layers=1, q_lora_rank=32)
+    >>> model = lm.LanguageModel(config)
+    >>> any(isinstance(each, lm.SparseAttention) for each in model.modules())
+    True
+    """
 
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)

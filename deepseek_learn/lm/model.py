@@ -44,6 +44,12 @@ class MultiTokenPrediction(Block):
     computes a hidden state that predicts :math:`t_{i+k+1}`. During training, this adds
     a second objective on the same text. During generation, it drafts a token that the
     model then verifies.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_nextn_predict_layers=1))
+    >>> sum(isinstance(each, lm.MultiTokenPrediction) for each in model.modules())
+    1
     """
 
     def __init__(self, config: Config, layer: int):
@@ -89,6 +95,12 @@ class LanguageModel(nn.Module):
     Raises:
         ValueError: if the tokens have the wrong shape or dtype, or if a sequence is too
             long.
+
+    >>> import torch
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(num_hidden_layers=2))
+    >>> model(torch.randint(256, (2, 16))).shape  # B, T, vocabulary
+    torch.Size([2, 16, 256])
     """
 
     def __init__(self, config: Config):

@@ -35,6 +35,10 @@ class Backend:
     Attributes:
         name: "cpp", "int4", "torch" or "triton".
         reason: a sentence that explains why the backend was selected.
+
+    >>> from deepseek_learn import dpg
+    >>> type(dpg.backend("cpu")).__name__
+    'Backend'
     """
 
     name: str
@@ -50,6 +54,11 @@ def backend(device: str = "cpu") -> Backend:
     Raises:
         DeepSeekLearnError: if the backend requested with `use_backend` or the
             environment variable DEEPSEEK_LEARN_DPG_BACKEND is unavailable.
+
+    >>> from deepseek_learn import dpg
+    >>> with dpg.use_backend("torch"):
+    ...     print(dpg.backend().name)
+    torch
     """
     kind = torch.device(device).type
     names = PREFERRED.get(kind, ("torch",))
@@ -74,7 +83,14 @@ def backend(device: str = "cpu") -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Use the named backend inside the block; None selects the default backend."""
+    """Use the named backend inside the block; None selects the default backend.
+
+    >>> from deepseek_learn import dpg
+    >>> with dpg.use_backend("torch"):
+    ...     name = dpg.backend().name
+    >>> name
+    'torch'
+    """
     global _override
     before, _override = _override, name
     try:
