@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import deepseek_learn
+from deepseek_learn import solutions
 from deepseek_learn.registry import Registry
 from tests.test_types import PACKAGES, qualified
 
@@ -32,6 +33,8 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 PUBLIC = dict(documented())
+for solution in solutions.names():
+    solutions.load(solution)  # which registers it
 REGISTRIES = [each for each in gc.get_objects() if type(each) is Registry]
 
 

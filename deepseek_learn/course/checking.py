@@ -54,6 +54,11 @@ class Outcome:
         seed: the seed of the random inputs; `check(problem, answer, seed=seed)` repeats
             this exact check.
         note: the reason why the outcome could not be recorded; otherwise empty.
+
+    >>> from deepseek_learn import course
+    >>> outcome = course.check("shift_sum", ..., record=False)
+    >>> outcome.status
+    'not attempted'
     """
 
     problem: str
@@ -104,6 +109,12 @@ def check(
     Raises:
         UnknownNameError: if there is no such problem; the message lists all problems.
         CheckError: if the check itself fails.
+
+    >>> from deepseek_learn import course
+    >>> def shift_sum(taps):
+    ...     return taps.sum(1, keepdim=True)  # without shifting
+    >>> course.check("shift_sum", shift_sum, record=False).passed
+    False
     """
     problem = problems.get(id)
     seed = secrets.randbelow(2**31) if seed is None else int(seed)

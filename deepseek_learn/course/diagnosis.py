@@ -139,6 +139,10 @@ def diagnostic(lang: str | None = None) -> Diagnostic:
     Raises:
         ValueError: if `lang` is neither "en" nor "zh".
         DamagedFileError: if the file of the diagnostic is malformed.
+
+    >>> from deepseek_learn import course
+    >>> type(course.diagnostic("en")).__name__
+    'Diagnostic'
     """
     text("diagnostic.submit", lang)  # refuses another language
     tables = read_toml(files(__package__) / "quizzes" / NAME)

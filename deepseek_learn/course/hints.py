@@ -20,6 +20,11 @@ def hint(id: str, number: int | None = None) -> None:
         UnknownNameError: if there is no such problem; the message lists all problems
             and suggests the closest name.
         ValueError: if there is no hint with this number.
+
+    >>> from deepseek_learn import course
+    >>> course.hint("shift_sum", 2)
+    Hint 2 of 2 (0 left)
+    After padding, position p + offset of tap t begins at ...
     """
     problem = problems.get(id)
     if number is not None:
@@ -40,6 +45,22 @@ def solution(id: str) -> None:
     Raises:
         UnknownNameError: if there is no such problem; the message lists all problems
             and suggests the closest name.
+
+    >>> from deepseek_learn import course
+    >>> course.solution("bring_them_to_one")
+    One solution to “bring_them_to_one”. Yours may differ, as long as it passes.
+    <BLANKLINE>
+    import torch
+    <BLANKLINE>
+    <BLANKLINE>
+    def orthogonalize(x, coefficients):
+        tall = x.shape[0] > x.shape[1]
+        x = x.T if tall else x
+        x = x / x.norm().clamp_min(1e-20)
+        for a, b, c in coefficients:
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        return x.T if tall else x
     """
     problem = problems.get(id)
     if problem.solution is None:

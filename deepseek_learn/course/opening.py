@@ -21,6 +21,10 @@ def start(slug: str, lang: str = "en") -> None:
     Raises:
         UnknownNameError: if there is no such lesson; the message lists all lessons.
         ValueError: if `lang` is neither "en" nor "zh".
+
+    >>> from deepseek_learn import course
+    >>> course.start("tour")
+    Lesson “A tour: find the broken solar cells”. Seeds are fixed; PyTorch uses ... thread(s).
     """
     import torch
 

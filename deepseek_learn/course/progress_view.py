@@ -51,6 +51,10 @@ def progress(
             and the reason.
         DamagedFileError: if a file is not a progress file or has a newer format;
             nothing is changed.
+
+    >>> from deepseek_learn import course
+    >>> course.progress().passed
+    []
     """
     if slug is not None:
         lesson(slug)

@@ -99,6 +99,10 @@ def quiz(slug: str, lang: str | None = None) -> Quiz:
         UnknownNameError: if there is no such lesson; the message lists all lessons.
         ValueError: if `lang` is neither "en" nor "zh".
         DamagedFileError: if the file of the quiz is missing or malformed.
+
+    >>> from deepseek_learn import course
+    >>> len(course.quiz("tour", "en").questions)
+    5
     """
     current = lesson(slug)
     text("quiz.check", lang)  # refuses another language

@@ -33,6 +33,9 @@ def start_page(lang: str = "en") -> "StartPage":
         ValueError: if `lang` is neither "en" nor "zh".
         DamagedFileError: if the learner's progress or the working copy's own file is
             damaged or has a newer format.
+
+    >>> from deepseek_learn import course
+    >>> page = course.start_page("en")
     """
     set_language(lang)
     root = course_folder()

@@ -38,6 +38,13 @@ class CtViewer(Explore):
 
     Raises:
         ValueError: if there is no such window.
+
+    >>> import numpy as np
+    >>> from deepseek_learn import course
+    >>> from deepseek_learn.solutions.nodules.volume import Volume
+    >>> hu = np.zeros((8, 16, 16), np.int16)
+    >>> volume = Volume(hu, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "1.2.3")
+    >>> viewer = course.CtViewer(volume)
     """
 
     def __init__(

@@ -36,7 +36,10 @@ class Explore(ipywidgets.VBox):
         TypeError: if the specification of a slider has any other form, or if `draw`
             returns an object of any other type.
 
-    >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
+    >>> from deepseek_learn.course import Explore
+    >>> def draw(temperature):
+    ...     return f"at {temperature:.1f}"
+    >>> explore = Explore(draw, temperature=(0.5, 4.0, 0.5))
     """
 
     def __init__(

@@ -46,6 +46,20 @@ class GuardedModel(Report):
         errors: the sensitivity of each layer; empty if all layers could be quantized.
         layers: the names of all quantizable layers.
         aim: the requested maximum loss, in points.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import deploy
+    >>> net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    >>> x = torch.rand(2000, 16)
+    >>> labels = net(x).argmax(1)
+    >>> def accuracy(predict):
+    ...     right = torch.as_tensor(predict(x)).argmax(1) == labels
+    ...     return 100 * float(right.float().mean())
+    >>> quantizer = deploy.Quantizer(deploy.to_onnx(net, x[:1]), [x])
+    >>> guarded = deploy.guard(quantizer, accuracy, aim=0.5)  # at most 0.5 points less
+    >>> len(guarded.attempts) > 0
+    True
     """
 
     proto: Any
@@ -165,6 +179,20 @@ def guard(
         AccuracyError: if every attempt loses 1 point or more. The message includes the
             table of attempts.
         ValueError: if `aim` is out of range, or if the metric is not in points.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import deploy
+    >>> net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    >>> x = torch.rand(2000, 16)
+    >>> labels = net(x).argmax(1)
+    >>> def accuracy(predict):
+    ...     right = torch.as_tensor(predict(x)).argmax(1) == labels
+    ...     return 100 * float(right.float().mean())
+    >>> quantizer = deploy.Quantizer(deploy.to_onnx(net, x[:1]), [x])
+    >>> guarded = deploy.guard(quantizer, accuracy, aim=0.5)  # at most 0.5 points less
+    >>> guarded.float_metric  # points
+    100.0
     """
     check_aim(aim)
     inputs: list = []  # the held-out inputs that the metric passes to predict

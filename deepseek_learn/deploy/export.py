@@ -63,6 +63,12 @@ def to_onnx(
         ExportError: if the export fails. The message names the line of the model, if
             known.
         MissingPackageError: if the packages of the extra `deploy` are not installed.
+
+    >>> import torch
+    >>> from deepseek_learn import deploy
+    >>> proto = deploy.to_onnx(torch.nn.Linear(4, 2), torch.rand(1, 4))
+    >>> [each.op_type for each in proto.graph.node]
+    ['Gemm']
     """
     for package in ("onnx", "onnxscript"):
         require(package, extra="deploy", purpose="exporting a model")

@@ -42,6 +42,10 @@ class Scheme:
             pair (for TensorRT). If False, it stores int8 weights, which are a quarter
             of the size.
         operators: the ONNX operator types to quantize.
+
+    >>> from deepseek_learn import deploy
+    >>> deploy.Scheme(symmetric=True).symmetric
+    True
     """
 
     symmetric: bool = False
@@ -69,6 +73,15 @@ class Quantizer:
             that the model expects, if a tensor that has to be quantized is not finite
             for a batch, or if the model has no quantizable layers.
         MissingPackageError: if the packages of the extra `deploy` are not installed.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import deploy
+    >>> net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    >>> proto = deploy.to_onnx(net, torch.rand(1, 16))
+    >>> quantizer = deploy.Quantizer(proto, [torch.rand(64, 16)])
+    >>> quantizer.layers
+    ['0', '2']
     """
 
     def __init__(

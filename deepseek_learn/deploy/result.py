@@ -70,6 +70,13 @@ class Deployment(Report):
             verified.
         guard: the result of the accuracy guard; None unless the precision is INT8.
         files: the size in bytes of each file in the folder.
+
+    >>> import torch
+    >>> from deepseek_learn import DeploymentWizard
+    >>> wizard = DeploymentWizard(torch.nn.Linear(16, 4), torch.rand(1, 16))
+    >>> deployment = wizard.to("openvino", "deployed", precision="fp32")
+    >>> deployment.precision, "model.onnx" in deployment.files
+    ('fp32', True)
     """
 
     target: str

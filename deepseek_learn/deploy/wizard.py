@@ -74,8 +74,12 @@ class DeploymentWizard:
             `mean` or `std` is invalid.
         FileNotFoundError, DamagedFileError, ExportError: see `source.OnnxFile`.
 
-    >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
-    >>> wizard.to("cpp-cpu", "deployed").why()                      # doctest: +SKIP
+    >>> import torch
+    >>> from deepseek_learn import DeploymentWizard
+    >>> wizard = DeploymentWizard(torch.nn.Linear(16, 4), torch.rand(1, 16))
+    >>> deployment = wizard.to("openvino", "deployed", precision="fp32")
+    >>> deployment.folder.name, deployment.target
+    ('deployed', 'openvino')
     """
 
     def __init__(

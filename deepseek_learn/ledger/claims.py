@@ -35,6 +35,11 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
     Raises:
         DamagedFileError: if a file is not a result file; the message includes the file
             name and the reason.
+
+    >>> from deepseek_learn import course
+    >>> claims = course.ledger()
+    >>> len(claims.rows("C9", "zoo")) > 0
+    True
     """
     results = read_results(directory)
     entries = [Entry(row, result) for result in results for row in result.rows]

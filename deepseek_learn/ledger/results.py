@@ -211,6 +211,13 @@ def write_result(
             outdated.
         DamagedFileError: if the existing file is not a result file; it is left
             unchanged.
+
+    >>> from deepseek_learn import course
+    >>> from deepseek_learn.ledger.rows import Row
+    >>> facts = {"unit": "x", "better": "higher", "target": 1.1, "measured": 1.2}
+    >>> row = Row(claim="C6", source="ours", what="speed", **facts)
+    >>> course.write_result("mine", [row], "python mine.py", directory=".").name
+    'mine.json'
     """
     if mode not in MODES:
         raise ValueError(f"mode must be {' or '.join(MODES)}; got {mode!r}.")

@@ -51,9 +51,11 @@ class EnergyMeter:
         ValueError: if `device` is not one of these values, or if `watts_per_core` is
             not positive.
 
-    >>> with EnergyMeter() as meter:                                # doctest: +SKIP
-    ...     model(images)
-    >>> meter.energy_j, meter.energy_j.source                       # doctest: +SKIP
+    >>> from deepseek_learn.measure import EnergyMeter
+    >>> with EnergyMeter() as meter:
+    ...     total = sum(range(1_000_000))
+    >>> meter.energy_j.value > 0, meter.energy_j.unit
+    (True, 'J')
     """
 
     def __init__(
@@ -136,6 +138,13 @@ def measured_energy(
 
     Raises:
         ValueError: if `seconds` is not positive or `blocks` is less than 1.
+
+    >>> from deepseek_learn import measure
+    >>> def call():
+    ...     return sum(range(10_000))
+    >>> energy = measure.measured_energy(call, seconds=0.2, blocks=2)
+    >>> energy.unit, energy.value > 0
+    ('J', True)
     """
     if not seconds > 0 or blocks < 1:
         raise ValueError(

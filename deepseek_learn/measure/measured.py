@@ -26,6 +26,7 @@ class Measured:
         ValueError: if `value` lies outside the interval, or if only one of `low` and
             `high` is given.
 
+    >>> from deepseek_learn.measure import Measured
     >>> Measured(3.1, 2.9, 3.4, "ms") < 4, str(Measured(3.1, 2.9, 3.4, "ms"))
     (True, '3.1 ms (2.9–3.4)')
     """
@@ -106,6 +107,11 @@ def measured_error(wrong: int, n: int) -> Measured:
 
     Raises:
         ValueError: if `wrong` is not between 0 and `n`, or if `n` is less than 1.
+
+    >>> from deepseek_learn import measure
+    >>> error = measure.measured_error(wrong=3, n=100)
+    >>> round(error.value, 3), round(error.low, 3), round(error.high, 3)
+    (0.03, 0.01, 0.085)
     """
     if not 0 <= wrong <= n or n < 1:
         raise ValueError(
@@ -131,6 +137,10 @@ def measured_median(
 
     Raises:
         ValueError: if `values` is empty.
+
+    >>> from deepseek_learn import measure
+    >>> measure.measured_median([3.0, 1.0, 2.0, 2.5, 1.5, 2.2, 2.1], "ms").value
+    2.1
     """
     if not len(values):
         raise ValueError("values must contain at least one number; got none.")

@@ -43,6 +43,11 @@ class Roof:
         bandwidth_gbs: the memory bandwidth of a 128 MiB copy in 10^9 bytes/s, counting
             both the bytes read and the bytes written.
         overhead_us: the time one operator takes on a single number, in microseconds.
+
+    >>> from deepseek_learn import profiler
+    >>> roof = profiler.Roof(100, 80, bandwidth_gbs=20, overhead_us=2)
+    >>> roof.gemm_gflops / roof.bandwidth_gbs  # FLOPs per byte at the ridge
+    5.0
     """
 
     gemm_gflops: float

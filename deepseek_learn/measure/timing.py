@@ -115,7 +115,11 @@ def latencies(
         ValueError: if `calls` is empty, `rounds` is less than 6, or `warmup` is
             negative.
 
-    >>> latencies({"conv": lambda: conv(x), "linear": lambda: linear(x)})  # doctest: +SKIP
+    >>> from deepseek_learn import measure
+    >>> calls = {"sum": lambda: sum(range(500)), "max": lambda: max(range(9))}
+    >>> result = measure.latencies(calls)
+    >>> result.ratios["max"].value < 1  # compared with the first one
+    True
     """
     if not calls:
         raise ValueError("calls must contain at least one call; got none.")
@@ -161,6 +165,12 @@ class Latency(Report):
             rounds), or None if there is no baseline. A ratio below 1 means that the
             model is faster.
         samples_ms: the samples in ms, one per round, keyed by "model" and "baseline".
+
+    >>> import torch
+    >>> from deepseek_learn import tuner
+    >>> result = tuner.latency(torch.nn.Linear(64, 8), torch.rand(8, 64), rounds=6)
+    >>> result.ms.value > 0, result.ratio
+    (True, None)
     """
 
     ms: Measured
@@ -214,6 +224,13 @@ def latency(
 
     Raises:
         ValueError: if `rounds` is less than 6 or `warmup` is negative.
+
+    >>> import torch
+    >>> from deepseek_learn import tuner
+    >>> x = torch.rand(8, 512)
+    >>> small, large = torch.nn.Linear(512, 8), torch.nn.Linear(512, 8192)
+    >>> tuner.latency(small, x, baseline=large, rounds=6).ratio.value < 1
+    True
     """
     inputs = example if isinstance(example, tuple) else (example,)
     sides = (

@@ -27,6 +27,15 @@ class Comparison(Report):
     Attributes:
         a, b: the profiles of two models, or of two versions of the same model.
         names: the labels of the two models.
+
+    >>> import torch
+    >>> from deepseek_learn import profiler
+    >>> x = torch.rand(8, 64)
+    >>> small, large = torch.nn.Linear(64, 8), torch.nn.Linear(64, 512)
+    >>> profiles = [profiler.profile(net, x, progress=False) for net in (small, large)]
+    >>> comparison = profiles[0].compare(profiles[1])
+    >>> type(comparison).__name__
+    'Comparison'
     """
 
     a: "Profile"

@@ -44,6 +44,11 @@ class Cost:
         parameters: the number of weights that the layer stores in addition to its
             `nn.Parameter` objects, or None if there are none.
         parameter_bytes: the size of these additional weights in bytes.
+
+    >>> from deepseek_learn import profiler
+    >>> cost = profiler.Cost(flops=4096, bytes_read=8448, bytes_written=128)
+    >>> round(cost.flops / (cost.bytes_read + cost.bytes_written), 2)  # FLOPs per byte
+    0.48
     """
 
     flops: float

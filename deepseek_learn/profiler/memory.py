@@ -34,6 +34,13 @@ class Memory:
         timeline: a table with one row per operator. The column `live_mib` is the size
             of the live tensors after the operator.
         alive: how much of `tensors_mib` belongs to each layer, in MiB, keyed by path.
+
+    >>> import torch
+    >>> from deepseek_learn import profiler
+    >>> net, x = torch.nn.Linear(64, 8), torch.rand(8, 64)
+    >>> profile = profiler.profile(net, x, progress=False)
+    >>> profile.memory.peak_mib > 0
+    True
     """
 
     peak_mib: float

@@ -81,6 +81,13 @@ def profile(
         UnsteadyModelError: if the passes differ although they start from the same
             state, or if a pass changes something that cannot be restored.
         Exception: any exception raised by the model is propagated unchanged.
+
+    >>> import torch
+    >>> from deepseek_learn import profiler
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU())
+    >>> profile = profiler.profile(net, torch.rand(8, 64), progress=False)
+    >>> profile.flops
+    32768
     """
     profiler = ModelProfiler(
         model, train=train, loss=loss, repeats=repeats, progress=progress
@@ -98,7 +105,12 @@ class ModelProfiler:
 
     The options are the same as for `profile`.
 
-    >>> ModelProfiler(resnet)(images).why()                       # doctest: +SKIP
+    >>> import torch
+    >>> from deepseek_learn import ModelProfiler
+    >>> net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU())
+    >>> profile = ModelProfiler(net)(torch.rand(8, 64))
+    >>> profile.flops
+    32768
     """
 
     def __init__(

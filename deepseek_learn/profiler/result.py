@@ -38,6 +38,15 @@ class Profile(Report):
         roof: the measured peaks of this machine.
         weights: the distribution of each parameter's values, keyed by name.
         notes: caveats, for example that a compiled model was run uncompiled.
+
+    >>> import torch
+    >>> from deepseek_learn import profiler
+    >>> net, x = torch.nn.Linear(64, 8), torch.rand(8, 64)
+    >>> profile = profiler.profile(net, x, progress=False)
+    >>> profile.model, profile.flops
+    ('Linear', 8192)
+    >>> profile.latency_low_ms <= profile.latency_ms <= profile.latency_high_ms
+    True
     """
 
     model: str

@@ -34,6 +34,13 @@ class Verdict:
         speed_up: the overall speedup of the model if this layer ran at its roof.
         suspect: whether `of_roof` is above 1. If so, either the measurement or the cost
             model is wrong.
+
+    >>> import torch
+    >>> from deepseek_learn import profiler
+    >>> net, x = torch.nn.Linear(64, 8), torch.rand(8, 64)
+    >>> profile = profiler.profile(net, x, progress=False)
+    >>> profile.verdicts()[0].type
+    'Linear'
     """
 
     layer: str

@@ -21,7 +21,12 @@ BUILT_IN = (
 
 
 def names() -> list[str]:
-    """Return the names of all solutions."""
+    """Return the names of all solutions.
+
+    >>> from deepseek_learn import solutions
+    >>> solutions.names()
+    ['factory', 'mail', 'movement', 'nodules', 'reviews', 'wind']
+    """
     return sorted({*BUILT_IN, *solutions})
 
 
@@ -32,6 +37,10 @@ def load(name: str) -> Solution:
         UnknownNameError: if the name is unknown; the message lists the known solutions.
         MissingPackageError: if a package is missing; the message tells you what to
             install.
+
+    >>> from deepseek_learn import solutions
+    >>> type(solutions.load("wind")).__name__
+    'WindFarm'
     """
     if name in BUILT_IN:
         importlib.import_module(f".{name}", __name__)

@@ -14,6 +14,11 @@ class Solution(Protocol):
 
     The output folder always contains `verdicts.jsonl` with one line per item and
     `index.html`. A run that was interrupted continues where it stopped.
+
+    >>> from deepseek_learn import solutions
+    >>> wind: solutions.Solution = solutions.load("wind")
+    >>> callable(wind.run)
+    True
     """
 
     def run(

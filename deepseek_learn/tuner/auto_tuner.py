@@ -65,11 +65,8 @@ class AutoTuner:
     To use several workers, run the same script several times with the same `storage`
     and `name`. On a single machine, a path is enough. Across machines, use a database
     that all of them can reach. If only one of them can reach it, put Optuna's gRPC
-    proxy in front of the database:
-
-    >>> from optuna.storages import GrpcStorageProxy                # doctest: +SKIP
-    >>> proxy = GrpcStorageProxy(host="head-node", port=13000)      # doctest: +SKIP
-    >>> AutoTuner(objective, space, storage=proxy).run(trials=50)   # doctest: +SKIP
+    proxy in front of the database and pass
+    `storage=optuna.storages.GrpcStorageProxy(host="head-node", port=13000)`.
 
     To start the proxy, call `optuna.storages.run_grpc_proxy_server(RDBStorage(url),
     host="0.0.0.0", port=13000)` on the machine with the database. The proxy does not
@@ -96,10 +93,14 @@ class AutoTuner:
         TunerError: if the stored study has a different space or different objectives.
         StorageError: if the storage cannot be opened or written to.
 
-    >>> tuner = AutoTuner(objective, {"lr": (1e-4, 1e-1, "log"), "width": [16, 32, 64]},
-    ...     minimize=("error", "latency_ms"))                       # doctest: +SKIP
-    >>> study = tuner.run(trials=60)                                # doctest: +SKIP
-    >>> study.why(), study.plot(), study.knee().config              # doctest: +SKIP
+    >>> from deepseek_learn import AutoTuner
+    >>> def objective(config):
+    ...     return {"error": (config["x"] - 0.3) ** 2, "cost": config["width"]}
+    >>> space = {"x": (1e-3, 1.0, "log"), "width": [16, 32, 64]}
+    >>> tuner = AutoTuner(objective, space, minimize=("error", "cost"), seed=0)
+    >>> study = tuner.run(trials=20, progress=False)
+    >>> len(study.trials), sorted(study.knee().config)
+    (20, ['width', 'x'])
     """
 
     def __init__(

@@ -23,6 +23,11 @@ def dominates(points: ArrayLike) -> np.ndarray:
 
     Raises:
         ValueError: if `points` does not have shape `[N, M]`, or if it contains NaN.
+
+    >>> from deepseek_learn import tuner
+    >>> tuner.dominates([[0, 0], [1, 1]])
+    array([[False,  True],
+           [False, False]])
     """
     x = _points(points)
     no_worse = np.ones((len(x), len(x)), dtype=bool)
@@ -40,6 +45,10 @@ def domination_count(points: ArrayLike) -> np.ndarray:
         An int64 array of shape `[N]`, which is 0 for the points on the front.
 
     Fonseca & Fleming 1993, "Genetic algorithms for multiobjective optimization", ICGA.
+
+    >>> from deepseek_learn import tuner
+    >>> tuner.domination_count([[0, 0], [1, 1], [2, 0]])
+    array([0, 1, 1])
     """
     return dominates(points).sum(0)
 
@@ -52,6 +61,10 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
 
     Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II",
     IEEE Transactions on Evolutionary Computation 6(2), section III-A.
+
+    >>> from deepseek_learn import tuner
+    >>> tuner.nondominated_rank([[0, 1], [1, 0], [1, 1]])
+    array([0, 0, 1])
     """
     dominance = dominates(points)
     rank = np.full(len(dominance), -1)
@@ -74,6 +87,10 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
 
     Raises:
         ValueError: if a value is not finite.
+
+    >>> from deepseek_learn import tuner
+    >>> tuner.crowding_distance([[0, 1], [0.5, 0.5], [1, 0]])
+    array([inf,  2., inf])
     """
     x, _ = scaled(_points(points, finite=True))
     distance = np.zeros(len(x))
@@ -100,6 +117,10 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
     Raises:
         ValueError: if `reference` does not contain one finite number per objective.
+
+    >>> from deepseek_learn import tuner
+    >>> float(tuner.hypervolume([[0, 1], [1, 0]], reference=[2, 2]))
+    3.0
     """
     x, r = _points(points), np.asarray(reference, dtype=float)
     if r.shape != x.shape[1:] or not np.isfinite(r).all():
@@ -126,6 +147,10 @@ def knee(points: ArrayLike) -> int:
 
     Raises:
         ValueError: if there are no points, or if a value is not finite.
+
+    >>> from deepseek_learn import tuner
+    >>> tuner.knee([[0, 1], [0.2, 0.2], [1, 0]])
+    1
     """
     x, _ = scaled(_points(points, finite=True))
     if not len(x):

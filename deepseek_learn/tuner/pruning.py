@@ -46,6 +46,20 @@ class DominationPruner:
     Raises:
         ValueError: if `rungs` is not an increasing sequence of positive integers, or if
             `keep` is not in the interval (0, 1].
+
+    >>> from deepseek_learn import AutoTuner, tuner
+    >>> def objective(trial):
+    ...     for epoch in range(1, 6):
+    ...         error = trial["x"] ** 2 + 1 / epoch
+    ...         trial.report(epoch, error=error)
+    ...     return {"error": error}
+    >>> pruner = tuner.DominationPruner(startup=4)
+    >>> search = AutoTuner(
+    ...     objective, {"x": (-1.0, 1.0)}, minimize=("error",), pruner=pruner, seed=0
+    ... )
+    >>> study = search.run(trials=20, progress=False)
+    >>> sum(trial.state.name == "PRUNED" for trial in study.trials) > 0
+    True
     """
 
     def __init__(

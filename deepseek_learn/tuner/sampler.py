@@ -54,6 +54,15 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Raises:
         ValueError: if any of the numbers is too small.
+
+    >>> import optuna
+    >>> from deepseek_learn import tuner
+    >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
+    >>> sampler = tuner.GeneticSampler(seed=0)
+    >>> study = optuna.create_study(sampler=sampler)
+    >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=30)
+    >>> study.best_value < 0.01
+    True
     """
 
     def __init__(

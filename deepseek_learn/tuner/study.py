@@ -37,6 +37,15 @@ class Solution:
         number: the trial number.
         config: the hyperparameters by name; use `**solution.config` to build the model.
         results: the objectives, limits and notes by name, each as a `Measured`.
+
+    >>> from deepseek_learn import AutoTuner
+    >>> def objective(config):
+    ...     return {"error": config["x"] ** 2, "cost": abs(config["x"] - 1)}
+    >>> space = {"x": (-1.0, 2.0)}
+    >>> tuner = AutoTuner(objective, space, minimize=("error", "cost"), seed=0)
+    >>> solution = tuner.run(trials=10, progress=False).knee()
+    >>> list(solution.config), list(solution.results)
+    (['x'], ['error', 'cost'])
     """
 
     number: int
@@ -56,6 +65,14 @@ class Study(Report):
         end_reason: why the search ended early: "interrupted" (by Ctrl-C),
             "exhausted" (every configuration was tried) or "stalled" (see `patience` in
             `AutoTuner.run`). It is empty if the search did not end early.
+
+    >>> from deepseek_learn import AutoTuner
+    >>> def objective(config):
+    ...     return {"error": (config["x"] - 0.3) ** 2}
+    >>> tuner = AutoTuner(objective, {"x": (0.0, 1.0)}, minimize=("error",), seed=0)
+    >>> study = tuner.run(trials=20, progress=False)
+    >>> abs(study.best().config["x"] - 0.3) < 0.1
+    True
     """
 
     name: str

@@ -16,6 +16,14 @@ class Trial(Mapping):
 
     Attributes:
         number: the trial number, starting at 0 and unique across all workers.
+
+    >>> from deepseek_learn import AutoTuner
+    >>> def objective(trial):
+    ...     return {"error": trial["x"] ** 2, "keys": len([*trial])}
+    >>> space = {"x": (0.0, 1.0)}
+    >>> tuner = AutoTuner(objective, space, minimize=("error", "keys"), seed=0)
+    >>> len(tuner.run(trials=3, progress=False).trials)
+    3
     """
 
     def __init__(
