@@ -23,7 +23,11 @@ from torch import Tensor, nn
 
 from ..errors import check_count
 
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
 POINTWISE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 LAYOUT = {1: "T", 2: "H, W", 3: "D, H, W"}
 

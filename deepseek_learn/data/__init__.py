@@ -69,7 +69,7 @@ def names() -> list[str]:
     return list(datasets)
 
 
-def load(name: str, **options: Any) -> Splits | TextSplits:
+def load(name: str, **options: Any) -> Splits[Any] | TextSplits:
     """Load a dataset by name.
 
     Args:

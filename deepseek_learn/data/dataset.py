@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ class LabeledDataset(Dataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence | np.ndarray | None = None,
+        groups: Sequence[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
     ):
         frame = pd.DataFrame(index=range(len(inputs))) if frame is None else frame
@@ -171,7 +171,7 @@ class ImageDataset(LabeledDataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence | np.ndarray | None = None,
+        groups: Sequence[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
     ):
         super().__init__(images, labels, frame, groups=groups, card=card)
@@ -282,7 +282,7 @@ class TextDataset(LabeledDataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence | np.ndarray | None = None,
+        groups: Sequence[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
         decode: Callable[[Sequence[int]], str] = utf8,
     ):

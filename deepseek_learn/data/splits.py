@@ -16,7 +16,7 @@ from .dataset import LabeledDataset
 
 Kind = TypeVar("Kind", bound=LabeledDataset)
 datasets: Registry[Callable[..., Any]] = Registry("dataset")
-Strata = Sequence | np.ndarray  # also pandas
+Strata = Sequence[Any] | np.ndarray  # also pandas
 PARTS = ("train", "validation", "test")
 CANDIDATES = 8  # number of groups that each step of `group_parts` chooses from
 
@@ -170,7 +170,7 @@ def split(
     *,
     seed: int = 0,
     by: str | None = "groups",
-    stratify: Sequence | np.ndarray | None = None,
+    stratify: Sequence[Any] | np.ndarray | None = None,
 ) -> tuple[Kind, Kind, Kind]:
     """Split a dataset into training, validation and test sets.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AIM, LIMIT = 0.1, 1.0  # points of the metric
 MOST_IN_FLOAT = 0.5  # maximum fraction of layers left in float
 
-Metric = Callable[[Callable], float]
+Metric = Callable[[Callable[..., Any]], float]
 
 
 @dataclass(frozen=True)

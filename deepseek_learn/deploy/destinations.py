@@ -14,6 +14,8 @@ from .kit import FILES, Kit
 from .quantize import Scheme
 from .result import UNVERIFIED, Line
 
+# adds the files that only one target needs
+Completion = Callable[[Kit], None]
 targets: Registry["Target"] = Registry("target")
 
 
@@ -33,7 +35,7 @@ class Target:
     """
 
     name: str
-    complete: Callable[[Kit], None]
+    complete: Completion
     runtime: str = "onnxruntime"
     provider: str = "cpu"
     precisions: tuple[str, ...] = ("int8", "fp32")
@@ -59,7 +61,7 @@ class Target:
         return "fp32"
 
 
-def target(name: str, **fields: Any) -> Callable[[Callable], Callable]:
+def target(name: str, **fields: Any) -> Callable[[Completion], Completion]:
     """Return a decorator that registers a function as the target `name`.
 
     The function completes the deployment folder.
@@ -79,7 +81,7 @@ def target(name: str, **fields: Any) -> Callable[[Callable], Callable]:
     True
     """
 
-    def register(complete: Callable[[Kit], None]) -> Callable[[Kit], None]:
+    def register(complete: Completion) -> Completion:
         targets.register(name)(Target(name, complete, **fields))
         return complete
 

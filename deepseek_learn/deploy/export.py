@@ -156,7 +156,7 @@ def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> 
         proto.metadata_props.add(key=key, value=",".join(map(str, values)))
 
 
-def weighted(proto: "onnx.ModelProto") -> list:
+def weighted(proto: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     """Return all nodes that multiply by a weight, which are the quantizable layers."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -87,7 +87,7 @@ class Quantizer:
     def __init__(
         self,
         proto: "onnx.ModelProto",
-        batches: Iterable,
+        batches: Iterable[Any],
         scheme: Scheme | None = None,
         ranges: str = "minmax",
     ):
@@ -175,7 +175,7 @@ class Quantizer:
 
     def errors(
         self,
-        inputs: Iterable | None = None,
+        inputs: Iterable[Any] | None = None,
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:

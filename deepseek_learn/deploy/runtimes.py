@@ -20,7 +20,7 @@ Answer = Callable[[Any], list[np.ndarray]]
 Runner = Callable[..., Answer]  # runner(proto, threads) → callable
 
 
-def arguments(example: Any) -> tuple[tuple, dict]:
+def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Split an example into the positional and named arguments of the model."""
     if isinstance(example, dict):
         return (), example

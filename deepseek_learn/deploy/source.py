@@ -64,7 +64,7 @@ class TorchModel:
             bound.arguments[name] = tree_map(lambda v, axis=axis: cut(v, axis), value)
         return dict(bound.arguments) if isinstance(example, dict) else bound.args
 
-    def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
+    def difference(self, proto: "onnx.ModelProto", inputs: Iterable[Any]) -> float:
         """Return the largest relative difference from the outputs of this model."""
         return verify(proto, self.model, inputs)
 
@@ -132,7 +132,7 @@ class OnnxFile:
             if port.type.tensor_type.shape.dim
         )
 
-    def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
+    def difference(self, proto: "onnx.ModelProto", inputs: Iterable[Any]) -> float:
         return largest_difference(runner(proto), self._answer, inputs, self.name)
 
     def bytes(self) -> int:

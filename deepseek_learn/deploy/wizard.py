@@ -86,7 +86,7 @@ class DeploymentWizard:
         self,
         model: nn.Module | str | Path,
         example: Any,
-        calibration: Iterable | None = None,
+        calibration: Iterable[Any] | None = None,
         metric: Metric | None = None,
         *,
         mean: Sequence[float] = (),

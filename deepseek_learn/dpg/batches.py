@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .statistics import SharedState
 
 
-def check_batches(batches: Iterable) -> None:
+def check_batches(batches: Iterable[Any]) -> None:
     """Raise TypeError if `batches` is a single batch instead of a list of batches.
 
     Iterating over a single batch would treat each of its rows as a batch.
@@ -21,7 +21,7 @@ def check_batches(batches: Iterable) -> None:
         )
 
 
-def input_of(batch: Any) -> Tensor | list[Tensor] | Mapping:
+def input_of(batch: Any) -> Tensor | list[Tensor] | Mapping[str, Any]:
     """Extract the model input from a batch.
 
     The input is a tensor, a list of tensors, such as the images for a detector, or a
@@ -45,7 +45,7 @@ def _is_input(value: Any) -> bool:
 
 def scores_of(
     model: nn.Module,
-    batch: Tensor | list[Tensor] | Mapping,
+    batch: Tensor | list[Tensor] | Mapping[str, Any],
     logits: Callable[[nn.Module, Any], Tensor] | None,
     shared: SharedState,
 ) -> tuple[Tensor, int]:

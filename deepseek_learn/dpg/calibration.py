@@ -121,7 +121,7 @@ class Calibration(Report):
 
 def calibrate(
     model: nn.Module,
-    batches: Iterable,
+    batches: Iterable[Any],
     logits: Callable[[nn.Module, Any], Tensor] | None = None,
     seed: int = 0,
     correlations: bool = True,

@@ -22,7 +22,7 @@ Lesson: `notebooks/basic/04b_bit_allocation.ipynb`.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf, nextafter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 import torch
@@ -159,7 +159,7 @@ class Cascade(nn.Module):
 
     def calibrate(
         self,
-        batches: Iterable,
+        batches: Iterable[Any],
         agreement: float = 0.999,
         reference: nn.Module | None = None,
     ) -> Threshold:
@@ -221,7 +221,7 @@ class Cascade(nn.Module):
 
     @torch.inference_mode()
     def _compare(
-        self, batches: Iterable, reference: Callable[[Tensor], Tensor] | None
+        self, batches: Iterable[Any], reference: Callable[[Tensor], Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compare the base and the refined predictions with the reference.
 

@@ -145,7 +145,7 @@ class Compression(Report):
 
 def compress(
     model: nn.Module,
-    batches: Iterable,
+    batches: Iterable[Any],
     bits: float = 4.0,
     criterion: str = "sensitivity",
     group_size: int = 64,

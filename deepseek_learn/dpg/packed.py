@@ -106,7 +106,9 @@ class PackedMatrix(nn.Module):
         stored = sum(s.rows for s in segments if s.term == "base")
         self.register_buffer("order", torch.empty(stored, dtype=torch.int32))
 
-    def tensors_of(self, segment: Segment) -> Iterator[tuple[str, tuple, torch.dtype]]:
+    def tensors_of(
+        self, segment: Segment
+    ) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:
         """Yield the name, shape and dtype of each tensor in a segment."""
         prefix, blocks = f"{segment.term}{segment.bits}", segment.rows // ROWS
         for i, width in enumerate(WIDTHS[segment.bits]):

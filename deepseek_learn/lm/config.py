@@ -5,6 +5,7 @@ The fields have the same names as in the config.json of the public reference.
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 LATENT = "latent_attention"  # V2 and V3
 SPARSE = "sparse_attention"  # V3.2
@@ -80,7 +81,9 @@ class Config:
     num_attention_heads: int = 4
     max_position_embeddings: int = 512
     rms_norm_eps: float = 1e-6
-    rope_parameters: dict = field(default_factory=lambda: {"rope_theta": 10_000.0})
+    rope_parameters: dict[str, Any] = field(
+        default_factory=lambda: {"rope_theta": 10_000.0}
+    )
     layer_types: tuple[str, ...] = ()
     num_nextn_predict_layers: int = 0
     tie_word_embeddings: bool = False
@@ -96,7 +99,7 @@ class Config:
     # hybrid attention
     head_dim: int = 64
     sliding_window: int = 64
-    compress_rates: dict = field(
+    compress_rates: dict[str, Any] = field(
         default_factory=lambda: {COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 32}
     )
     o_groups: int = 2
@@ -177,12 +180,12 @@ class Config:
         """
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
-    def rope(self, kind: str) -> dict:
+    def rope(self, kind: str) -> dict[str, Any]:
         """Return the rotary parameters for the given kind, `"main"` or `"compress"`."""
         return self.rope_parameters.get(kind, self.rope_parameters)
 
     @classmethod
-    def from_reference(cls, content: dict) -> "Config":
+    def from_reference(cls, content: dict[str, Any]) -> "Config":
         """Create a configuration from the contents of a reference config.json.
 
         The supported model types are `deepseek_v2`, `deepseek_v3` and `deepseek_v32`.

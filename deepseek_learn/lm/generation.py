@@ -41,8 +41,8 @@ def probabilities(
 
 
 def generate(
-    model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
-) -> list:
+    model: LanguageModel, prompts: Sequence[Sequence[int]], *args: Any, **options: Any
+) -> list[list[int]]:
     """Generate a continuation of each prompt and return the new tokens.
 
     The arguments are the same as for `stream`.

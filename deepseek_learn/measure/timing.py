@@ -203,9 +203,9 @@ class Latency(Report):
 
 
 def latency(
-    model: Callable,
-    example: Tensor | tuple,
-    baseline: Callable | None = None,
+    model: Callable[..., Any],
+    example: Tensor | tuple[Any, ...],
+    baseline: Callable[..., Any] | None = None,
     rounds: int = ROUNDS,
     warmup: int = WARMUP,
 ) -> Latency:

@@ -116,7 +116,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: nn.Module | Iterable,
+        params: nn.Module | Iterable[Any],
         lr: float = 0.02,
         *,
         weight_decay: float = 0.1,

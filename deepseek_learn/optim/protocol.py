@@ -82,7 +82,7 @@ class TuningResult(Report):
 
 
 def tune(
-    axes: Mapping[str, Sequence],
+    axes: Mapping[str, Sequence[Any]],
     start: Mapping[str, Any],
     evaluate: Callable[[dict[str, Any]], float],
     budget: int,
@@ -140,7 +140,7 @@ def tune(
     return TuningResult(best, loss(best), trials, not skipped, tuple(edges))
 
 
-def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
+def _check(axes: Mapping[str, Sequence[Any]], start: Mapping, budget: int) -> None:
     for name, values in axes.items():
         if start.get(name) not in values:
             raise ValueError(

@@ -23,7 +23,7 @@ from ..registry import Registry
 from .flop_formulas import operator_costs, real_factor
 from .tensor_state import within
 
-LayerFormula = Callable[[Any, tuple, Any], "Cost"]
+LayerFormula = Callable[[Any, tuple[Any, ...], Any], "Cost"]
 
 # Maps the "module.Class" of a layer to a function formula(layer, inputs, output) that
 # returns a `Cost`. It is meant for layers whose work does not appear as operators, such

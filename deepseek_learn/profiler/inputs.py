@@ -1,12 +1,13 @@
 """Create random inputs for a model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
+def random_inputs(model: nn.Module, input_size: Sequence[Any]) -> tuple[Tensor, ...]:
     """Return random tensors with values in [0, 1) as inputs for a model.
 
     The tensors have the device and dtype of the model's weights. The random numbers are

@@ -44,7 +44,7 @@ def profile(
     example: Any = None,
     train: bool = False,
     *,
-    input_size: Sequence | None = None,
+    input_size: Sequence[Any] | None = None,
     loss: Loss | None = None,
     repeats: int = 5,
     progress: bool | None = None,

@@ -90,7 +90,7 @@ class DatasetBatches:
 class LoaderBatches:
     """Batches from a `DataLoader`, with the same attributes as `DatasetBatches`."""
 
-    def __init__(self, loader: DataLoader, name: str):
+    def __init__(self, loader: DataLoader[Any], name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size
         self.per_epoch = len(loader)
         dataset: Any = loader.dataset  # has a length, because the loader has one

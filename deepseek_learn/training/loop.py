@@ -87,11 +87,11 @@ class Fit(Report):
 
 def fit(
     model: nn.Module,
-    train: Dataset | DataLoader,
+    train: Dataset[Any] | DataLoader[Any],
     optimizer: torch.optim.Optimizer | None = None,
     *,
     epochs: int,
-    validation: Dataset | DataLoader | None = None,
+    validation: Dataset[Any] | DataLoader[Any] | None = None,
     recipe: Recipe | None = None,
     limits: Limits | None = None,
     checkpoint: str | Path | None = None,
@@ -265,7 +265,7 @@ class _Learner:
 
 def predict(
     model: nn.Module,
-    dataset: Dataset | DataLoader,
+    dataset: Dataset[Any] | DataLoader[Any],
     *,
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,

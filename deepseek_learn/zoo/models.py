@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -75,7 +76,7 @@ class Model:
             return "text"
         return {2: "series", 3: "picture", 4: "volume"}[len(self.shape)]
 
-    def resolve(self, target: str) -> Callable:
+    def resolve(self, target: str) -> Callable[..., Any]:
         module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module, __package__), attribute)
 
@@ -99,7 +100,7 @@ class Card:
     """
 
     model: Model
-    runs: dict
+    runs: dict[str, Any]
     parameters: int
     size_mib: float | None
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -164,7 +164,7 @@ def _record(
     return _write_runs(folder / f"{name}.json", {split: facts})
 
 
-def read_runs(path: Path) -> dict:
+def read_runs(path: Path) -> dict[str, Any]:
     """Read a file written by `record`, which maps each split to its training run.
 
     Raises:
