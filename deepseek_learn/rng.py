@@ -13,12 +13,13 @@ def isolate_rng() -> Iterator[None]:
     Even an import can draw: rich draws from Python's generator, and scikit-learn
     imports rich. NumPy and PyTorch are not imported here.
     """
-    numpy, torch = map(sys.modules.get, ("numpy", "torch"))
+    numpy, torch = (sys.modules.get(name) for name in ("numpy", "torch"))
     python = random.getstate()
     array = numpy.random.get_state() if numpy else None
     cpu = torch.get_rng_state() if torch else None
-    on_gpu = torch is not None and torch.cuda.is_initialized()
-    gpus = torch.cuda.get_rng_state_all() if on_gpu else []
+    gpus = None
+    if torch and torch.cuda.is_initialized():
+        gpus = torch.cuda.get_rng_state_all()
     try:
         yield
     finally:
@@ -27,5 +28,5 @@ def isolate_rng() -> Iterator[None]:
             numpy.random.set_state(array)
         if torch:
             torch.set_rng_state(cpu)
-        if on_gpu:
+        if torch and gpus is not None:
             torch.cuda.set_rng_state_all(gpus)

@@ -24,7 +24,7 @@ def start(slug: str, lang: str = "en") -> None:
 
     >>> from deepseek_learn import course
     >>> course.start("tour")
-    Lesson “A tour: find the broken solar cells”. Seeds are fixed; PyTorch uses ... thread(s).
+    Lesson “A tour: find the broken solar cells”. Seeds are fixed; ...
     """
     import torch
 

@@ -45,6 +45,13 @@ def verify(
     Raises:
         OutputMismatchError: if this value exceeds `tolerance`, or if a shape differs.
         ValueError: if an output of the original model contains NaN or infinity.
+
+    >>> import torch
+    >>> from deepseek_learn import deploy
+    >>> net = torch.nn.Linear(4, 2)
+    >>> proto = deploy.to_onnx(net, torch.rand(1, 4))
+    >>> deploy.verify(proto, net, [torch.rand(3, 4)]) < 1e-4  # relative difference
+    True
     """
     plain = plain_form(model).eval()
 

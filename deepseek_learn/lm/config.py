@@ -16,7 +16,7 @@ HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
 # the default values for each model type of the reference
 V3 = {"topk_method": "noaux_tc", "routed_scaling_factor": 2.5}
-REFERENCES = {
+REFERENCES: dict[str, dict[str, Any]] = {
     "deepseek_v2": {
         "scoring_func": "softmax",
         "topk_method": "greedy",
@@ -210,7 +210,11 @@ class Config:
                 f"rope_parameters must include {TRAINED} for yarn; got {rope}."
             )
         names = {each.name for each in fields(cls)} - {"layer_types"}
-        sizes = {k: v for k, v in content.items() if k in names and v is not None}
+        sizes: dict[str, Any] = {
+            name: value
+            for name, value in content.items()
+            if name in names and value is not None
+        }
         sizes["rope_parameters"] = rope
         if kind == "deepseek_v32":
             sizes["layer_types"] = (SPARSE,) * content["num_hidden_layers"]
