@@ -13,18 +13,9 @@ from torch import Tensor, nn
 
 from ..profiler.costs import Cost, layer_costs
 from .frozen import FrozenWeight, refuse_edit, refuse_training
+from .geometry import Geometry, Sizes, geometry, output_size, padded, patches
 from .kernels import multiply
-from .matrix import (
-    CONVOLUTIONS,
-    CompressedLayer,
-    FloatLayer,
-    Geometry,
-    Sizes,
-    geometry,
-    output_size,
-    padded,
-    patches,
-)
+from .matrix import CONVOLUTIONS, CompressedLayer, FloatLayer
 from .packed import PackedMatrix
 
 # Above this number of patches, copying them takes longer than unpacking the weight once

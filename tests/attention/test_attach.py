@@ -128,6 +128,12 @@ def test_a_kernel_along_one_axis_of_an_image_is_not(kernel):
         attach(nn.Sequential(nn.Sequential(*pair)), "sc", "double_conv")
 
 
+def test_three_convolutions_in_a_row_make_no_pair():
+    convs = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)]
+    with pytest.raises(ValueError, match="where='double_conv' matches no module"):
+        attach(nn.Sequential(nn.Sequential(*convs)), "sc", "double_conv")
+
+
 def test_a_block_of_two_convolutions_and_norms_alone_is_residual():
     class Block(nn.Module):
         def __init__(self):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg.statistics import PARTS, Halves, Statistics, consistent
+from deepseek_learn.dpg.halves import PARTS, Halves, consistent
+from deepseek_learn.dpg.statistics import Statistics
 
 EITHER_HALF = torch.tensor([4.0, 4.0, 0.1, 0.1]), torch.tensor([0.1, 0.1, 4.0, 4.0])
 

@@ -18,8 +18,8 @@ from deepseek_learn.dpg import (
     layers,
 )
 from deepseek_learn.dpg.frozen import refuse_training
+from deepseek_learn.dpg.geometry import geometry as geometry_of
 from deepseek_learn.dpg.layers import packed_layers
-from deepseek_learn.dpg.matrix import geometry as geometry_of
 from tests.dpg.reference import BFLOAT16, FLOAT16, FLOAT32, packed
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from deepseek_learn import dpg
+from deepseek_learn.dpg.geometry import output_size, patches
 from deepseek_learn.dpg.matrix import (
     bytes_of,
     check_finite,
@@ -18,10 +19,8 @@ from deepseek_learn.dpg.matrix import (
     matching_layers,
     named_layers,
     output_rows,
-    output_size,
     own_bytes,
     pad_columns,
-    patches,
     tied_layers,
     weight_matrix,
 )

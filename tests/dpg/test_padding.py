@@ -7,8 +7,9 @@ from torch import nn
 
 from deepseek_learn import dpg
 from deepseek_learn.dpg import layers
+from deepseek_learn.dpg.geometry import geometry, padded
 from deepseek_learn.dpg.layers import packed_layers
-from deepseek_learn.dpg.matrix import geometry, layer_weight, padded
+from deepseek_learn.dpg.matrix import layer_weight
 from deepseek_learn.errors import DamagedFileError
 
 CONVOLUTIONS = {

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg import storage
+from deepseek_learn.dpg import container
 from deepseek_learn.dpg.layers import packed_layers
 from deepseek_learn.errors import DamagedFileError
 from tests.dpg.small_models import (
@@ -533,7 +533,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch, error):
         Path(file).write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(storage, "save_file", fails)
+    monkeypatch.setattr(container, "save_file", fails)
     with pytest.raises(OSError, match=r"No space left|could not be written: full"):
         dpg.save(small(seed=1), path)
     assert path.read_bytes() == before

@@ -187,10 +187,18 @@ def packed_experts():
     return dpg.convert(apart, dpg.uniform(apart, 4))
 
 
+def add_bias(layer):
+    layer.register_buffer("bias", torch.randn(layer.out_features))
+
+
 def biases(experts):
     for expert in experts:
-        size = expert.gate_up_proj.out_features
-        expert.gate_up_proj.register_buffer("bias", torch.randn(size))
+        add_bias(expert.gate_up_proj)
+
+
+def second_biases(experts):
+    for expert in experts:
+        add_bias(expert.down_proj)
 
 
 def wide(experts):
@@ -208,7 +216,9 @@ def of_another_size(experts):
     experts[3] = dpg.convert(apart, dpg.uniform(apart, 4))[0].experts[3]
 
 
-@pytest.mark.parametrize("change", [biases, wide, one_wide, of_another_size])
+@pytest.mark.parametrize(
+    "change", [biases, second_biases, wide, one_wide, of_another_size]
+)
 def test_one_call_multiplies_only_equal_matrices_without_biases(
     change, kernel, monkeypatch
 ):
@@ -220,6 +230,19 @@ def test_one_call_multiplies_only_equal_matrices_without_biases(
         monkeypatch.setattr(module, "can_group", lambda *tensors: False)
         assert torch.equal(got, small[0](x))
     assert not torch.equal(got, plain)
+
+
+def test_the_kernel_takes_blocks_up_to_its_limit(kernel, monkeypatch):
+    calls = []
+    product = module.grouped
+    monkeypatch.setattr(module, "grouped", lambda *a: calls.append(a) or product(*a))
+    experts = Experts(config(n_routed_experts=3))
+    for tokens, count in ((module.BLOCK, 2), (module.BLOCK + 1, 0)):
+        calls.clear()
+        with torch.no_grad():
+            chosen = torch.tensor([[0, 1, 2]] * tokens)
+            experts(torch.randn(tokens, 16), chosen, torch.rand(tokens, 3))
+        assert len(calls) == count
 
 
 def test_small_models_and_long_blocks_need_no_kernel(monkeypatch):
@@ -239,7 +262,7 @@ def test_small_models_and_long_blocks_need_no_kernel(monkeypatch):
 
 @pytest.mark.parametrize(
     ("most", "others", "is_batched"),
-    [(33, 33, False), (32, 32, True), (20, 1, False), (20, 5, True)],
+    [(33, 33, False), (32, 32, True), (20, 3, False), (20, 4, True)],
 )
 def test_blocks_are_batched_if_they_are_short_and_about_equal(
     most, others, is_batched, monkeypatch
