@@ -287,6 +287,35 @@ def test_why_counts_each_kind_of_trial():
     assert states == {"complete": 5, "pruned": 4, "failed": 2}
 
 
+def test_the_most_frequent_failure_is_named():
+    def objective(trial):
+        if trial["row"] >= 3:
+            raise ArithmeticError("too hot" if trial["row"] == 3 else "too cold")
+        return {"error": trial["row"]}
+
+    message = tabled(range(6), ("error",), objective=objective).why()
+    assert "The most frequent failure (2×) is: ArithmeticError: too cold" in message
+
+
+def test_why_goes_from_one_best_to_the_other_where_more_is_better():
+    rows = [(1 - error, latency) for error, latency in TABLE]
+    study = tabled(rows, ("accuracy", "latency_ms"), maximize=("accuracy",))
+    assert (
+        "From the best latency_ms (trial 3) to the best accuracy (trial 0), latency_ms "
+        "goes from 2 to 8 and accuracy from 0.6 to 0.9"
+    ) in study.why()
+
+
+def test_why_tells_importances_from_the_fourth_result_on():
+    assert "importances are rough" not in tabled(TABLE[:3]).why()
+    assert "With 4 results, importances are rough" in tabled(TABLE[:4]).why()
+
+
+@pytest.mark.parametrize(("results", "rough"), [(49, True), (50, False)])
+def test_importances_are_rough_up_to_fifty_results(results, rough):
+    assert ("are rough" in searched(results).why()) == rough
+
+
 def test_a_result_that_is_not_finite_was_not_stopped_early():
     tuner = AutoTuner(lambda trial: {}, {"x": [1, 2]}, ("error",))
     for value in (1.0, math.inf):
