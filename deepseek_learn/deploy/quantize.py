@@ -285,9 +285,24 @@ class _Reader:
 
 
 def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Convert the model to float16, but keep its inputs and outputs in float32."""
+    """Convert the model to float16, but keep its inputs and outputs in float32.
+
+    Raises:
+        ValueError: if a weight exceeds float16, which the converter would clip. Other
+            constants, such as the -1e9 of a mask, may be clipped.
+    """
+    from onnx import numpy_helper
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    weights = {name for node in weighted(proto) for name in node.input}
+    for tensor in proto.graph.initializer:
+        if tensor.name in weights:
+            reach = np.abs(numpy_helper.to_array(tensor)).max(initial=0)
+            if reach > np.finfo(np.float16).max:
+                raise ValueError(
+                    f"the weight {tensor.name} reaches {reach:.3g}, but float16 ends at "
+                    f"65504; use fp32."
+                )
     copied = copy_of(proto)
     with quietly():
         half = convert_float_to_float16(copied, keep_io_types=True)

@@ -199,7 +199,7 @@ def test_every_file_that_the_check_relies_on_has_a_checksum(deployed, name, tmp_
         return
     for file in ("check/input_0.npy", "settings.sh", "verify.sh", "lib/LICENSE"):
         body = (folder / file).read_bytes()
-        (folder / file).write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+        (folder / file).write_bytes(body[:-4] + bytes([body[-4] ^ 1]) + body[-3:])
         message = script(folder, "verify.sh")
         assert message.returncode != 0
         if file != "verify.sh":  # its own last line is broken
@@ -218,7 +218,7 @@ def test_a_folder_whose_list_is_lost_or_cut_off_does_not_run(deployed, tmp_path)
         for name in ("run.sh", "verify.sh"):
             message = script(folder, name)
             assert message.returncode == 2
-            assert "does not list model.onnx" in message.stderr
+            assert "model.onnx.sha256 does not list " in message.stderr
     sums.unlink()
     for name in ("run.sh", "verify.sh"):
         message = script(folder, name)
@@ -700,17 +700,33 @@ def test_a_model_that_returns_nan_for_its_own_example_is_refused(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_overflows_only_as_deployed_is_refused(tmp_path):
-    """8e4 is infinite in float16; the stored output would be infinite as well."""
-    model = nn.Linear(4, 2)
-    nn.init.constant_(model.weight, 8e4)
-    made = DeploymentWizard(model, torch.ones(3, 4))
+def test_nan_for_a_calibration_batch_is_refused(tmp_path):
+    """Outputs for these batches are stored, and NaN would equal NaN in the self-check."""
+    batches = [torch.rand(3, 4), torch.full((3, 4), float("nan"))]
+    made = DeploymentWizard(nn.Linear(4, 2), torch.rand(1, 4), batches)
     with pytest.raises(
-        ValueError, match="output 0 of the fp16 model contains infinity"
+        ValueError, match="the fp32 model contains NaN for the example or a calibration"
     ):
-        made.to("amd-mi300", tmp_path / "out", precision="fp16", progress=False)
-    done = made.to("amd-mi300", tmp_path / "out", precision="fp32", progress=False)
-    assert np.isfinite(np.load(done.folder / "check" / "output_0.npy")).all()
+        made.to("amd-mi300", tmp_path / "out", precision="fp32", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reach", [65504.0, 65536.0])
+def test_weights_beyond_float16_are_refused(tmp_path, reach):
+    """The converter would clip them, and without a metric nothing would say so."""
+    model = nn.Linear(4, 2)
+    nn.init.constant_(model.weight, -reach)
+    made = DeploymentWizard(model, torch.full((3, 4), 1e-3))
+    if reach > 65504:
+        with pytest.raises(
+            ValueError, match="weight reaches 6.55e.04, but float16 ends"
+        ):
+            made.to("amd-mi300", tmp_path / "out", progress=False)
+        assert not list(tmp_path.iterdir())
+        return
+    done = made.to("amd-mi300", tmp_path / "out", progress=False)
+    stored = np.load(done.folder / "check" / "output_0.npy")
+    assert np.abs(stored + 4e-3 * reach).max() < 1  # the bias is below 0.5
 
 
 def test_an_output_that_is_none_is_none_of_the_outputs(tmp_path):
