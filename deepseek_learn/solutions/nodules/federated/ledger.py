@@ -6,16 +6,25 @@ The command makes a ledger with a budget (epsilon; delta is 0.0001). A hospital 
 does not train privately: if a missing ledger counted as an empty one, whoever deletes it
 would have the whole budget again. A ledger is for the patients of one hospital; two ledgers
 for the same patients would spend twice.
+
+A ledger ends with a checksum, and one in which a single bit is wrong is refused: it may say
+that less was spent. A ledger from before there was a checksum is refused as well, since
+nobody can tell whether it is damaged. Compare its spendings with the record of the runs;
+then this command checks it as far as possible and adds the checksum:
+
+    python -m deepseek_learn.solutions.nodules.federated.ledger /srv/ledger.json --seal
 """
 
 import argparse
-import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ....errors import DamagedFileError
-from ....files import atomic_write, exclusive
+from ....files import exclusive
 from .privacy import Budget, BudgetSpentError, Spending, epsilon_of, noise_for
+from .sealed import SEAL, parse, unseal, write_sealed
 
 DELTA, MOST = 1e-4, 2.0
 
@@ -31,12 +40,12 @@ class Ledger:
 
     Raises:
         FileNotFoundError: if there is none.
-        DamagedFileError: if the file is not a ledger.
+        DamagedFileError: if the file is not a ledger, is damaged or has no checksum.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.hospital, self.budget, self.spent = self._read()
+        self.hospital, self.budget, self.spent = _read(self.path)
 
     @classmethod
     def create(cls, path: str | Path, hospital: str, budget: Budget) -> "Ledger":
@@ -51,22 +60,18 @@ class Ledger:
         _write(path, hospital, budget, ())
         return cls(path)
 
-    def _read(self) -> tuple[str, Budget, tuple[Spending, ...]]:
-        try:
-            facts = json.loads(self.path.read_text(encoding="utf-8"))
-            if not isinstance(facts["spent"], list):
-                raise TypeError("spent is no list")
-            spent = tuple(Spending(**row) for row in facts["spent"])
-            return str(facts["hospital"]), Budget(**facts["budget"]), spent
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"There is no ledger {self.path}; `python -m {__name__}` makes one."
-            ) from None
-        except (ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
-            raise DamagedFileError(
-                f"{self.path} is not a privacy ledger; without it, nobody knows what has "
-                "been spent, so no training may start."
-            ) from error
+    @classmethod
+    def seal(cls, path: str | Path) -> "Ledger":
+        """Add the checksum to a ledger from before there was one.
+
+        Raises:
+            FileExistsError: if it has one: what does not fit it must not be sealed again.
+            DamagedFileError: if the file is not a ledger.
+        """
+        path = Path(path)
+        hospital, budget, spent = _read(path, _unsealed)
+        _write(path, hospital, budget, spent)
+        return cls(path)
 
     @property
     def epsilon(self) -> float:
@@ -98,7 +103,7 @@ class Ledger:
         # the ledger itself is replaced, so it cannot be the file that is locked
         with self.path.with_name(f"{self.path.name}.lock").open("w") as file:
             exclusive(file.fileno(), self.path)
-            self.hospital, self.budget, self.spent = self._read()
+            self.hospital, self.budget, self.spent = _read(self.path)
             after = epsilon_of([*self.spent, spending], self.budget.delta)
             if not after <= self.budget.epsilon:
                 raise BudgetSpentError(
@@ -111,22 +116,56 @@ class Ledger:
             return after
 
 
+def _read(
+    path: Path, read: Callable[[str], dict[str, Any]] = unseal
+) -> tuple[str, Budget, tuple[Spending, ...]]:
+    try:
+        facts = read(path.read_text(encoding="utf-8"))
+        if not isinstance(facts["hospital"], str) or not isinstance(
+            facts["spent"], list
+        ):
+            raise TypeError("hospital must be a string and spent a list")
+        spent = tuple(Spending(**row) for row in facts["spent"])
+        return facts["hospital"], Budget(**facts["budget"]), spent
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no ledger {path}; `python -m {__name__}` makes one."
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedFileError(
+            f"{path} is not a privacy ledger ({error}); without it, nobody knows what "
+            "has been spent, so no training may start."
+        ) from error
+
+
+def _unsealed(text: str) -> dict[str, Any]:
+    """Read the text of a ledger from before there was a checksum."""
+    facts = parse(text)
+    if SEAL in facts:
+        raise FileExistsError("The ledger has a checksum already; nothing was changed.")
+    return facts
+
+
 def _write(
     path: Path, hospital: str, budget: Budget, spent: tuple[Spending, ...]
 ) -> None:
     rows = [asdict(each) for each in spent]
     facts = {"hospital": hospital, "budget": asdict(budget), "spent": rows}
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_sealed(path, facts)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path, help="the file, which must not exist")
-    parser.add_argument("hospital", help="its name, as in the node's configuration")
-    parser.add_argument("epsilon", type=float)
+    parser.add_argument("hospital", nargs="?", help="as in the node's configuration")
+    parser.add_argument("epsilon", nargs="?", type=float)
     parser.add_argument("--delta", type=float, default=DELTA)
+    parser.add_argument("--seal", action="store_true", help="of an old ledger instead")
     options = parser.parse_args()
-    Ledger.create(
-        options.path, options.hospital, Budget(options.epsilon, options.delta)
-    )
+    if options.seal:
+        Ledger.seal(options.path)
+    elif options.epsilon is None:
+        parser.error("a new ledger needs a hospital and its epsilon")
+    else:
+        budget = Budget(options.epsilon, options.delta)
+        Ledger.create(options.path, options.hospital, budget)

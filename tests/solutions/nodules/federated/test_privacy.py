@@ -1,6 +1,7 @@
 """The accountant, the ledger, and gradients that are clipped per patient."""
 
 import math
+import os
 import subprocess
 import sys
 
@@ -111,19 +112,70 @@ def test_a_ledger_that_another_process_charges_is_not_charged(path):
     assert path.read_text() == before
 
 
+EMPTY = (
+    '{"hospital": "north", "budget": {"epsilon": 8.0, "delta": 0.0001}, "spent": SPENT}'
+)
+
+
 @pytest.mark.parametrize(
     "spent",
     [
-        *("", "{}", "[1]", '""', "null", '[{"noise": 1}]', '[{"noise": "1"}]'),
+        *("", "{}", "1", '""', "null", "[1]", '[{"noise": 1}]', '[{"noise": "1"}]'),
         '[{"noise": NaN, "rate": 0.1, "steps": 1}]',
         '[{"noise": 1, "rate": 0.1, "steps": -1}]',
+        '[{"noise": 1, "rate": 0.1, "steps": 9, "steps": 1}]',
+        '[{"noise": 1, "rate": 0.1, "steps": 9}], "spent": []',
     ],
 )
-def test_a_damaged_ledger_stops_everything(path, spent):
-    facts = f'{{"hospital": "north", "budget": {{"epsilon": 8.0}}, "spent": {spent}}}'
-    path.write_text(facts)
-    with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
+def test_a_damaged_ledger_stops_everything_and_is_not_sealed(path, spent):
+    text = EMPTY.replace("SPENT", spent)
+    path.write_text(text)
+    for read in (Ledger, Ledger.seal):
+        with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
+            read(path)
+    assert path.read_text() == text
+
+
+def test_each_bit_of_a_ledger_counts(path):
+    Ledger(path).charge(Spending(1.25, 0.2, 10))
+    content = path.read_bytes()
+    for place in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match="no training may start"):
+            Ledger(path)
+    path.write_bytes(content + b"\n")
+    with pytest.raises(DamagedFileError, match="does not fit its checksum"):
         Ledger(path)
+    path.write_bytes(content)
+    assert Ledger(path).spent == (Spending(1.25, 0.2, 10),)
+
+
+def test_a_ledger_without_a_checksum_is_sealed_by_command_only(path):
+    spent = '[{"noise": 1.0, "rate": 0.1, "steps": 9}]'
+    path.write_text(EMPTY.replace("SPENT", spent))
+    with pytest.raises(DamagedFileError, match="it has no checksum"):
+        Ledger(path)
+    command = ["-m", "deepseek_learn.solutions.nodules.federated.ledger", str(path)]
+    subprocess.run([sys.executable, *command, "--seal"], check=True)
+    assert Ledger(path).spent == (Spending(1.0, 0.1, 9),)
+    assert Ledger(path).budget == Budget(8.0)
+    with pytest.raises(FileExistsError, match="has a checksum already"):
+        Ledger.seal(path)
+
+
+def test_a_spending_is_on_the_disk_before_the_steps_run(path, monkeypatch):
+    """A rename is lost in a power failure unless the folder is synced as well."""
+    synced, sync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    Ledger(path).charge(Spending(1.0, 0.2, 10))
+    assert synced[-2:] == [path.stat().st_ino, path.parent.stat().st_ino]
 
 
 def test_a_missing_ledger_is_no_empty_one(path):
