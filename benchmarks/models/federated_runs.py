@@ -28,6 +28,11 @@ from deepseek_learn.solutions.nodules.federated.tasks import TASKS
 from deepseek_learn.solutions.nodules.phantom import Scan
 
 EPSILONS = (1.0, 4.0, 8.0)
+SIZES = {name: HOSPITALS[name].patients for name in TRAINING}
+MEAN = {
+    "strategy": "fedavg",
+    "registered": " ".join(f"{name}={size}" for name, size in SIZES.items()),
+}
 TOGETHER: dict[str, dict[str, Any]] = {
     "FedAvg": {},
     "FedProx": {"strategy": "fedprox", "proximal": 0.1},
@@ -90,7 +95,8 @@ class Plan:
                 path = Path(folder) / site["hospital"]
                 Ledger.create(path, site["hospital"], Budget(PRIVATE[way]))
                 site["ledger"] = str(path)
-            state, record = simulate(sites, **settings | TOGETHER.get(way, {}))
+            settings |= MEAN | TOGETHER.get(way, {})
+            state, record = simulate(sites, **settings)
         model.load_state_dict(state)
         return model, record
 

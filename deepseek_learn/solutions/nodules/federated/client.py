@@ -21,12 +21,13 @@ from torch import nn
 from ....errors import DeepSeekLearnError
 from ....machine import one_thread
 from . import compact
-from .learning import rate, train, train_privately
+from .learning import mean_loss, rate, train, train_privately
 from .ledger import Ledger
 from .privacy import BudgetSpentError, Spending
 from .screen import model_of, refusal, round_of
 from .settings import Settings, Site
 from .tasks import TASKS
+from .vote import BETTER
 
 LOG = logging.getLogger(__name__)
 CONTRADICTION = 0.3  # AUROC; swapped labels turn 0.7 into it
@@ -60,6 +61,28 @@ def train_round(message: Message, context: Context) -> Message:
         withheld = "it does not train; its own log says why"
         return refusal(message, f"{site.hospital}: {withheld}")
     return Message(RecordDict(content), reply_to=message)
+
+
+@client.evaluate()
+def compare(message: Message, context: Context) -> Message:
+    """Vote whether the final model fits the hospital's patients better than the first."""
+    try:
+        site, settings = Site.of(context.node_config), Settings.of(context.run_config)
+        if site.ledger:
+            return refusal(message, f"{site.hospital} has a ledger and does not vote.")
+        task, losses = TASKS[settings.task], []
+        own = task.read(site.hospital, site.data)
+        for name in ("start", "arrays"):
+            model = task.network()
+            state = message.content.array_records[name].to_torch_state_dict()
+            model.load_state_dict(state)
+            with one_thread():
+                losses.append(mean_loss(model, own, settings.patients, task))
+    except (DeepSeekLearnError, ValueError, OSError, RuntimeError, TypeError) as error:
+        return refusal(message, str(error))
+    better = int(losses[1] <= losses[0])  # no comparison with NaN is true
+    content = RecordDict({"metrics": MetricRecord({BETTER: better})})
+    return Message(content, reply_to=message)
 
 
 def _answer(
@@ -96,7 +119,7 @@ def _check_labels(agreement: float, hospital: str) -> None:
     if agreement < CONTRADICTION:
         raise ValueError(
             f"The labels of {hospital} contradict the model (AUROC {agreement:.2f}): are 0 "
-            "and 1 swapped?"
+            "and 1 swapped, here or in most other hospitals?"
         )
 
 

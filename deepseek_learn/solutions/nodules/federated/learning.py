@@ -75,6 +75,22 @@ def train(
     return float(np.mean(losses))
 
 
+def mean_loss(
+    model: nn.Module, patients: Any, size: int, task: Task = CANDIDATES
+) -> float:
+    """Return the mean loss over all patients, `size` at a time.
+
+    The crops that a task draws are the same ones in each call.
+    """
+    rng, total = np.random.default_rng(0), 0.0
+    with torch.inference_mode():
+        for start in range(0, len(patients), size):
+            index = np.arange(start, min(start + size, len(patients)))
+            batch = task.batch(patients, index, rng)
+            total += len(index) * task.loss(model, *batch).item()
+    return total / len(patients)
+
+
 def train_privately(
     model: nn.Module,
     patients: Any,

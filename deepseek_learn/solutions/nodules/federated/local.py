@@ -104,13 +104,15 @@ def simulate(
 
     Raises:
         ValueError: if a setting or a site is not right, or a hospital is there twice.
+        UntrustedModelError: if most hospitals do not stand behind the model.
     """
     own = [Site.of(site).hospital for site in sites]
     if len(set(own)) < len(own) or not own:
         raise ValueError(f"sites must be different hospitals; got {own}.")
-    run_settings = Settings.of({"hospitals": len(own)} | settings)
+    config = {"hospitals": len(own)} | settings
+    run_settings = Settings.of(config)
     with _quiet():
-        return run(LocalGrid(app, sites, settings), run_settings)
+        return run(LocalGrid(app, sites, config), run_settings)
 
 
 @contextmanager

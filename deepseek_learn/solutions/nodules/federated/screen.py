@@ -2,13 +2,16 @@
 
 `ScreenedGrid` stands between Flower's strategy and the hospitals. An answer that is not
 finite, that belongs to another model, or whose update is far larger than the others' is
-left out of the round, and the record says why.
+left out of the round, and the record says why. Of the other updates, none is longer than
+the median when it is averaged, and none counts for more patients than were registered.
 """
 
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,24 @@ from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
 from . import compact
+from .settings import Settings
 
 LARGEST = 10.0  # times the median norm of the others' updates
 REFUSED = 100  # the code of an answer that was left out
 METRICS, LONGEST_NAME = ("loss", "epsilon", "delta"), 100  # what a record may contain
+
+
+@dataclass
+class Answer:
+    """A hospital's answer, its row of the record, and the model that it sent."""
+
+    message: Message
+    row: dict[str, Any]
+    state: dict[str, torch.Tensor]
+
+    @property
+    def good(self) -> bool:
+        return self.row["refused"] is None
 
 
 class ScreenedGrid(Grid):
@@ -29,26 +46,23 @@ class ScreenedGrid(Grid):
 
     Args:
         grid: Flower's, which is connected to the hospitals.
+        settings: of the run.
         record: a file to which a JSON line per round and hospital is appended; None for
             none.
-        least: the least number of hospitals in a round. With fewer answers, the round is
-            void: nothing is passed on, and the model stays as it is.
-        equal: whether each hospital counts as one, not as its patients.
-        max_patients: the largest number of patients that a hospital may claim.
+
+    Attributes:
+        void: whether the last round was void, because fewer than `settings.least`
+            answers were good, or not most of them. Then nothing was passed on, and the
+            model stayed as it was.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        record: str | Path | None = None,
-        least: int = 2,
-        equal: bool = False,
-        max_patients: int = 10_000,
-    ):
-        self.grid, self.least, self.equal = grid, least, equal
-        self.max_patients = max_patients
-        self.record = None if record is None else Path(record)
+    def __init__(self, grid: Grid, settings: Settings, record: Path | None = None):
+        self.grid, self.settings, self.record = grid, settings, record
+        self.private = settings.clipped_by != "nobody"
+        # Flower's wrappers add the noise for all hospitals
+        self.least = settings.hospitals if self.private else settings.least
         self.rows: list[dict[str, Any]] = []
+        self.void = False
 
     def set_run(self, run: Any) -> None:
         self.grid.set_run(run)
@@ -84,46 +98,39 @@ class ScreenedGrid(Grid):
         return self._screened(requests, answers, seconds)
 
     def _screened(
-        self, requests: list[Message], answers: list[Message], seconds: float
+        self, requests: list[Message], messages: list[Message], seconds: float
     ) -> list[Message]:
         sent, number = model_of(requests[0]), round_of(requests[0])
-        judged = [(self._judge(each, sent), each) for each in answers]
+        answers = [self._judge(each, sent) for each in messages]
         # in a fixed order, since the order of a sum changes its rounding
-        judged.sort(key=lambda pair: (str(pair[0].get("hospital")), pair[0]["node"]))
-        rows, answers = [row for row, _ in judged], [each for _, each in judged]
-        norms = [row["norm"] for row in rows]
-        for row in rows:
-            others = [
-                n for n, other in zip(norms, rows, strict=True) if other is not row
-            ]
-            usual = float(np.median([n for n in others if n] or [math.inf]))
-            if row["norm"] is not None and row["norm"] > LARGEST * usual:
-                row["refused"] = (
-                    f"its update has a norm of {row['norm']:.3g}, more than "
-                    f"{LARGEST:g} times the median of the others' ({usual:.3g})"
-                )
+        answers.sort(key=lambda each: (str(each.row.get("hospital")), each.row["node"]))
+        _refuse_doubles(answers)
+        if not self.private:
+            # with privacy, each is clipped to the same norm, whatever the others sent
+            _refuse_far(answers)
+        good = [each for each in answers if each.good]
+        limit = self._limit([each.row["norm"] for each in good])
+        for each in good:
+            self._admit(each, sent, limit)
+        self.void = len(good) < max(self.least, len(answers) // 2 + 1)
         silent = {m.metadata.dst_node_id for m in requests}
-        silent -= {m.metadata.src_node_id for m in answers}
-        rows += [
+        silent -= {m.metadata.src_node_id for m in messages}
+        rows = [each.row for each in answers] + [
             {"node": node, "refused": "no answer", "norm": None}
             for node in sorted(silent)
         ]
-        good = [
-            answer
-            for answer, row in zip(answers, rows, strict=False)
-            if row["refused"] is None
-        ]
-        void = len(good) < self.least
         for row in rows:
-            self.write(row | {"round": number, "void": void, "seconds": seconds})
-        return [] if void else good
+            self.write(row | {"round": number, "void": self.void, "seconds": seconds})
+        return [] if self.void else [each.message for each in good]
 
-    def _judge(self, answer: Message, sent: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the row of an answer; put decoded arrays into one that may be used."""
-        row: dict[str, Any] = {"node": answer.metadata.src_node_id, "norm": None}
-        if answer.has_error():
-            return row | {"refused": _last_line(answer.error.reason)}
-        content = answer.content
+    def _judge(self, message: Message, sent: dict[str, torch.Tensor]) -> Answer:
+        """Read an answer, and refuse it if it does not fit the model that was sent."""
+        row: dict[str, Any] = {"node": message.metadata.src_node_id, "norm": None}
+        answer = Answer(message, row, {})
+        if message.has_error():
+            row["refused"] = _last_line(message.error.reason)
+            return answer
+        content = message.content
         try:
             name = dict(content.config_records.get("hospital", {})).get("hospital")
             row["hospital"] = str(name)[:LONGEST_NAME]
@@ -135,23 +142,52 @@ class ScreenedGrid(Grid):
             if compact.CODES in state:
                 state = compact.decode(state, sent)
             _fits(state, sent)
-            examples = self._examples(metrics["num-examples"])
-            squared = sum(((state[n] - sent[n]) ** 2).sum() for n in sent)
-            norm = float(torch.as_tensor(squared).sqrt())
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            return row | {"refused": str(error).rstrip(".") or type(error).__name__}
-        weight = MetricRecord({"num-examples": 1 if self.equal else examples})
-        ordered = ArrayRecord({name: state[name] for name in sent})
-        answer.content = RecordDict({"arrays": ordered, "metrics": weight})
-        return row | {"num-examples": examples, "refused": None, "norm": norm}
+            patients = self._patients(metrics["num-examples"], row["hospital"])
+            answer.state = {name: state[name] for name in sent}
+            row |= {"num-examples": patients, "norm": _norm(answer.state, sent)}
+            row["refused"] = None
+        except Exception as error:  # whatever a hospital's bytes cause, the run goes on
+            row["refused"] = str(error).rstrip(".") or type(error).__name__
+        return answer
 
-    def _examples(self, value: Any) -> int:
-        """Return the number of patients, on which the weight in the average depends."""
-        if not (isinstance(value, int | float) and 1 <= value <= self.max_patients):
-            raise ValueError(
-                f"its number of patients is {value!r}, not from 1 to {self.max_patients}"
-            )
-        return int(value)
+    def _patients(self, claim: Any, hospital: str) -> int:
+        """Return how many patients a hospital may count for: no more than registered."""
+        number = isinstance(claim, int | float) and math.isfinite(claim)
+        if not number or claim < 1:
+            raise ValueError(f"its number of patients is {claim!r}, not 1 or more")
+        registered = self.settings.patients_of()
+        if registered and hospital not in registered:
+            raise ValueError(f"{hospital} is not registered")
+        return min(int(claim), registered.get(hospital, int(claim)))
+
+    def _limit(self, norms: list[float]) -> float:
+        """Return the norm that no update in the average may exceed.
+
+        With privacy it is a constant: the median depends on every hospital's patients, so
+        without one of them, the updates of all others would change as well.
+        """
+        if self.private:
+            return self.settings.clip
+        if self.settings.strategy != "fedmedian":
+            return math.inf
+        return float(np.median([norm for norm in norms if norm] or [math.inf]))
+
+    def _admit(
+        self, answer: Answer, sent: dict[str, torch.Tensor], limit: float
+    ) -> None:
+        """Put into an answer what is averaged: the clipped model and its weight."""
+        norm, state = answer.row["norm"], answer.state
+        if norm > limit:
+            answer.row["scale"] = limit / norm
+            state = {
+                n: v + ((state[n].double() - v) * limit / norm).to(v.dtype)
+                for n, v in sent.items()
+            }
+        by_patients = self.settings.by_patients
+        weight = answer.row["num-examples"] if by_patients else 1
+        metrics = MetricRecord({"num-examples": weight})
+        arrays = ArrayRecord(state)  # type: ignore[arg-type]  # a dict, not an OrderedDict
+        answer.message.content = RecordDict({"arrays": arrays, "metrics": metrics})
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row to the record."""
@@ -187,6 +223,36 @@ def _fits(state: dict[str, torch.Tensor], sent: dict[str, torch.Tensor]) -> None
             )
         if not torch.isfinite(value).all():
             raise ValueError(f"{name} is not finite")
+
+
+def _norm(state: dict[str, torch.Tensor], sent: dict[str, torch.Tensor]) -> float:
+    """Return the norm of an update; in float64, where the squares cannot overflow."""
+    norms = [torch.linalg.vector_norm(state[n].double() - v) for n, v in sent.items()]
+    return float(torch.stack(norms).norm())
+
+
+def _refuse_doubles(answers: list[Answer]) -> None:
+    """Refuse answers under the same name: nobody knows who of them may bear it."""
+    times = Counter(each.row["hospital"] for each in answers if each.good)
+    for each in answers:
+        if each.good and times[each.row["hospital"]] > 1:
+            each.row["refused"] = (
+                f"{times[each.row['hospital']]} nodes answered as {each.row['hospital']}"
+            )
+
+
+def _refuse_far(answers: list[Answer]) -> None:
+    """Refuse updates that are far longer than the others'."""
+    good = [each for each in answers if each.good]
+    norms = [each.row["norm"] for each in good]
+    for index, each in enumerate(good):
+        others = [n for n in norms[:index] + norms[index + 1 :] if n]
+        usual = float(np.median(others or [math.inf]))
+        if norms[index] > LARGEST * usual:
+            each.row["refused"] = (
+                f"its update has a norm of {norms[index]:.3g}, more than {LARGEST:g} "
+                f"times the median of the others' ({usual:.3g})"
+            )
 
 
 def _last_line(reason: str | None) -> str:

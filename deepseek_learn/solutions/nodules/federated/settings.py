@@ -6,6 +6,7 @@ change: its patients, and its ledger with its budget.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .tasks import TASKS
 
 CHOICES = {
     "task": tuple(TASKS),
-    "strategy": ("fedavg", "fedprox"),
+    "strategy": ("fedmedian", "fedavg", "fedprox"),
     "clipped_by": ("nobody", "server", "hospitals"),
 }
 
@@ -29,13 +30,18 @@ class Settings:
     Attributes:
         task: what is learned, one of `tasks.TASKS`: "candidates" or "detector".
         rounds: the number of rounds.
-        strategy: "fedavg" or "fedprox".
+        strategy: "fedmedian" takes the median of each weight over the hospitals, after
+            each update was clipped to the median norm: what fewer than half of the
+            hospitals send cannot ruin the model. "fedavg" and "fedprox" average by
+            patients, and trust every hospital.
         steps, patients, lr, proximal: of `learning.Local`; without FedProx, proximal is 0.
         hospitals: the number of hospitals to wait for.
         least: the least number of hospitals in a round; with fewer answers, it is void.
             If updates are clipped, all hospitals must answer.
-        max_patients: the largest number of patients that a hospital may claim: this is
-            its weight in the average.
+        registered: the names of the hospitals and how many patients each may count for
+            in the average, such as "north=160 harbor=80 valley=40"; a hospital with
+            another name is refused. "" if anybody may answer, which only an average that
+            does not count patients permits.
         timeout: how long to wait for the answers of a round, in seconds.
         int8: whether hospitals send their updates as 8-bit codes.
         clipped_by: who clips whole updates so that no hospital stands out: "nobody", the
@@ -51,14 +57,14 @@ class Settings:
 
     task: str = "candidates"
     rounds: int = 10
-    strategy: str = "fedavg"
+    strategy: str = "fedmedian"
     steps: int = 10
     patients: int = 16
     lr: float = 0.01
     proximal: float = 0.1
     hospitals: int = 3
     least: int = 2
-    max_patients: int = 10_000
+    registered: str = ""
     timeout: float = 600.0
     int8: bool = False
     seed: int = 0
@@ -77,7 +83,7 @@ class Settings:
                     f"got {getattr(self, name)!r}."
                 )
         positive = math.ulp(0)
-        at_least(self, rounds=1, hospitals=1, least=1, max_patients=1, seed=0)
+        at_least(self, rounds=1, hospitals=1, least=1, seed=0)
         at_least(self, timeout=positive, clip=positive, max_epsilon=0.0)
         if self.least > self.hospitals:
             raise ValueError(
@@ -85,10 +91,23 @@ class Settings:
             )
         if self.clipped_by != "nobody":
             at_least(self, noise=positive)
+            if self.strategy == "fedmedian":
+                raise ValueError(
+                    "strategy must be fedavg or fedprox if updates are clipped by the "
+                    f"{self.clipped_by}, since the noise is that of a mean; got "
+                    "'fedmedian'."
+                )
+        if self.by_patients and not self.patients_of():
+            raise ValueError(
+                f"registered must name the hospitals if strategy is {self.strategy}, "
+                "with the patients that each may count for, such as 'north=160 "
+                "harbor=80'; got ''."
+            )
         if self.clipped_by == "hospitals" and self.int8:
             raise ValueError(
                 "int8 must be false if hospitals clip their updates; got True."
             )
+        self.patients_of()
         self.local()
 
     @classmethod
@@ -99,6 +118,28 @@ class Settings:
             ValueError: if one is unknown or out of its range.
         """
         return read(cls, config, "the settings of a run")
+
+    @property
+    def by_patients(self) -> bool:
+        """Whether a hospital's weight in the average is its number of patients."""
+        return self.strategy != "fedmedian" and self.clipped_by == "nobody"
+
+    def patients_of(self) -> dict[str, int]:
+        """Return how many patients each registered hospital may count for.
+
+        Raises:
+            ValueError: if `registered` cannot be read.
+        """
+        pairs = [each.rpartition("=") for each in self.registered.split()]
+        counts = {
+            name: int(n) for name, _, n in pairs if re.fullmatch("[1-9][0-9]*", n)
+        }
+        if "" in counts or len(counts) < len(pairs):
+            raise ValueError(
+                "registered must be different names, each with a positive whole number, "
+                f"such as 'north=160 harbor=80'; got {self.registered!r}."
+            )
+        return counts
 
     def local(self) -> Local:
         proximal = self.proximal if self.strategy == "fedprox" else 0.0

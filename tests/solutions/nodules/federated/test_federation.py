@@ -28,10 +28,13 @@ from deepseek_learn.solutions.nodules.federated.ledger import Ledger  # noqa: E4
 from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.privacy import Budget, Spending  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.settings import Settings, Site  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
 
 QUICK = {"rounds": 2, "steps": 3, "patients": 4}
+MEAN = {"strategy": "fedavg", "registered": "a=12 b=8 c=5"}
+PROX = MEAN | {"strategy": "fedprox"}
 
 
 @pytest.fixture
@@ -69,16 +72,17 @@ def apart(a, b):
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
 def test_flowers_result_is_the_average_by_hand(sites, strategy):
-    state, rows = simulate(sites, **QUICK, strategy=strategy, proximal=0.5)
-    local = Settings(**QUICK, strategy=strategy, proximal=0.5).local()
+    settings = QUICK | MEAN | {"strategy": strategy, "proximal": 0.5}
+    state, rows = simulate(sites, **settings)
+    local = Settings(**settings).local()
     assert apart(state, by_hand(sites, 2, local)) < 1e-6
     assert [row["hospital"] for row in rows] == ["a", "b", "c"] * 2
     assert [row["num-examples"] for row in rows[:3]] == [12, 8, 5]
 
 
 def test_a_proximal_term_keeps_hospitals_near_the_model(sites):
-    near, _ = simulate(sites, **QUICK, strategy="fedprox", proximal=100.0, lr=0.001)
-    free, _ = simulate(sites, **QUICK, lr=0.001)
+    near, _ = simulate(sites, **QUICK, **PROX, proximal=100.0, lr=0.001)
+    free, _ = simulate(sites, **QUICK, **MEAN, lr=0.001)
     assert apart(near, start()) < apart(free, start())
 
 
@@ -130,9 +134,9 @@ def test_a_server_that_is_killed_repeats_one_round_at_most(sites, tmp_path):
         "import os, sys, json\n"
         "from deepseek_learn.solutions.nodules.federated import local, server\n"
         "keep = server._keep\n"
-        "def killed(out, settings, state, number, accountant):\n"
-        "    if number == 2: os._exit(9)\n"
-        "    keep(out, settings, state, number, accountant)\n"
+        "def killed(out, settings, progress, accountant):\n"
+        "    if progress.rounds == 2: os._exit(9)\n"
+        "    keep(out, settings, progress, accountant)\n"
         "server._keep = killed\n"
         f"local.simulate(json.loads(sys.argv[1]), out={str(out)!r}, rounds=3, steps=3,"
         " patients=4)\n"
@@ -198,7 +202,8 @@ def answering(**wrong):
         ({"far": 100.0}, "norm of .* more than 10 times"),
         ({"examples": float("nan")}, "number of patients is nan"),
         ({"examples": -3.0}, "number of patients is -3"),
-        ({"examples": 10**9}, "number of patients is 1000000000, not from 1 to 10000"),
+        ({"examples": 0}, "number of patients is 0, not 1 or more"),
+        ({"examples": float("inf")}, "number of patients is inf"),
         ({"complex": 0}, "another model: .* is of torch.complex64"),
         ({"nothing": {}}, "arrays"),
         ({"raises": "no disk left"}, "no disk left"),
@@ -224,10 +229,14 @@ def test_a_hospital_cannot_write_what_it_likes_into_the_record(sites, tmp_path):
     assert {json.loads(line)["hospital"] for line in lines} == {"a", "b", "b'xx'"}
 
 
-def test_a_round_with_too_few_answers_leaves_the_model_as_it_is(sites):
-    state, rows = simulate(sites, answering(nan=0), **QUICK, least=3)
-    assert apart(state, start()) == 0
-    assert all(row["void"] for row in rows)
+def test_a_round_with_too_few_answers_leaves_the_model_as_it_is(sites, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(
+        UntrustedModelError, match=r"Round 2.* 1 of 3 .* not finite"
+    ) as e:
+        simulate(sites, answering(nan=0), **QUICK, least=3, out=str(out))
+    assert all(row["void"] for row in e.value.record)
+    assert not (out / "state.json").exists()
 
 
 def with_ledgers(sites, folder, epsilon):
@@ -280,16 +289,18 @@ def test_a_budget_is_reported_per_round_and_kept(sites, tmp_path):
     spent = [row["epsilon"] for row in rows if row["hospital"] == "a"]
     assert 0 < spent[0] < spent[1] <= 6
     assert all("loss" not in row for row in rows)
-    state, rows = simulate(own, **QUICK)
+    with pytest.raises(UntrustedModelError, match="3 of 3 hospitals took no part") as e:
+        simulate(own, **QUICK)
+    rows = e.value.record
     assert all("of the budget of 6 " in row["refused"] for row in rows)
     assert all(row["refused"].startswith(("a: ", "b: ", "c: ")) for row in rows)
-    assert apart(state, start()) == 0
 
 
 @pytest.mark.parametrize("who", ["server", "hospitals"])
 def test_flowers_noise_protects_hospitals_within_a_budget(sites, tmp_path, who):
     out = str(tmp_path / "out")
     settings = QUICK | {"clipped_by": who, "clip": 0.002, "noise": 2.0, "out": out}
+    settings["strategy"] = "fedavg"
     state, rows = simulate(sites, **settings, max_epsilon=6.0)
     spent = [row["epsilon"] for row in rows if row["hospital"] == "all of them"]
     assert 0 < spent[0] < spent[1] < 6
@@ -304,10 +315,10 @@ def test_flowers_noise_protects_hospitals_within_a_budget(sites, tmp_path, who):
 
 def test_a_round_without_a_hospital_is_not_released_with_too_little_noise(sites):
     settings = QUICK | {"clipped_by": "server", "clip": 0.002, "noise": 2.0}
-    state, rows = simulate(sites, answering(nan=0), **settings)
-    assert apart(state, start()) == 0
-    assert all(row["epsilon"] == 0 for row in rows if "epsilon" in row)
-    assert all(row["void"] for row in rows if "void" in row)
+    with pytest.raises(UntrustedModelError, match="not finite") as e:
+        simulate(sites, answering(nan=0), **settings, strategy="fedavg")
+    assert all(row["void"] for row in e.value.record)
+    assert not any("epsilon" in row for row in e.value.record)
 
 
 def test_an_update_of_zero_does_not_expel_the_others(sites):
@@ -327,10 +338,19 @@ def test_an_update_of_zero_does_not_expel_the_others(sites):
 def test_a_damaged_run_is_not_continued(sites, tmp_path):
     out = tmp_path / "out"
     simulate(sites, **QUICK, out=str(out))
-    for damage in ("{", "{}", '{"settings": 3, "round": 1}'):
-        (out / "state.json").write_text(damage)
+    path, weights = out / "state.json", out / "model_0.safetensors"
+    whole = path.read_bytes()
+    less = whole.replace(b'"round": 2', b'"round": 1')
+    for damage in (b"{", b"{}", b'{"settings": 3, "round": 1}', less):
+        path.write_bytes(damage)
         with pytest.raises(DamagedFileError, match="cannot be read"):
             simulate(sites, **QUICK, out=str(out))
+    path.write_bytes(whole)
+    flipped = bytearray(weights.read_bytes())
+    flipped[-1] ^= 1
+    weights.write_bytes(flipped)
+    with pytest.raises(DamagedFileError, match="not the model that was written"):
+        simulate(sites, **QUICK, out=str(out))
 
 
 def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
@@ -341,7 +361,9 @@ def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "train_privately", killed)
     own = with_ledgers(sites[:1], tmp_path, 6.0)
-    _, rows = simulate(own, **QUICK, least=1)
+    with pytest.raises(UntrustedModelError) as e:
+        simulate(own, **QUICK, least=1)
+    rows = e.value.record
     assert all("its own log says why" in row["refused"] for row in rows)
     assert len(Ledger(tmp_path / "a.json").spent) == QUICK["rounds"]
 
@@ -397,21 +419,30 @@ def test_a_hospital_with_swapped_labels_finds_out(sites):
     ("config", "reason"),
     [
         ({"task": "segmentation"}, "task must be candidates or detector"),
-        ({"strategy": "krum"}, "strategy must be fedavg or fedprox"),
+        ({"strategy": "krum"}, "strategy must be fedmedian, fedavg or fedprox"),
+        ({"strategy": "fedavg"}, "registered must name the hospitals if .* fedavg"),
+        ({"registered": "a=12 b"}, "registered must be different names, each with"),
+        ({"registered": "a=12 a=3"}, "registered must be different names"),
+        ({"registered": "a=-3"}, "registered must be different names"),
+        ({"max_patients": 9}, "got 'max_patients'"),
         ({"rounds": 0}, "rounds must be at least 1; got 0"),
         ({"rounds": 2.5}, "rounds must be a whole number; got 2.5"),
         ({"rounds": True}, "rounds must be a whole number; got True"),
         ({"lr": 0.0}, "lr must be positive; got 0.0"),
         ({"lr": float("nan")}, "lr must be a finite number; got nan"),
         ({"lr": "0.1"}, "lr must be a finite number; got '0.1'"),
-        ({"proximal": -1.0, "strategy": "fedprox"}, "proximal must be at least 0"),
+        ({"proximal": -1.0} | PROX, "proximal must be at least 0"),
         ({"timeout": -1.0}, "timeout must be positive"),
         ({"int8": "false"}, "int8 must be true or false; got 'false'"),
         ({"least": 4}, "least must be at most hospitals .3.; got 4"),
         ({"stepz": 3}, "may contain .*steps.*; got 'stepz'"),
         ({"clipped_by": "me"}, "clipped_by must be nobody, server or hospitals"),
         ({"clipped_by": "server", "noise": 0.0}, "noise must be positive"),
-        ({"clipped_by": "hospitals", "int8": True}, "int8 must be false"),
+        ({"clipped_by": "server"}, "strategy must be fedavg or fedprox if updates are"),
+        (
+            {"clipped_by": "hospitals", "int8": True, "strategy": "fedavg"},
+            "int8 must be false",
+        ),
     ],
 )
 def test_settings_are_checked(config, reason):
