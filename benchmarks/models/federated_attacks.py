@@ -24,7 +24,6 @@ PIECES = dict(zip(TRAINING, (3, 2, 2), strict=True))  # of seven hospitals
 NINEFOLD, REVERSED = "-9 times its update", "-1 times its update"
 CLAIMING, SWAPPED = "-1 times, 10,000 patients", "labels swapped"
 COLLUDING = "-1 times the mean update of both"
-ATTACKS = (NINEFOLD, REVERSED, CLAIMING, SWAPPED)
 FACTORS = {
     NINEFOLD: -9.0,
     REVERSED: -1.0,
