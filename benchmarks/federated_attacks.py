@@ -7,15 +7,16 @@ Protocol. The classifier of candidates of `federated_hospitals.py`: 6 rounds of 
 of the three seeds, or their patients in seven hospitals (4 a step; north in three, harbor
 and valley in two) with two attackers, other ones for each seed. An attacker sends, in each
 round, -9 times its honest update (below the screen, which refuses 10 times the others'
-norm); -1 times; -1 times with a claim of 10,000 patients (FedAvg only, since a median counts
-no patients); or what it learns from swapped labels. Of the seven, two also collude: both
-send -1 times the mean of their two updates. FedAvg among seven is attacked with the first
-and the third only. In the final vote, attackers lie. *FedAvg* is a mean by patients in which each hospital may
-count for up to 10,000, as the library's default was; *FedAvg, registered* bounds a claim by
-the hospital's own number; *median* is the default now: the median of each weight
-(`strategy="fedmedian"`) of updates that are clipped to the median norm. AUROC is the mean
-of the four hospitals' on new patients, 40 each, against the truth; the defense was chosen
-on the package's own test patients. Intervals are Student's over the three seeds.
+norm); -1 times; -1 times with a claim of 10,000 patients (FedAvg only, since a median
+counts no patients); or what it learns from swapped labels. Of the seven, two also collude:
+both send -1 times the mean of their two updates. FedAvg among seven is attacked with the
+first and the third only. In the final vote, attackers lie. *FedAvg* is a mean by patients
+in which each hospital may count for up to 10,000, as the library's default was; *FedAvg,
+registered* bounds a claim by the hospital's own number; *median* is the default now: the
+median of each weight (`strategy="fedmedian"`) of updates that are clipped to the median
+norm. AUROC is the mean of the four hospitals' on new patients, 40 each, against the truth;
+the defense was chosen on the package's own test patients. Intervals are Student's over the
+three seeds.
 
 Targets, stated before the run. Median, under each attack: AUROC of at least 0.85, and at
 most 0.03 below the median's without attackers. Without attackers: the median's AUROC is at
