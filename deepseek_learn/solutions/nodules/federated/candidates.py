@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .hospitals import Patients, patients
 
 WIDTHS = (8, 16, 32)
+BATCH = 16  # patients at once; their activations fit into a processor's cache
 
 
 class CandidateNet(nn.Module):
@@ -70,7 +71,7 @@ def patient_losses(model: nn.Module, own: Patients) -> Tensor:
     """Return the mean cross entropy of each patient's crops, `[N]`."""
     crops, labels = inputs(own)
     with torch.inference_mode():
-        logits = torch.cat([model(part) for part in crops.split(64)])
+        logits = torch.cat([model(part) for part in crops.split(BATCH)])
     losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return losses.mean(1)
 
@@ -79,7 +80,7 @@ def scores(model: nn.Module, own: Patients) -> Tensor:
     """Return the probability that each crop shows a nodule, `[N, 4]`."""
     crops, _ = inputs(own)
     with torch.inference_mode():
-        return torch.cat([model(part) for part in crops.split(64)]).sigmoid()
+        return torch.cat([model(part) for part in crops.split(BATCH)]).sigmoid()
 
 
 def auroc(scores: Tensor, truth: Tensor) -> float:

@@ -186,7 +186,7 @@ class ScreenedGrid(Grid):
         by_patients = self.settings.by_patients
         weight = answer.row["num-examples"] if by_patients else 1
         metrics = MetricRecord({"num-examples": weight})
-        arrays = ArrayRecord(state)  # type: ignore[arg-type]  # a dict, not an OrderedDict
+        arrays = ArrayRecord(state)
         answer.message.content = RecordDict({"arrays": arrays, "metrics": metrics})
 
     def write(self, row: dict[str, Any]) -> None:

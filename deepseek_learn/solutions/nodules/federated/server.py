@@ -69,8 +69,8 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
     repeated if the run is started again.
 
     Raises:
-        UntrustedModelError: if the last round was void, or if not most of the hospitals
-            that vote find the model better than the one that training began with.
+        UntrustedModelError: if the last round was void, or if at least half of the
+            hospitals that vote find the model worse than the one that training began with.
     """
     out = Path(settings.out) if settings.out else None
     torch.manual_seed(settings.seed)
@@ -99,7 +99,7 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
         try:
             _strategy(settings, accountant).start(
                 grid=screened,
-                initial_arrays=ArrayRecord(progress.state),  # type: ignore[arg-type]
+                initial_arrays=ArrayRecord(progress.state),
                 num_rounds=settings.rounds - done,
                 timeout=settings.timeout,
                 train_config=ConfigRecord({"rounds-before": done}),
@@ -128,10 +128,11 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
 
 def _void(rows: list[dict]) -> str:
     """Return why the last round was void."""
-    last = [row for row in rows if row.get("round") == rows[-1]["round"]]
-    reasons = [str(row["refused"]) for row in last if row["refused"]]
+    number = max(row["round"] for row in rows if "void" in row)
+    last = [row for row in rows if "void" in row and row["round"] == number]
+    reasons = [str(row["refused"]).rstrip(".") for row in last if row["refused"]]
     return (
-        f"Round {rows[-1]['round']}, the last one, is void, so no model is returned: "
+        f"Round {number}, the last one, is void, so no model is returned: "
         f"{len(reasons)} of {len(last)} hospitals took no part ({reasons[0]})."
     )
 

@@ -39,8 +39,8 @@ def vote(
     """Return how many hospitals find the final model better, and how many find it worse."""
     content = RecordDict(
         {
-            "start": ArrayRecord(start),  # type: ignore[arg-type]  # a dict
-            "arrays": ArrayRecord(final),  # type: ignore[arg-type]  # a dict
+            "start": ArrayRecord(start),
+            "arrays": ArrayRecord(final),
             "config": ConfigRecord({}),
         }
     )

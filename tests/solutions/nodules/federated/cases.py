@@ -19,10 +19,10 @@ def patients(count: int, seed: int = 0) -> Patients:
 
 
 def save_hospitals(folder, sizes=(12, 8, 5)):
-    """Write the files of hospitals, three by default, and return the configurations of their nodes."""
+    """Write the files of hospitals and return the configurations of their nodes."""
     sites = []
     for number, count in enumerate(sizes):
-        path = folder / f"{'abc'[number]}.npz"
-        patients(count, number).save(path)
-        sites.append({"hospital": "abcdefg"[number], "data": str(path)})
+        name = "abcdefg"[number]
+        patients(count, number).save(folder / f"{name}.npz")
+        sites.append({"hospital": name, "data": str(folder / f"{name}.npz")})
     return sites

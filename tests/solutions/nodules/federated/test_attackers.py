@@ -167,14 +167,13 @@ def test_no_update_is_longer_than_the_median_in_the_average(sites):
 def test_a_claim_counts_for_no_more_than_was_registered(sites):
     liar = sending(["c"], claim=10_000)
     honest, _ = simulate(sites, **QUICK)
-    assert (
-        apart(simulate(sites, liar, **QUICK)[0], honest) == 0
-    )  # no median by patients
+    state, _ = simulate(sites, liar, **QUICK)
+    assert apart(state, honest) < 1e-6  # a median counts no patients
     mean = {"strategy": "fedavg", "registered": "a=12 b=8 c=5"}
     state, rows = simulate(sites, liar, **QUICK, **mean)
     assert [row["num-examples"] for row in rows] == [12, 8, 5]
-    assert apart(state, simulate(sites, **QUICK, **mean)[0]) == 0
-    assert apart(state, simulate(sites, liar, **QUICK, **TRUSTING)[0]) > 0
+    assert apart(state, simulate(sites, **QUICK, **mean)[0]) < 1e-6
+    assert apart(state, simulate(sites, liar, **QUICK, **TRUSTING)[0]) > 1e-4
 
 
 def test_a_stranger_and_a_name_that_two_bear_are_refused(sites):
@@ -226,7 +225,7 @@ def test_with_privacy_each_update_is_clipped_to_the_constant(sites, monkeypatch,
 
 def forged(data, kind="torch.float32"):
     """An array whose bytes are not what they say."""
-    return Array(dtype=kind, shape=[3], stype="numpy.ndarray", data=data)
+    return Array(dtype=kind, shape=(3,), stype="numpy.ndarray", data=data)
 
 
 @pytest.mark.parametrize(
