@@ -3,27 +3,28 @@
     python benchmarks/federated_attacks.py [--quick]
 
 Protocol. The classifier of candidates of `federated_hospitals.py`: 6 rounds of 10 steps, lr
-0.01. Either the three hospitals (8 patients a step) with one attacker, another one for each
-of the three seeds, or their patients in seven hospitals (4 a step; north in three, harbor
+0.01, three seeds. Either the three hospitals (8 patients a step) with one attacker, another
+one for each seed, or their patients in seven hospitals (4 a step; north in three, harbor
 and valley in two) with two attackers, other ones for each seed. An attacker sends, in each
 round, -9 times its honest update (below the screen, which refuses 10 times the others'
 norm); -1 times; -1 times with a claim of 10,000 patients (FedAvg only, since a median
 counts no patients); or what it learns from swapped labels. Of the seven, two also collude:
-both send -1 times the mean of their two updates. FedAvg among seven is attacked with the
-first and the third only. In the final vote, attackers lie. *FedAvg* is a mean by patients
-in which each hospital may count for up to 10,000, as the library's default was; *FedAvg,
-registered* bounds a claim by the hospital's own number; *median* is the default now: the
-median of each weight (`strategy="fedmedian"`) of updates that are clipped to the median
-norm. AUROC is the mean of the four hospitals' on new patients, 40 each, against the truth;
-the defense was chosen on the package's own test patients. Intervals are Student's over the
-three seeds.
+both send -1 times the mean of their two updates. In the final vote, attackers lie. *FedAvg*
+is a mean by patients in which each hospital may count for up to 10,000, as the library's
+default was; *median* is the default now: the median of each weight (`strategy="fedmedian"`)
+of updates that are clipped to the median norm.
+
+The deciding AUROC is that on 40 new patients of *elsewhere*, against the truth: a hospital
+with another scanner, which never trains, and on whose new patients no choice was made. The
+mean of the three training hospitals on the package's test patients is stored beside it and
+has no target, since the median was preferred to a trimmed mean after a look at them, with
+other seeds. Intervals are Student's over the seeds.
 
 Targets, stated before the run. Median, under each attack: AUROC of at least 0.85, and at
 most 0.03 below the median's without attackers. Without attackers: the median's AUROC is at
 most 0.01 below FedAvg's. Each model with an AUROC below 0.5 is refused by an exception, and
-no run without attackers is. FedAvg has no target: a bounded claim does not help against a
-large hospital. All figures are those of phantoms. `--quick`: one seed, one round of 2
-steps, the package's patients.
+no run without attackers is. All figures are those of phantoms. `--quick`: one seed, one
+round of 2 steps, the package's patients of *elsewhere*.
 """
 
 import tempfile
@@ -50,8 +51,9 @@ from models.federated_attacks import (
 from deepseek_learn.ledger.rows import Row
 
 SCRIPT = Script(__file__, __doc__, quick="one seed, one round", anew=True)
-SEEDS, ENOUGH, BELOW, COST, CHANCE = 3, 0.85, -0.03, -0.01, 0.5
-FEDAVG, REGISTERED, MEDIAN = "FedAvg", "FedAvg, registered", "median"
+SEEDS = (10, 11, 12)
+ENOUGH, BELOW, COST, CHANCE = 0.85, -0.03, -0.01, 0.5
+FEDAVG, MEDIAN = "FedAvg", "median"
 NONE = "no attacker"
 SIZES = {
     "1 of 3": (attacks_of.three, 8, (["north"], ["harbor"], ["valley"])),
@@ -71,11 +73,10 @@ def jobs() -> Iterator[tuple[str, str, str]]:
         yield "1 of 3", MEDIAN, attack
     for attack in (NONE, NINEFOLD, REVERSED, SWAPPED, COLLUDING):
         yield "2 of 7", MEDIAN, attack
-    for attack in (NONE, NINEFOLD, REVERSED, CLAIMING, SWAPPED):
+    for attack in (NONE, NINEFOLD, CLAIMING, SWAPPED):
         yield "1 of 3", FEDAVG, attack
-    for attack in (NONE, NINEFOLD, CLAIMING):
+    for attack in (NONE, NINEFOLD):
         yield "2 of 7", FEDAVG, attack
-    yield "1 of 3", REGISTERED, CLAIMING
 
 
 def measure(run: Run) -> Iterator[Row]:
@@ -91,7 +92,7 @@ def finished(runs: Runs, quick: bool, size: str, way: str, attack: str) -> list[
             {"hospitals": size, "way": way, "attack": attack, "seed": seed},
             partial(train, quick, size, way, attack, seed),
         )
-        for seed in range(1 if quick else SEEDS)
+        for seed in (SEEDS[:1] if quick else SEEDS)
     ]
 
 
@@ -100,40 +101,38 @@ def train(quick: bool, size: str, way: str, attack: str, seed: int) -> dict:
     parts = make()
     steps, rounds = (2, 1) if quick else (10, 6)
     settings = {"rounds": rounds, "steps": steps, "patients": patients, "lr": 0.01}
-    settings |= {"seed": seed} | strategy(way, {n: len(p) for n, p in parts.items()})
-    bad = [] if attack == NONE else attackers[seed]
-    test = federated_runs.packaged
+    settings |= {"seed": seed} | {"strategy": "fedmedian"}
+    if way == FEDAVG:
+        claims = " ".join(f"{name}={CLAIM}" for name in parts)
+        settings |= {"strategy": "fedavg", "registered": claims}
+    bad = [] if attack == NONE else attackers[SEEDS.index(seed)]
+    test = federated_runs.packaged()
     if not quick:
-        test = partial(federated_runs.new_patients, PLACE)
+        test |= federated_runs.new_patients(PLACE, ["elsewhere"])
     with tempfile.TemporaryDirectory() as folder:
         return attacks_of.run(Path(folder), parts, bad, attack, settings, test)
 
 
-def strategy(way: str, sizes: dict[str, int]) -> dict[str, str]:
-    if way == MEDIAN:
-        return {"strategy": "fedmedian"}
-    bounds = sizes if way == REGISTERED else dict.fromkeys(sizes, CLAIM)
-    words = " ".join(f"{name}={bound}" for name, bound in bounds.items())
-    return {"strategy": "fedavg", "registered": words}
-
-
 def rows(done: dict[tuple[str, str, str], list[dict]]) -> Iterator[Row]:
     aurocs = {job: [run["auroc"] for run in runs] for job, runs in done.items()}
-    for (size, way, attack), values in aurocs.items():
-        target = ENOUGH if way == MEDIAN and attack != NONE else None
-        what = f"AUROC of candidates, attackers {size}, {way}: {attack}"
-        yield over_seeds(what, values, target=target)
+    for job, values in aurocs.items():
+        size, way, attack = job
+        what = f"AUROC of candidates elsewhere, {size}, {way}: {attack}"
+        enough = ENOUGH if way == MEDIAN and attack != NONE else None
+        own = mean(run["own_auroc"] for run in done[job])
+        note = f"in the hospitals that train, {own:.3f}"
+        yield over_seeds(what, values, target=enough, note=note)
     for (size, way, attack), values in aurocs.items():
         if attack == NONE:
             continue
-        honest = FEDAVG if way == REGISTERED else way
-        lost = differences(values, aurocs[size, honest, NONE])
+        lost = differences(values, aurocs[size, way, NONE])
         target = BELOW if way == MEDIAN else None
-        what = f"AUROC of candidates, attackers {size}, {way}: {attack} minus none"
+        what = f"AUROC of candidates elsewhere, {size}, {way}: {attack} minus none"
         yield over_seeds(what, lost, target=target)
     for size in SIZES:
         cost = differences(aurocs[size, MEDIAN, NONE], aurocs[size, FEDAVG, NONE])
-        what = f"AUROC of candidates, hospitals of {size}, no attacker: median minus FedAvg"
+        what = "AUROC of candidates elsewhere, no attacker among "
+        what += f"{size.split()[-1]}: median minus FedAvg"
         yield over_seeds(what, cost, target=COST)
     yield from refusals(done)
 

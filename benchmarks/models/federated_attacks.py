@@ -1,6 +1,6 @@
 """Hospitals that try to ruin the model of a federation, and what they achieve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -109,9 +109,13 @@ def run(
     attackers: Sequence[str],
     attack: str,
     settings: dict[str, Any],
-    test: Callable[[], dict[str, Patients]],
+    test: dict[str, Patients],
 ) -> dict[str, Any]:
-    """The AUROC of a federation's model, and whether the server refused to return it."""
+    """The AUROC of a federation's model, and why the server refused to return it.
+
+    Args:
+        test: the patients of *elsewhere*, and those of the hospitals that train.
+    """
     sites = [{"hospital": n, "data": str(folder / f"{n}.npz")} for n in parts]
     for site in sites:
         if not Path(site["data"]).exists():
@@ -126,9 +130,10 @@ def run(
     model.load_state_dict(state)
     values = {
         name: candidates.auroc(candidates.scores(model, each), each.truth)
-        for name, each in test().items()
+        for name, each in test.items()
     }
     honest = [row for row in record if row.get("hospital") not in attackers]
     refused = sum(row["refused"] is not None for row in honest)
-    facts = {"auroc": mean(values.values()), "per_hospital": values}
+    own = mean(values[name] for name in TRAINING)
+    facts = {"auroc": values["elsewhere"], "own_auroc": own}
     return facts | {"raised": raised, "honest_refused": refused}

@@ -110,14 +110,16 @@ class Plan:
             train(model, own, steps, 1000 * seed + number, task)
 
 
-def new_patients(folder: Path) -> dict[str, Patients]:
+def new_patients(
+    folder: Path, names: Sequence[str] = tuple(HOSPITALS)
+) -> dict[str, Patients]:
     """Patients who are in no other file, 40 per hospital; generated once."""
     found = {}
-    for name, hospital in HOSPITALS.items():
+    for name in names:
         path = folder / f"generator-{scans.GENERATOR}" / f"{name}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            hospitals.generate(hospital, "new", hospitals.TEST).save(path)
+            hospitals.generate(HOSPITALS[name], "new", hospitals.TEST).save(path)
         found[name] = Patients.load(path)
     return found
 
