@@ -76,3 +76,32 @@ def test_every_way_trains(bench):
         facts = bench.runs_of.facts(record)
         assert facts.get("refused", 0) == 0
         assert ("epsilon" in facts) == (way in bench.PRIVATE)
+
+
+def test_attackers_are_held_against_the_honest_run_of_the_same_seed(script, tmp_path):
+    bench = script("federated_attacks")
+    done = {}
+    for job in bench.jobs():
+        size, way, attack = job
+        lost = 0.0 if attack == bench.NONE else 0.02 if way == bench.MEDIAN else 0.6
+        runs = [
+            {"auroc": 0.95 + 0.001 * seed - lost, "own_auroc": 0.97 - lost}
+            for seed in bench.SEEDS
+        ]
+        done[job] = [run | {"raised": "worse" if lost == 0.6 else ""} for run in runs]
+    rows = list(bench.rows(done))
+    of = {row.what: row for row in rows}
+    held = of[
+        f"AUROC of candidates elsewhere, 1 of 3, median: {bench.NINEFOLD} minus none"
+    ]
+    assert (held.measured, held.low) == (pytest.approx(-0.02), pytest.approx(-0.02))
+    assert held.target == -0.03
+    ruined = of["AUROC of candidates elsewhere, 2 of 7, FedAvg: -9 times its update"]
+    assert ruined.measured == pytest.approx(0.361)
+    assert ruined.target is None
+    cost = of["AUROC of candidates elsewhere, no attacker among 7: median minus FedAvg"]
+    assert (cost.measured, cost.target) == (pytest.approx(0.0), -0.01)
+    *_, refused, honest = rows
+    assert (refused.measured, refused.target, refused.n) == (1.0, 1.0, 12)
+    assert (honest.measured, honest.target, honest.n) == (0.0, 0.0, 12)
+    write_result("federated_attacks", rows, "run", directory=tmp_path)
