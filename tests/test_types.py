@@ -142,13 +142,12 @@ def readme_example():
 
 
 def members(cls):
-    """The public methods and attributes that a class itself defines."""
+    """The public methods and attributes that a class itself defines or sets."""
     names = {*vars(cls), *inspect.get_annotations(cls)}
     if "__init__" in names and not dataclasses.is_dataclass(cls):
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
         attributes = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
-        targets = [ast.unparse(n) for n in attributes if isinstance(n.ctx, ast.Store)]
-        names |= {n.removeprefix("self.") for n in targets if n.startswith("self.")}
+        names |= {n.attr for n in attributes if ast.unparse(n.value) == "self"}
     return sorted(n for n in names if n == "__init__" or not n.startswith("_"))
 
 
