@@ -25,7 +25,7 @@ class OutputMismatchError(DeepSeekLearnError):
 def verify(
     proto: "onnx.ModelProto",
     model: nn.Module,
-    inputs: Iterable,
+    inputs: Iterable[Any],
     tolerance: float = TOLERANCE,
 ) -> float:
     """Compare the outputs of an exported model with those of the original model.
@@ -69,7 +69,7 @@ def verify(
 def largest_difference(
     exported: Answer,
     original: Answer,
-    inputs: Iterable,
+    inputs: Iterable[Any],
     name: str,
     tolerance: float = TOLERANCE,
 ) -> float:
