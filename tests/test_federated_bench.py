@@ -82,7 +82,7 @@ def test_attackers_are_held_against_the_honest_run_of_the_same_seed(script, tmp_
     bench = script("federated_attacks")
     done = {}
     for job in bench.jobs():
-        size, way, attack = job
+        _, way, attack = job
         lost = 0.0 if attack == bench.NONE else 0.02 if way == bench.MEDIAN else 0.6
         runs = [
             {"auroc": 0.95 + 0.001 * seed - lost, "own_auroc": 0.97 - lost}
