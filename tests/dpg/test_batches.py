@@ -143,7 +143,9 @@ def test_the_input_of_a_batch_may_be_a_list_of_tensors():
     assert input_of([one, two]) is one
 
 
-@pytest.mark.parametrize("batch", [([], []), ([1.0],), ([["a"]], 1), {"images": []}])
+@pytest.mark.parametrize(
+    "batch", [([], []), ([torch.ones(3), 1.0],), ([["a"]], 1), {"images": []}]
+)
 def test_lists_of_anything_else_are_refused(batch):
     with pytest.raises(TypeError, match="a list of tensors, or mappings of arguments"):
         input_of(batch)
