@@ -13,13 +13,13 @@ def isolate_rng() -> Iterator[None]:
     Even an import can draw: rich draws from Python's generator, and scikit-learn
     imports rich. NumPy and PyTorch are not imported here.
     """
-    numpy, torch = (sys.modules.get(name) for name in ("numpy", "torch"))
+    numpy, torch = map(sys.modules.get, ("numpy", "torch"))
     python = random.getstate()
     array = numpy.random.get_state() if numpy else None
     cpu = torch.get_rng_state() if torch else None
-    gpus = None
-    if torch and torch.cuda.is_initialized():
-        gpus = torch.cuda.get_rng_state_all()
+    gpus = (
+        torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
+    )
     try:
         yield
     finally:
@@ -28,5 +28,4 @@ def isolate_rng() -> Iterator[None]:
             numpy.random.set_state(array)
         if torch:
             torch.set_rng_state(cpu)
-        if torch and gpus is not None:
-            torch.cuda.set_rng_state_all(gpus)
+            torch.cuda.set_rng_state_all(gpus)  # does nothing for an empty list
