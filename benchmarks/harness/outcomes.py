@@ -44,7 +44,9 @@ def _lost(sums: np.ndarray) -> np.ndarray:
 
 
 def in_words(table: list[list[int]]) -> str:
-    """How many images turn the difference of two classifiers."""
-    before, _, after, _ = columns(table)
-    worse, better = int((before > after).sum()), int((before < after).sum())
-    return f"of {len(before):,} images {worse} do worse and {better} better"
+    """How many images turn the difference, and what a single one counts for."""
+    hits, totals, after, totals_after = columns(table)
+    change = after * totals - hits * totals_after  # the sign is that of the difference
+    worse, better, n = int((change < 0).sum()), int((change > 0).sum()), len(change)
+    words = f"of {n:,} images {worse} do worse and {better} better"
+    return words + (f", one is {100 / n:.2g} points" if (totals == 1).all() else "")
