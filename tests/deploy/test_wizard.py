@@ -719,7 +719,7 @@ def test_weights_beyond_float16_are_refused(tmp_path, reach):
     made = DeploymentWizard(model, torch.full((3, 4), 1e-3))
     if reach > 65504:
         with pytest.raises(
-            ValueError, match=r"weight reaches 6\.55e.04, but float16 ends"
+            ValueError, match=r"weight reaches 6\.55e\+04, but float16 ends"
         ):
             made.to("amd-mi300", tmp_path / "out", progress=False)
         assert not list(tmp_path.iterdir())
