@@ -38,6 +38,15 @@ def test_a_score_is_the_distance_to_the_nearest_vector_in_the_memory():
     torch.testing.assert_close(memory(x), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("side", [16, 48])
+def test_the_sides_of_a_segmenters_image_are_multiples_of_16(side):
+    model = DefectSegmenter(width=4).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(1, 1, side, 32)).shape == (1, side, 32)
+        with pytest.raises(ValueError, match="multiples of 8"):  # of a half
+            model(torch.rand(1, 1, side + 8, 32))
+
+
 @pytest.mark.parametrize("blur", [0.7, 1.5, 3.0])
 def test_the_map_is_smoothed_by_a_gaussian(blur):
     x = torch.rand(2, 1, 40, 31, generator=torch.Generator().manual_seed(2))

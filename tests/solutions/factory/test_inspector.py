@@ -1,6 +1,7 @@
 """A folder of parts is inspected once, whatever interrupts it and whatever lies in it."""
 
 import json
+import time
 from itertools import combinations
 from pathlib import Path
 
@@ -92,6 +93,34 @@ def test_defective_parts_are_found_and_the_report_is_complete(folder, tmp_path):
         "overlays",
         "verdicts.jsonl",
     ]
+
+
+def test_half_of_the_good_parts_calibrate_the_threshold(folder):
+    learned, held_out = inspector.split(folder / "good")
+    assert (len(learned), len(held_out)) == (30, 30)
+    (folder / "good" / "0.png").unlink()
+    learned, held_out = inspector.split(folder / "good")
+    assert (len(learned), len(held_out)) == (29, 30)
+    assert not {*learned} & {*held_out}
+
+
+def test_the_time_of_a_part_is_a_part_of_the_time_of_the_run(folder, tmp_path):
+    start = time.perf_counter()
+    result = run(folder, tmp_path / "out")
+    total = 1e3 * (time.perf_counter() - start)
+    assert all(each["ms"] > 0 for each in result.verdicts)
+    assert sum(each["ms"] for each in result.verdicts) < total
+
+
+def test_an_overlay_is_red_above_the_threshold_only(tmp_path):
+    pixels = np.full((4, 3), 0.5)
+    anomaly = np.array([[0.5], [1.0], [1.5], [9.0]]) * np.ones(3)
+    report.save_overlay(tmp_path / "o.png", pixels, anomaly, 1.0)
+    rows = np.asarray(Image.open(tmp_path / "o.png"))[:, 1] / 255
+    half, full = 0.35 + 0.3 * 0.5, 0.65  # the opacity 50% above and from 100% on
+    red = np.array([1.0, 0.15, 0.1])
+    expected = [[0.5] * 3, [0.5] * 3, *(0.5 * (1 - a) + red * a for a in (half, full))]
+    np.testing.assert_allclose(rows, expected, atol=0.5 / 255)
 
 
 def test_an_interrupted_run_goes_on_and_judges_nothing_twice(

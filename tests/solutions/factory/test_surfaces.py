@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepseek_learn.errors import UnknownNameError
+from deepseek_learn.solutions.factory import synthetic
 from deepseek_learn.solutions.factory.surfaces import (
     PHOTOGRAPHS,
     defects,
@@ -101,3 +102,32 @@ def test_synthetic_defects_are_visible_small_and_marked():
 def test_numbers_out_of_range_get_a_sentence(numbers, message):
     with pytest.raises(ValueError, match=message):
         parts("cast", **numbers)
+
+
+class Kind(np.random.Generator):
+    """A generator whose first integer is the kind of a filling."""
+
+    def __init__(self, kind: int):
+        super().__init__(np.random.PCG64(kind))
+        self.kinds = [kind]
+
+    def integers(self, *bounds, **options):
+        return self.kinds.pop() if self.kinds else super().integers(*bounds, **options)
+
+
+def test_each_kind_of_filling_is_what_it_says():
+    rng = np.random.default_rng(0)
+    image, sources = rng.uniform(0.2, 0.8, (32, 32)), rng.uniform(0, 1, (3, 32, 32))
+    level, lit, smooth, piece, noise = (
+        synthetic._filling(image, Kind(kind), sources) for kind in range(5)
+    )
+    assert np.ptp(level) == 0
+    assert 0.08 <= abs(lit - image).min() <= abs(lit - image).max() <= 0.4
+    assert np.ptp(lit - image) < 1e-12
+    assert smooth.std() < 0.8 * image.std()
+    assert smooth.mean() == pytest.approx(image.mean(), abs=0.02)
+    turned = [np.rot90(each, k) for each in sources for k in (1, 2, 3)]
+    ratios = [np.median(piece / each) for each in turned]
+    assert any(np.allclose(piece, r * t) for r, t in zip(ratios, turned, strict=True))
+    assert noise.mean() == pytest.approx(image.mean(), abs=0.15)
+    assert abs(np.corrcoef(noise.ravel(), image.ravel())[0, 1]) < 0.2
