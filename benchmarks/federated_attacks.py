@@ -34,7 +34,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from harness.interval import student
+from harness.interval import share, student
 from harness.runs import Runs
 from harness.script import BENCHMARKS, Run, Script
 from models import federated_attacks as attacks_of
@@ -138,7 +138,7 @@ def rows(done: dict[tuple[str, str, str], list[dict]]) -> Iterator[Row]:
 
 
 def refusals(done: dict[tuple[str, str, str], list[dict]]) -> Iterator[Row]:
-    """How many models are refused; counted, so without an interval."""
+    """Which fraction of the models is refused."""
     ruined = [r for runs in done.values() for r in runs if r["auroc"] < CHANCE]
     honest = [r for job, runs in done.items() for r in runs if job[2] == NONE]
     for what, group, better, target in (
@@ -150,9 +150,12 @@ def refusals(done: dict[tuple[str, str, str], list[dict]]) -> Iterator[Row]:
         ),
         ("refused models of those without attackers", honest, "lower", 0.0),
     ):
-        share = mean(bool(run["raised"]) for run in group) if group else None
-        facts = {"measured": share, "n": len(group), "note": f"{len(group)} models"}
-        yield Row(**COMMON | {"what": what, "better": better, "target": target} | facts)
+        facts = {"n": 0, "measured": None}
+        if group:
+            refused = sum(bool(run["raised"]) for run in group)
+            facts = vars(share(refused, len(group)))
+        facts |= {"better": better, "target": target, "note": f"{len(group)} models"}
+        yield Row(**COMMON | {"what": what} | facts)
 
 
 def differences(a: list[float], b: list[float]) -> list[float]:
