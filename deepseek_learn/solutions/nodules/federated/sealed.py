@@ -6,7 +6,6 @@ one or compute a new checksum.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,3 @@ def write_sealed(path: Path, facts: dict[str, Any]) -> None:
     """Write a sealed file that is on the disk, under its name, when this returns."""
     with atomic_write(path) as temporary:
         temporary.write_text(seal(facts), encoding="utf-8")
-    if os.name != "posix":
-        return  # only there can a folder be opened and synced
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
