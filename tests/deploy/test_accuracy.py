@@ -106,6 +106,8 @@ def test_as_few_as_reach_the_aim(needed):
 
     result = guard(Fake(), metric, run=fake_run)
     assert result.in_float == Fake.layers[:needed]
+    names = ", ".join(Fake.layers[: min(needed, 3)]) + (", ..." if needed > 3 else "")
+    assert f"stay in float: {names}." in result.why()
     assert result.loss == 0
     assert len(result.attempts) <= 6
     assert result.attempts.index.is_monotonic_increasing

@@ -112,6 +112,19 @@ def test_a_recurrent_layer_says_why_it_needs_one_length(kind):
         to_onnx(LastStep(kind, False), x)
 
 
+def test_a_parameter_may_be_an_output():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((3,), 2.0))
+
+        def forward(self, x):
+            return x * self.scale, self.scale
+
+    model, x = Scaled(), torch.rand(2, 3)
+    assert verify(to_onnx(model, x), model, [x]) == 0
+
+
 def test_outputs_that_are_not_finite_verify_nothing():
     for factor, what in ((float("nan"), "NaN"), (float("inf"), "infinity")):
         model, x = nn.Threshold(0, factor), -torch.ones(2, 3)

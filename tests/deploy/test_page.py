@@ -55,6 +55,7 @@ def test_it_passes_on_what_was_chosen_and_shows_the_answer():
     assert isinstance(asked.deployment, Done)
     assert asked.said.value == "<p>deployed</p>"
     assert (asked.step.value, asked.bar.value) == ("measuring", 0.5)
+    assert (asked.bar.min, asked.bar.max) == (0, 1)  # so the bar is half full
     assert not asked.button.disabled
 
 

@@ -74,6 +74,15 @@ def test_int8_answers_nearly_the_same_in_a_smaller_file(net, scheme):
     }
 
 
+def test_the_normalized_error_is_that_of_all_outputs_together():
+    answers, truth = (
+        [[np.ones(2), np.array([5.0])]],
+        [[np.array([1.0, 4]), np.zeros(1)]],
+    )
+    assert normalized_error(answers, truth) == (3**2 + 5**2) / (1 + 4**2)
+    assert normalized_error(truth, truth) == 0
+
+
 def test_weights_are_rounded_a_channel_at_a_time(net):
     model, x, proto = net
     arrays = held(Quantizer(proto, [x]).int8())
