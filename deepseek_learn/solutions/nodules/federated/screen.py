@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from . import compact
@@ -25,6 +26,11 @@ from .settings import Settings
 
 LARGEST = 10.0  # times the median norm of the others' updates
 REFUSED = 100  # the code of an answer that was left out
+LOST = (  # no answer, but Flower's note that there will be none
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    ErrorCode.NODE_UNAVAILABLE,
+)
 METRICS, LONGEST_NAME = ("loss", "epsilon", "delta"), 100  # what a record may contain
 
 
@@ -112,7 +118,8 @@ class ScreenedGrid(Grid):
         limit = self._limit([each.row["norm"] for each in good])
         for each in good:
             self._admit(each, sent, limit)
-        self.void = len(good) < max(self.least, len(answers) // 2 + 1)
+        lost = sum(m.has_error() and m.error.code in LOST for m in messages)
+        self.void = len(good) < max(self.least, (len(answers) - lost) // 2 + 1)
         silent = {m.metadata.dst_node_id for m in requests}
         silent -= {m.metadata.src_node_id for m in messages}
         rows = [each.row for each in answers] + [

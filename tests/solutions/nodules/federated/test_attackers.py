@@ -10,8 +10,17 @@ from tests import services
 
 services.need("flwr")
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.app import (  # noqa: E402
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp  # noqa: E402
+from flwr.common.constant import ErrorCode  # noqa: E402
 
 from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E402
     CandidateNet,
@@ -23,6 +32,7 @@ from deepseek_learn.solutions.nodules.federated.hospitals import Patients  # noq
 from deepseek_learn.solutions.nodules.federated.ledger import Ledger  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.privacy import Budget  # noqa: E402
+from deepseek_learn.solutions.nodules.federated.screen import REFUSED  # noqa: E402
 from deepseek_learn.solutions.nodules.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
@@ -195,6 +205,25 @@ def test_a_round_in_which_most_are_refused_is_void(tmp_path):
     Patients.load(sites[4]["data"]).save(sites[0]["data"])
     _, rows = simulate(sites, **QUICK, least=4)
     assert not any(row["void"] for row in rows)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NODE_UNAVAILABLE, REFUSED])
+def test_hospitals_that_are_gone_are_not_refused_ones(sites, code):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["hospital"] == "a":
+            return client(message, context)
+        return Message(Error(code, "no more answers"), reply_to=message)
+
+    settings = QUICK | {"least": 1}
+    if code == REFUSED:
+        with pytest.raises(UntrustedModelError, match="2 of 3 hospitals took no part"):
+            simulate(sites, app, **settings)
+    else:
+        state, _ = simulate(sites, app, **settings)
+        assert apart(state, simulate(sites[:1], **settings)[0]) == 0
 
 
 @pytest.mark.parametrize("who", ["server", "hospitals"])
