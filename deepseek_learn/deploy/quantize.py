@@ -127,6 +127,8 @@ class Quantizer:
             in_float: the layers to leave in float.
             only: if given, quantize only these layers.
         """
+        in_float = tuple(in_float)  # read several times, so not as a generator
+        only = None if only is None else tuple(only)
         unknown = {*in_float, *(only or ())} - {*self.layers}
         if unknown:
             raise UnknownNameError("layer", min(unknown), self.layers)

@@ -119,10 +119,10 @@ def test_tensorrt_gets_no_int32_bias(net):
 def test_a_layer_in_float_keeps_its_weight_and_its_answer(net):
     model, x, proto = net
     quantizer = Quantizer(proto, [x])
-    arrays = held(quantizer.int8(in_float=["head"]))
+    arrays = held(quantizer.int8(in_float=iter(["head"])))
     assert np.array_equal(arrays["head.weight"], model.head.weight.detach().numpy())
     assert any(name.endswith("weight_quantized") for name in arrays)
-    alone = held(quantizer.int8(only=["head"]))
+    alone = held(quantizer.int8(only=iter(["head"])))
     assert [n for n in alone if n.endswith("weight_quantized")] == [
         "head.weight_quantized"
     ]

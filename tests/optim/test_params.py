@@ -37,7 +37,7 @@ WAYS = {
 PLACES = {
     "alone": lambda make, whole, way: make(way(whole)),
     "one group": lambda make, whole, way: make([{"params": way(whole)}]),
-    "a group a layer": lambda make, whole, way: make(
+    "one group per layer": lambda make, whole, way: make(
         [{"params": way(layer), "lr": 0.03} for layer in whole.children()]
     ),
     "a generator of groups": lambda make, whole, way: make(
