@@ -6,7 +6,7 @@ identifies the items that a split must keep together (see `data.split`).
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -62,7 +62,7 @@ class LabeledDataset(Dataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence[Any] | np.ndarray | None = None,
+        groups: Iterable[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
     ):
         frame = pd.DataFrame(index=range(len(inputs))) if frame is None else frame
@@ -71,6 +71,8 @@ class LabeledDataset(Dataset):
                 f"{self.noun}, labels and frame must have the same length; got "
                 f"{len(inputs)}, {len(labels)} and {len(frame)}."
             )
+        if groups is not None and not isinstance(groups, np.ndarray):
+            groups = list(groups)
         if groups is not None and len(groups) != len(inputs):
             raise ValueError(
                 f"groups must contain one id for each of the {len(inputs)} items, or "
@@ -171,7 +173,7 @@ class ImageDataset(LabeledDataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence[Any] | np.ndarray | None = None,
+        groups: Iterable[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
     ):
         super().__init__(images, labels, frame, groups=groups, card=card)
@@ -282,7 +284,7 @@ class TextDataset(LabeledDataset):
         labels: Tensor,
         frame: pd.DataFrame | None = None,
         *,
-        groups: Sequence[Any] | np.ndarray | None = None,
+        groups: Iterable[Any] | np.ndarray | None = None,
         card: DataCard | None = None,
         decode: Callable[[Sequence[int]], str] = utf8,
     ):

@@ -1,7 +1,7 @@
 """The state of a training run and the checkpoint file that stores it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import DamagedFileError, DeepSeekLearnError
 from ..files import atomic_write
-from .recipe import Limits
+from .recipe import Limits, Recipe
 
 
 class CheckpointError(DeepSeekLearnError, OSError):
@@ -140,20 +140,44 @@ class RunState:
 
 
 def identity(
-    optimizer: torch.optim.Optimizer, schedule: Callable[[int, int], float], steps: int
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> dict[str, Any]:
-    """Return the settings that a resumed run must share with the interrupted one."""
-    plain = bool | int | float | str | tuple | list
-    defaults = optimizer.defaults.items()
+    """Return the settings that a resumed run must share with the interrupted one.
+
+    Functions are compared by name.
+    """
+    schedule, groups = recipe.schedule, optimizer.param_groups
     samples = range(0, steps, max(steps // 100, 1))
     # after an interrupted run, "lr" is its last rate
-    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    rates = [group.get("initial_lr", group["lr"]) for group in groups]
     return {
         "optimizer": type(optimizer).__name__,
         "learning rates": rates,
-        "options": {key: value for key, value in defaults if isinstance(value, plain)},
+        "options": [_options(group, optimizer.defaults) for group in groups],
         "schedule": [schedule(step, steps) for step in samples],
+        "loss": _name(recipe.loss),
+        "metric": _name(recipe.metric),
+        "augment": _name(recipe.augment),
     }
+
+
+# an interrupted run leaves its last rate in a group; DeepOpt's groups count their steps
+CHANGING = ("lr", "step", "skipped")
+
+
+def _options(group: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the plain options of a parameter group that training does not change."""
+    plain = bool | int | float | str | tuple | list
+    options = {name: group[name] for name in names if name not in CHANGING}
+    return {k: v for k, v in options.items() if isinstance(v, plain)}
+
+
+def _name(function: Callable | None) -> str | None:
+    """Return the name of a function, or of the type of any other callable."""
+    if function is None:
+        return None
+    function = getattr(function, "func", function)  # of functools.partial
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -117,7 +117,8 @@ def fit(
         limits: the number of batches per epoch and the conditions for stopping early.
         checkpoint: a file that is written atomically after each epoch. If it already
             exists, the run resumes from it and gives the same result as an
-            uninterrupted run.
+            uninterrupted run. The settings must be those of the interrupted run: its
+            functions are compared by name, its data by their number only.
         seed: the seed for the order of the examples, augmentation and dropout.
 
     Raises:
@@ -151,7 +152,7 @@ def fit(
     per_epoch = min(source.per_epoch, limits.epoch_batches or source.per_epoch)
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
-    run |= {"examples": source.examples} | identity(optimizer, recipe.schedule, steps)
+    run |= {"examples": source.examples} | identity(optimizer, recipe, steps)
     group = ProcessGroup(model)
     group.check(None if isinstance(source, LoaderBatches) else source.batch_size)
     learner = _Learner(model, optimizer, recipe, group, steps)

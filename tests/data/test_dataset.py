@@ -160,6 +160,8 @@ def test_refusals():
         VolumeDataset(x, y)
     with pytest.raises(ValueError, match=r"groups must contain one id.*3 items.*got 2"):
         SeriesDataset(x, y, groups=[1, 2])
+    by_generator = SeriesDataset(x, y, groups=(i // 2 for i in range(3)))
+    assert by_generator.groups.tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="same length; got 3, 2 and 3"):
         SeriesDataset(x, y[:2])
     with pytest.raises(

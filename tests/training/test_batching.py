@@ -1,5 +1,7 @@
 """What the training loop reads: our datasets, PyTorch's datasets and loaders."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -92,19 +94,24 @@ def test_a_shuffled_loader_resumes_to_the_same_end(tmp_path):
     def loader():
         return DataLoader(tensors(), batch_size=16, shuffle=True)
 
-    options = {"validation": DataLoader(tensors(32, 1), batch_size=8), "epochs": 4}
-    path, calls = tmp_path / "run.checkpoint", []
+    steps = math.inf  # until the run is killed
 
-    def killed(images, generator):
-        calls.append(1)
-        if len(calls) == 15:
+    def augment(images, generator):
+        nonlocal steps
+        steps -= 1
+        if not steps:
             raise KeyboardInterrupt
         return images
 
+    options = {"validation": DataLoader(tensors(32, 1), batch_size=8), "epochs": 4}
+    options["augment"] = augment
+    path = tmp_path / "run.checkpoint"
     whole, expected = train(loader(), **options)
+    steps = 15
     with pytest.raises(KeyboardInterrupt):
-        train(loader(), augment=killed, checkpoint=path, **options)
+        train(loader(), checkpoint=path, **options)
     torch.manual_seed(99)  # a new process has a different state
+    steps = math.inf
     resumed, run = train(loader(), checkpoint=path, **options)
     assert list(run.history["loss"]) == list(expected.history["loss"])
     assert list(run.history["metric"]) == list(expected.history["metric"])

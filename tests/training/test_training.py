@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes to the same end, and rejects with a message."""
 
 import errno
+import functools
 import io
 import math
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from deepseek_learn import DeepOpt, catalog
@@ -92,6 +94,7 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(
 
     calls = []
 
+    @functools.wraps(shift)  # a resumed run must have the same augmentation
     def kill_in_third_epoch(images, generator):
         calls.append(1)
         if len(calls) == 15:
@@ -290,6 +293,10 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
         ({"lr": 1e-3}, "learning rates"),
         ({"weight_decay": 0.5}, "options"),
         ({"schedule": constant}, "schedule"),
+        ({"loss": F.multi_margin_loss}, "loss"),
+        ({"metric": lambda logits, labels: 0.0}, "metric"),
+        ({"augment": lambda inputs, generator: inputs}, "augment"),
+        ({"groups": {"weight_decay": 0.5}}, "options"),
         ({"model": "other"}, "weights"),
     ],
 )
@@ -302,7 +309,8 @@ def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     kind = getattr(torch.optim, options.pop("optimizer", "AdamW"))
     own = {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
-    optimizer = kind(model.parameters(), **({"lr": 1e-2} | own))
+    groups = [{"params": [*model.parameters()]} | options.pop("groups", {})]
+    optimizer = kind(groups, **({"lr": 1e-2} | own))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     options |= {"checkpoint": path, "progress": False}
     with pytest.raises(

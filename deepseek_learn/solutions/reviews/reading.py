@@ -11,6 +11,7 @@ from ... import zoo
 from ...bar import Bar
 from ...catalog import text
 from ...data.chinese import normalize
+from ...rng import isolate_rng
 from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
 from ..solution import places
@@ -58,7 +59,8 @@ class Reader:
         the query has at least four pieces, 0.3 times that of the reader's vectors: for a
         single word, these find less than TF-IDF does (`benchmarks/reviews.py`).
         """
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        with isolate_rng():  # the first import of sklearn draws random numbers
+            from sklearn.feature_extraction.text import TfidfVectorizer
 
         counter = TfidfVectorizer(
             analyzer="char", ngram_range=(1, 2), sublinear_tf=True

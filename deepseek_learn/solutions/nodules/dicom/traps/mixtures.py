@@ -223,13 +223,13 @@ def positions_mixed(folder: Path) -> list[Truth]:
 
 @trap("a structured report and a screenshot among the slices", warning="SR 1")
 def other_objects(folder: Path) -> list[Truth]:
-    datasets = series()
+    datasets = series(uid_seed="one")  # the UIDs decide which object comes first
     report = _other_object(datasets[0], BasicTextSRStorage, "SR")
     change([report], PixelData=None, ImagePositionPatient=None)
     screenshot = _other_object(datasets[1], SecondaryCaptureImageStorage, "OT")
     change([screenshot], ImagePositionPatient=None, PixelSpacing=None)
     for each in (report, screenshot):
-        each.SeriesInstanceUID = generate_uid()
+        each.SeriesInstanceUID = generate_uid(entropy_srcs=["series", each.Modality])
     save([*datasets, report, screenshot], folder)
     return [Truth(phantom())]
 
