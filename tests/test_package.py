@@ -72,6 +72,17 @@ def test_doctor_names_what_is_missing_and_the_command(monkeypatch):
     assert str(ROOT) in text
 
 
+def test_doctor_shows_where_a_tool_is_or_how_to_install_it(monkeypatch):
+    advice = {"apt": "apt-get install thing", "elsewhere": "see its page"}
+    line = doctor.tool_line("thing", "/usr/bin/thing", advice)
+    assert line.split() == ["ok", "thing:", "/usr/bin/thing"]
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name == "apt-get" or None)
+    missing = doctor.tool_line("thing", None, advice)
+    assert missing.split() == ["missing", "thing", "→", "apt-get", "install", "thing"]
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.tool_line("thing", None, advice).endswith("see its page")
+
+
 def test_doctor_knows_the_extras():
     assert set(doctor.requirements_by_extra()) == {
         "",

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import socket
 import struct
 import subprocess
@@ -608,6 +609,23 @@ def run_filter(program, number, *arguments, architecture=0xC000003E):
             syscalls.JSET: bool(word & value),
         }[code]
         place += 1 + (yes if true else no)
+
+
+HEADERS = {
+    "x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h",
+    "aarch64": "/usr/include/asm-generic/unistd.h",
+}
+
+
+@pytest.mark.parametrize("name", syscalls.MACHINES)
+def test_numbers_of_system_calls_are_those_of_the_headers_of_linux(name):
+    header = Path(HEADERS[name])
+    if not header.exists():
+        pytest.skip(f"{header} is not installed")
+    defined = re.findall(r"#define __NR_(\w+)\s+(\d+)", header.read_text())
+    numbers = {call: int(number) for call, number in defined}
+    known = syscalls.MACHINES[name].calls
+    assert known == {call: numbers[call] for call in known}
 
 
 @pytest.mark.parametrize("name", syscalls.MACHINES)

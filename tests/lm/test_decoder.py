@@ -27,6 +27,17 @@ def tokens(batch=3, length=12):
     return torch.randint(SMALL["vocab"], (batch, length), generator=generator)
 
 
+def test_weights_begin_small_and_biases_at_zero():
+    torch.manual_seed(0)
+    parameters = dict(Decoder(**SMALL | {"dim": 64, "vocab": 100}).named_parameters())
+    for name, parameter in parameters.items():
+        if parameter.dim() == 2:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
+        else:
+            start = 0.0 if name.endswith("bias") else 1.0
+            assert (parameter == start).all(), name
+
+
 @pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 1, 5], [4, 8], [12]])
 def test_decoding_with_a_cache_equals_the_full_pass(pieces):
     model, cache = decoder(), Cache()

@@ -48,8 +48,9 @@ def train(model, **options):
 
 
 def test_learns_and_reports():
-    model = network()
+    model, start = network(), time.perf_counter()
     run = train(model, validation=blobs(64, 1))
+    assert 0 < run.history["seconds"].sum() < time.perf_counter() - start
     logits, labels = predict(model, blobs(64, 2))
     assert (logits.argmax(1) == labels).float().mean() > 0.95
     assert list(run.to_frame().columns) == ["loss", "lr", "metric", "seconds"]

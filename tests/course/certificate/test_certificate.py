@@ -364,13 +364,18 @@ def test_scoring_own_data_stays_small(kind):
     assert peak < 4 * UNPACKED
 
 
-@pytest.mark.parametrize("task", ["reviews", "wind"])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["factory", "mail", "movement", "reviews", "wind"])
 def test_a_seed_draws_the_same_again(task):
     first, again, other = draw(task, 1), draw(task, 1), draw(task, 2)
     assert np.array_equal(first.test_y, again.test_y)
     assert np.array_equal(np.array(first.x), np.array(again.x))
     assert not np.array_equal(first.test_y, other.test_y)
     assert set(first.test_y) <= set(first.y)
+    assert len(first.x) == len(first.y) >= 1000
+    assert len(first.test_x) == len(first.test_y) >= 500
+    classes = {"movement": 6, "wind": 4}.get(task, 2)
+    assert set(first.y) == set(range(classes))
 
 
 @pytest.mark.slow

@@ -83,3 +83,13 @@ def test_another_font_is_refused(monkeypatch):
     dejavu.cache_clear()
     with pytest.raises(Refused, match=r"DejaVuSans\.ttf is not DejaVu Sans 2\.37"):
         dejavu()
+
+
+def test_latin_letters_are_glyphs_of_the_font_and_chinese_ones_utf_16():
+    font = dejavu()
+    latin, chinese = placed(font, "ab王", 10, 0)
+    glyphs = "".join(f"{glyph:04X}" for glyph in font.glyphs("ab"))
+    assert latin.startswith("/L ")
+    assert f"<{glyphs}>" in latin.upper()
+    assert chinese.startswith("/C ")
+    assert f"<{'王'.encode('utf-16-be').hex().upper()}>" in chinese.upper()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -483,3 +484,14 @@ def test_certificates_are_for_names_of_machines(tmp_path, hosts):
     with pytest.raises(ValueError, match="hosts must be"):
         certificates.write_certificates(tmp_path / "tls", hosts)
     assert not (tmp_path / "tls").exists()
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_mean_loss_counts_each_patient_once(size):
+    """Whatever fits in a batch, and the last one is smaller."""
+    task = SimpleNamespace(
+        batch=lambda patients, index, rng: (torch.tensor(patients)[index],),
+        loss=lambda model, values: values.mean(),
+    )
+    losses = [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert learning.mean_loss(None, losses, size, task) == pytest.approx(31 / 5)
