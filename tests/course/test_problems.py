@@ -287,3 +287,13 @@ def test_adamw_that_a_rule_is_compared_with_is_torchs():
         optimizer.step()
         rule.step(own, gradient, 0.1 / step, step)
     torch.testing.assert_close(own, theirs.detach())
+
+
+def test_a_mistake_without_a_sentence_is_not_named_as_another():
+    problem = problems.get("gradient_by_hand")
+    named = {key: words["en"] for key, words in problem.sentences.items()}
+    for description in ("transposed weights", "the mean for the bias"):
+        for seed in range(20):
+            outcome = check(problem, problem.wrong[description], seed)
+            assert outcome.status == "failed"
+            assert not [k for k, words in named.items() if words in outcome.message]

@@ -84,6 +84,16 @@ def test_the_ideal_hypervolume_is_that_of_the_front(make, count):
     assert make(rng).ideal == pytest.approx(volume, rel=0.01)
 
 
+def test_half_of_the_mixed_problems_are_mirrored():
+    """The first objective is one of the parameters, or 1 minus it."""
+    rng, mirrored = np.random.default_rng(3), 0
+    for _ in range(400):
+        search = samplers.mixed(rng)
+        low = {e["name"]: e.get("low", "a") for e in search.space}
+        mirrored += search.objectives(low)[0] == 1
+    assert 160 < mirrored < 240  # 4 standard deviations
+
+
 def test_the_optimum_moves_and_is_on_the_front():
     rngs = [np.random.default_rng(seed) for seed in (1, 2)]
     centers = []

@@ -80,6 +80,8 @@ def test_deciding_words_are_where_they_say_and_speak_for_the_verdict(reader):
 def test_search_finds_what_is_meant(reader):
     texts = ["房间很干净", "键盘手感不错", "送货很慢，等了一个星期", "早餐品种少"]
     assert int(reader.nearest("快递太慢了", texts).argmax()) == 2
+    by_meaning_only = reader.nearest("物流速度差劲", texts)  # no letter in common
+    assert int(by_meaning_only.argmax()) == 2
 
 
 def test_a_word_is_found_where_it_is_written(reader):
