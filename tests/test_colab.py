@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from deepseek_learn.course.authoring.links import pip_spec, repository
+from deepseek_learn.course.lessons import lessons
 from tests.services import absent, need
 
 TOUR = "notebooks/basic/00_tour.ipynb"
@@ -166,6 +167,42 @@ def test_the_wheels_license_is_that_of_all_its_files(wheel):
 
 def test_the_wheel_has_at_most_60_megabytes(wheel):
     assert wheel.stat().st_size <= 60e6
+
+
+CHECK = """
+import json
+import deepseek_learn
+from deepseek_learn import course
+from deepseek_learn.course import problems
+from deepseek_learn.course.problem import define
+loaded = problems.load()
+problem = problems.get("threshold_for_recall")
+answers = problem.reference(), next(iter(problem.wrong.values()))
+outcomes = [
+    course.check(problem.id, define(answer, problem.answer), seed=1, record=False)
+    for answer in answers
+]
+print(json.dumps([deepseek_learn.__file__, str(problems.FOLDER), len(loaded),
+                  [outcome.status for outcome in outcomes]]))
+"""
+
+
+def test_the_wheel_alone_checks_an_answer(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        cwd=tmp_path,
+        env=clean_environment(tmp_path, PYTHONPATH=str(tmp_path / "site")),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    file, folder, count, statuses = json.loads(done.stdout.splitlines()[-1])
+    assert Path(file).is_relative_to(tmp_path)
+    assert Path(folder).is_relative_to(tmp_path)
+    assert count == sum(len(each.problems) for each in lessons())
+    assert statuses == ["passed", "failed"]
 
 
 def test_the_tour_runs_from_the_wheel(wheel, colab_python, tmp_path, request):

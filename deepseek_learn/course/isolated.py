@@ -36,7 +36,7 @@ def hidden() -> list[Path]:
     """
     paths = [home(), *(path for name in DATA_PACKAGES for path in copies(name))]
     own = [package / part for package in copies(PACKAGE.name) for part in OWN_DATA]
-    return paths + own
+    return [*paths, *own, problems.FOLDER]
 
 
 def hidden_beside_check(id: str) -> list[Path]:
@@ -45,10 +45,15 @@ def hidden_beside_check(id: str) -> list[Path]:
     That is all other exercises, and the answers of this one. The check itself, which
     knows the right results, can be read there.
     """
-    own = next(problems.FOLDER.glob(f"*/{id}"))
+    own = problem_folder(id)
     siblings = [*problems.FOLDER.iterdir(), *own.parent.iterdir()]
     others = [path for path in siblings if path.is_dir() and path not in own.parents]
     return [home(), own / "answers.py", *(path for path in others if path != own)]
+
+
+def problem_folder(id: str) -> Path:
+    """Return the folder of an exercise."""
+    return next(problems.FOLDER.glob(f"*/{id}"))
 
 
 def proxy(session: Session, problem: Problem) -> Callable:
@@ -101,13 +106,17 @@ def repeat_change(before: Any, after: Any) -> None:
 
 @contextmanager
 def room(
-    files: dict[str, bytes], seconds: float, hide: Sequence[Path]
+    files: dict[str, bytes],
+    seconds: float,
+    hide: Sequence[Path],
+    readable: Sequence[Path] = (),
 ) -> Iterator[tuple[Sandbox, Path]]:
     """Yield a sandbox that holds copies of the files, and the file to call.
 
     Args:
         files: the learner's files, by their names.
         hide: what cannot be read in the sandbox.
+        readable: what can be read there, besides Python and this package.
     """
     with temporary_folder("deepseek-learn-") as folder:
         for path, content in files.items():
@@ -117,5 +126,7 @@ def room(
             shutil.copy(kernel, folder / CACHE)
         entry = folder / ENTRY
         entry.write_bytes(INSIDE.read_bytes())
-        sandbox = Sandbox(folder, seconds, MEMORY_MIB, hidden=hide, keep=False)
+        sandbox = Sandbox(
+            folder, seconds, MEMORY_MIB, readable=readable, hidden=hide, keep=False
+        )
         yield sandbox, entry

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -176,7 +175,7 @@ def test_problem_is_complete(problem):
 
 
 def test_every_folder_stands_in_the_list_of_lessons():
-    folder = Path(problems.__file__).parent
+    folder = problems.FOLDER
     folders = {
         str(path.parent.relative_to(folder)) for path in folder.rglob("check.py")
     }

@@ -25,7 +25,7 @@ from ...errors import DeepSeekLearnError
 from ...sandbox import Sandbox, Session, call, isolation
 from .. import problems
 from ..expect import AnswerRaised
-from ..isolated import hidden, hidden_beside_check, proxy, room
+from ..isolated import hidden, hidden_beside_check, problem_folder, proxy, room
 from ..lessons import lesson as find_lesson
 from ..lessons import lessons
 from ..problem import Failed, Problem
@@ -204,8 +204,8 @@ def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str
 def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
     """Check an answer in its own sandbox: return the status that it says, and why."""
     files = {"cells.json": json.dumps(cells).encode()}
-    hide = hidden_beside_check(problem.id)
-    with room(files, rules.seconds_of(problem), hide) as (sandbox, entry):
+    hide, shown = hidden_beside_check(problem.id), [problem_folder(problem.id)]
+    with room(files, rules.seconds_of(problem), hide, shown) as (sandbox, entry):
         outcome = inside(sandbox, entry, problem, rules)
     match outcome:
         case [str(status), str(message)] if status in STATUSES:

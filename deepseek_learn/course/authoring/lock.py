@@ -123,7 +123,7 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _problems(root: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(root.glob("deepseek_learn/course/problems/*/*/words.en.md")):
+    for path in sorted(root.glob("exercises/problems/*/*/words.en.md")):
         _, words = read_words(path.parent)
         key = f"problem:{path.parent.name}"
         yield f"{key}:title", words["title"]["en"]

@@ -1,4 +1,7 @@
-"""The exercises, one folder each: `<stage>_<lesson's number>_<lesson>/<id>/`.
+"""Load the exercises, `exercises/problems/<stage>_<lesson's number>_<lesson>/<id>/`.
+
+A wheel has these folders here, and their modules are imported as modules of this package
+in a checkout too. Each contains
 
 - `words.en.md`, `words.zh.md`: what the learner reads (`words.py` explains the format);
 - `answers.py`: the starter, the solution, other correct answers and wrong ones, one
@@ -14,11 +17,14 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import UnknownNameError
+from ...files import REPOSITORY
 from ..lessons import Lesson, lessons
 from ..problem import Problem
 from ..words import read_words
 
-FOLDER = Path(__file__).parent
+CHECKOUT = REPOSITORY / "exercises" / "problems"
+FOLDER = CHECKOUT if CHECKOUT.is_dir() else Path(__file__).parent
+__path__.append(str(FOLDER))
 CELL = re.compile(r"^# %% (.+)\n", re.MULTILINE)
 
 

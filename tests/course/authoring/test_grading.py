@@ -36,7 +36,7 @@ ATTACKS = {
     "steals": "import pathlib, deepseek_learn\n"
     "root = pathlib.Path(deepseek_learn.__file__).parents[1]\n"
     "found = [*root.glob('exercises'), *pathlib.Path('/tmp').glob('*/*/submitted')]\n"
-    "found += (root / 'deepseek_learn/course/problems').glob('*')\n"
+    "found += (root / 'deepseek_learn/course/problems').glob('*_*')\n"
     f"def {ANSWER}(*a): raise ValueError(str(len(found)))",
     "shouts": f"def {ANSWER}(*a): raise ValueError('<script>\\x1b[2J=1+1')",
 }

@@ -9,7 +9,7 @@ from deepseek_learn.course.authoring.lock import LOCK, accept, check
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.files import REPOSITORY
 
-PROBLEM = "deepseek_learn/course/problems/basic_01_spatial_channel_attention/shift_sum"
+PROBLEM = "exercises/problems/basic_01_spatial_channel_attention/shift_sum"
 # kind of text: file, a piece of its English, the key that is then outdated
 KINDS = {
     "message": (
@@ -32,7 +32,7 @@ KINDS = {
 def copy(tmp_path):
     """A writable copy of all texts of the repository and their lock."""
     hidden = shutil.ignore_patterns("*.py", "*.safetensors", "*.npz", "__pycache__")
-    for folder in ("book", "zh", "notebooks", "deepseek_learn"):
+    for folder in ("book", "zh", "notebooks", "exercises", "deepseek_learn"):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=hidden)
     for name in ("README.md", "README.zh.md"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
