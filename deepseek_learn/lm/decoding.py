@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dpg.program import Embedding, Linear, Program
 from . import decoder
 from .attending import own_kernel
 from .bindings import Room, bind
 from .cache import Cache
+from .cpp.program import Embedding, Linear, Program
 from .model import LanguageModel
 
 

@@ -32,13 +32,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dpg.program import Program
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel, attentions
 from ..lm.attending import attend
 from ..lm.bindings import Room, binds
 from ..lm.cache import Cache, Step
+from ..lm.cpp.program import Program
 from ..lm.latent import linear
 from ..lm.rotary import angles, rotate
 from .storage import check_weights

@@ -23,6 +23,7 @@ import pytest
 from deepseek_learn import binary_cache
 from deepseek_learn.dpg.kernels import build
 from deepseek_learn.errors import DeepSeekLearnError
+from deepseek_learn.lm.cpp.library import STEP
 
 PLANES = {2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (4, 4)}
 USED = [(b, sum(w[: n + 1])) for b, w in PLANES.items() for n in range(len(w))]
@@ -355,7 +356,7 @@ def fresh_load():
 def binary(tmp_path_factory):
     """The kernel as built by the system's compiler, without any cache."""
     target = tmp_path_factory.mktemp("binary") / "planes.so"
-    return build.compiled(build.find_compiler(), target)
+    return build.PLANES.compile(build.find_compiler(), target)
 
 
 @pytest.fixture
@@ -385,10 +386,11 @@ def test_what_the_compiler_builds_loads(binary):
 
 def test_the_source_compiles_without_warnings():
     command = [*build.find_compiler(), *build.FLAGS, "-Wall", "-Wextra", "-Werror"]
-    checked = subprocess.run(
-        [*command, "-fsyntax-only", build.SOURCE], capture_output=True, text=True
-    )
-    assert checked.returncode == 0, checked.stderr
+    for library in (build.PLANES, STEP):
+        checked = subprocess.run(
+            [*command, "-fsyntax-only", library.source], capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stderr
 
 
 def test_the_struct_is_the_sources():
@@ -430,7 +432,7 @@ def test_a_damaged_file_is_built_again(cache, quick_compiler, damage):
 
 
 def test_a_file_that_does_not_load_is_built_again(cache, quick_compiler, tmp_path):
-    key = build.kernel_key(build.find_compiler())
+    key = build.PLANES.key(build.find_compiler())
     (tmp_path / "text.so").write_text("not a library, though its checksum is right")
     binary_cache.store(tmp_path / "text.so", "planes", key)
     assert fresh_load().dpg_level() == build.load().dpg_level()
@@ -459,8 +461,9 @@ def test_without_a_compiler_the_error_says_so(cache, monkeypatch):
 
 
 def test_a_compiler_that_fails_is_quoted(cache, monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "SOURCE", tmp_path / "wrong.cpp")
-    build.SOURCE.write_text("int f() { return nonsense; }\n")
+    wrong = build.Library("wrong", tmp_path / "wrong.cpp")
+    wrong.source.write_text("int f() { return nonsense; }\n")
+    monkeypatch.setattr(build, "PLANES", wrong)
     with pytest.raises(build.KernelUnavailable, match=r"error: .*nonsense") as caught:
         fresh_load()
     assert "\n" not in str(caught.value)

@@ -271,10 +271,10 @@ def test_everything_works_without_a_compiler(tmp_path):
     environment = {"PATH": "", "CXX": "", "DEEPSEEK_LEARN_CACHE": str(tmp_path)}
     name, reason, error, refusal = run(WITHOUT_COMPILER, **environment)
     assert name in ("int4", "torch")
-    assert "(cpp is not used: The DPG kernel needs a C++ compiler" in reason
+    assert "(cpp is not used: The C++ kernel needs a C++ compiler" in reason
     assert float(error) < 0.02  # a few roundings to 2^-8
     assert refusal.startswith(
-        "DeepSeekLearnError DPG backend 'cpp': The DPG kernel needs"
+        "DeepSeekLearnError DPG backend 'cpp': The C++ kernel needs"
     )
 
 

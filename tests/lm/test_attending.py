@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.dpg.kernels import cpp_backend
 from deepseek_learn.lm.attending import attend, own_kernel
+from deepseek_learn.lm.cpp import causal
 
 SHAPES = [  # heads, groups, tokens, D, Dv
     (9, 3, 100, 64, 64),
@@ -50,13 +50,13 @@ def test_both_kernels_compute_what_the_definition_says(shape, scale):
 
 def test_the_kernel_is_called_for_one_prompt_without_a_mask_only(monkeypatch):
     calls = []
-    original = cpp_backend.causal_attention
+    original = causal.causal_attention
 
     def counted(*arguments):
         calls.append(arguments)
         return original(*arguments)
 
-    monkeypatch.setattr(cpp_backend, "causal_attention", counted)
+    monkeypatch.setattr(causal, "causal_attention", counted)
     q, k, v = sides(4, 2, 20, 8, 8)
     mask = torch.ones(1, 1, 20, 20, dtype=torch.bool).tril()
     attend(q, k, v)
@@ -86,14 +86,14 @@ def test_later_tokens_and_the_number_of_threads_change_nothing():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append(cpp_backend.causal_attention(q, k, v, 0.2))
+            results.append(causal.causal_attention(q, k, v, 0.2))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
     k, v = k.clone(), v.clone()
     k[:, 41:], v[:, 41:] = 1e4, -1e38
-    changed = cpp_backend.causal_attention(q, k, v, 0.2)
+    changed = causal.causal_attention(q, k, v, 0.2)
     assert torch.equal(changed[:, :41], results[0][:, :41])
     assert not torch.equal(changed[:, 41:], results[0][:, 41:])
 

@@ -5,7 +5,6 @@ import torch
 
 from deepseek_learn import dpg, lm
 from deepseek_learn.dpg.layers import set_precision
-from deepseek_learn.dpg.program import Program
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
@@ -13,6 +12,7 @@ from deepseek_learn.lm.config import (
     SLIDING,
     SPARSE,
 )
+from deepseek_learn.lm.cpp.program import Program
 from deepseek_learn.lm.hybrid import HybridAttention
 
 TOKENS, PROMPT = 300, 100  # more than two tasks of attention

@@ -14,15 +14,13 @@ import sys
 import tempfile
 from contextlib import suppress
 from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...binary_cache import build_key, compiler, store, stored
 from ...catalog import text
 from ...errors import DeepSeekLearnError
 
-SOURCE = Path(__file__).with_name("step.cpp")
-PARTS = ("planes", "grouped", "hybrid", "causal")
-INCLUDED = [SOURCE.with_name(f"{part}.cpp") for part in PARTS]
 # Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
@@ -47,46 +45,81 @@ class Segment(ctypes.Structure):
     ]
 
 
-class CausalPrompt(ctypes.Structure):
-    """The C struct `causal_prompt`, one layer's attention over a prompt."""
+@dataclass(frozen=True)
+class Library:
+    """C++ files that are compiled into one shared library.
 
-    _fields_ = [
-        *((name, c_void_p) for name in ("q", "k", "v", "y", "scratch")),
-        *((name, c_int64) for name in ("heads", "groups", "tokens", "dim")),
-        ("value_dim", c_int64),
-        *((f"{x}_{axis}", c_int64) for x in "qkvy" for axis in ("head", "token")),
-        ("scale", c_float),
-    ]
+    Attributes:
+        name: what the cached file's name starts with.
+        source: the file that is compiled.
+        included: the other files of this package that it includes.
+    """
+
+    name: str
+    source: Path
+    included: tuple[Path, ...] = ()
+
+    def load(self) -> ctypes.CDLL:
+        """Return the compiled library, building it first if necessary.
+
+        It is built once into `cache_folder()`, which takes a few seconds and prints one
+        line to stderr. If that folder is not writable, it is built into a temporary
+        folder for this process only. A cached file is rebuilt if it is damaged or fails
+        to load.
+
+        Raises:
+            KernelUnavailable: if there is no C++ compiler, if compilation fails, or if
+                the binary fails to load.
+        """
+        compiler = find_compiler()
+        key = self.key(compiler)
+        for file in stored(self.name, key):
+            with suppress(OSError):
+                return ctypes.CDLL(str(file))
+        print(text("dpg.building", compiler=Path(compiler[0]).name), file=sys.stderr)
+        try:
+            with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+                built = self.compile(compiler, Path(folder) / f"{self.name}.so")
+                with suppress(OSError):  # if the cache is not usable
+                    return ctypes.CDLL(str(store(built, self.name, key)))
+                return ctypes.CDLL(str(built))
+        except OSError as error:
+            message = f"The C++ kernel cannot be loaded: {error}."
+            raise KernelUnavailable(message) from error
+
+    def key(self, compiler: list[str]) -> str:
+        """Return a short hash of everything that the binary depends on."""
+        version = run([*compiler, "--version"]).stdout
+        machine = (sys.platform, platform.machine())
+        parts = (compiler, version, FLAGS, OPTIONS, *machine)
+        sources = b"".join(path.read_bytes() for path in (self.source, *self.included))
+        return build_key(sources, *parts)
+
+    def compile(self, compiler: list[str], target: Path) -> Path:
+        """Compile to `target`, with threads if the compiler supports OpenMP."""
+        for options in OPTIONS:
+            process = run(
+                [*compiler, *FLAGS, *options, str(self.source), "-o", str(target)]
+            )
+            if process.returncode == 0:
+                return target
+        lines = process.stderr.splitlines() or [f"exit status {process.returncode}"]
+        message = next((line for line in lines if "error" in line), lines[0])
+        raise KernelUnavailable(f"{compiler[0]} cannot compile the kernel: {message}")
+
+
+FOLDER = Path(__file__).parent
+PLANES = Library("planes", FOLDER / "planes.cpp", (FOLDER / "grouped.cpp",))
 
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """Return the compiled kernel library, building it first if necessary.
-
-    The library contains the functions of `step.cpp` and of the files that it includes.
-    It is built once into `cache_folder()`, which takes a few seconds and prints one
-    line to stderr. If that folder is not writable, the library is built into a
-    temporary folder for this process only. A cached file is rebuilt if it is damaged or
-    fails to load.
+    """Return the library of `planes.cpp`; see `Library.load`.
 
     Raises:
-        KernelUnavailable: if there is no C++ compiler, if compilation fails, or if the
-            binary fails to load.
+        KernelUnavailable: if it cannot be built or loaded.
     """
-    compiler = find_compiler()
-    key = kernel_key(compiler)
-    for file in stored("planes", key):
-        with suppress(OSError):
-            return declare(ctypes.CDLL(str(file)))
-    print(text("dpg.building", compiler=Path(compiler[0]).name), file=sys.stderr)
-    try:
-        with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
-            built = compiled(compiler, Path(folder) / "planes.so")
-            with suppress(OSError):  # if the cache is not usable
-                return declare(ctypes.CDLL(str(store(built, "planes", key))))
-            return declare(ctypes.CDLL(str(built)))
-    except OSError as error:
-        raise KernelUnavailable(f"The DPG kernel cannot be loaded: {error}.") from error
+    return declare(PLANES.load())
 
 
 def find_compiler() -> list[str]:
@@ -95,27 +128,7 @@ def find_compiler() -> list[str]:
         return command
     cxx = os.environ.get("CXX")
     name = repr(cxx.split()[0]) if cxx else "a C++ compiler (c++, g++ or clang++)"
-    raise KernelUnavailable(f"The DPG kernel needs {name}, which is not on the PATH.")
-
-
-def kernel_key(compiler: list[str]) -> str:
-    """Return a short hash of everything that the binary depends on."""
-    version = run([*compiler, "--version"]).stdout
-    machine = (sys.platform, platform.machine())
-    parts = (compiler, version, FLAGS, OPTIONS, *machine)
-    sources = b"".join(path.read_bytes() for path in (SOURCE, *INCLUDED))
-    return build_key(sources, *parts)
-
-
-def compiled(compiler: list[str], target: Path) -> Path:
-    """Compile the kernel to `target`, with threads if the compiler supports OpenMP."""
-    for options in OPTIONS:
-        process = run([*compiler, *FLAGS, *options, str(SOURCE), "-o", str(target)])
-        if process.returncode == 0:
-            return target
-    lines = process.stderr.splitlines() or [f"exit status {process.returncode}"]
-    message = next((line for line in lines if "error" in line), lines[0])
-    raise KernelUnavailable(f"{compiler[0]} cannot compile the DPG kernel: {message}")
+    raise KernelUnavailable(f"The C++ kernel needs {name}, which is not on the PATH.")
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
@@ -167,12 +180,4 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         *(c_void_p, size),  # y [n, N], N
         *(c_void_p, size, c_int, c_int),  # scratch, bytes for a thread, level, threads
     ]
-    library.causal_scratch_floats.argtypes = [POINTER(CausalPrompt), c_int]  # threads
-    library.causal_scratch_floats.restype = size
-    library.causal_attend.argtypes = [POINTER(CausalPrompt), c_int]
-    library.causal_attend.restype = None
-    # operations, their number, position, level, threads
-    library.step_run.argtypes = [c_void_p, size, size, c_int, c_int]
-    library.step_tokens_of_a_task.argtypes = []
-    library.step_tokens_of_a_task.restype = size
     return library  # the other functions return int

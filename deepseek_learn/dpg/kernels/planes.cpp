@@ -816,3 +816,5 @@ void dpg_count_active(const float* x, int64_t outer, int64_t neurons, int64_t in
   }
 }
 }
+
+#include "grouped.cpp"

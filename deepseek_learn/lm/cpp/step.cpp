@@ -7,9 +7,7 @@
 // As in planes.cpp, every instruction set adds the same floats in the same order, and the result
 // does not depend on the number of threads.
 
-#include "planes.cpp"
-//
-#include "grouped.cpp"
+#include "../../dpg/kernels/planes.cpp"
 
 extern "C" {
 // Strides are in elements. [heads][n] with stride s: element i of head h is at h * s + i.

@@ -1,4 +1,4 @@
-"""Lists of operations that the C++ library executes in one call (`kernels/step.cpp`).
+"""Lists of operations that the C++ library executes in one call (`step.cpp`).
 
 A `Program` is written once, with tensors whose memory stays where it is, and then run for
 each token. The methods of `Program` are the operations; each docstring gives the equation.
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .kernels.build import Segment, load
-from .kernels.cpp_backend import best_level, segment_of
-from .layers import DPGEmbedding, DPGLinear
-from .packed import PackedMatrix
+from ...dpg.kernels.build import Segment
+from ...dpg.kernels.cpp_backend import best_level, segment_of
+from ...dpg.layers import DPGEmbedding, DPGLinear
+from ...dpg.packed import PackedMatrix
+from .library import load
 
 ACTIVATIONS = ("silu", "relu", "gelu")
 MOST_EXPERTS, MOST_GROUPS = 1024, 256  # arrays in `only_the_best_groups`
