@@ -21,10 +21,10 @@ from .allocation import (
     uniform,
 )
 from .arena import gather
+from .assembly import assemble
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
 from .codes import Codes
-from .frozen import freeze
 from .layers import DPGLayer, packed_layer, packed_layers, share_matrix
 from .matrix import (
     Filter,
@@ -327,16 +327,6 @@ def simulate(
         with torch.no_grad():
             float_layer(result, name).weight.copy_(layer_weight(weight, layer))
     return result
-
-
-def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """Return a frozen copy of `model` with the layers in `new` substituted in.
-
-    The float weights of the replaced layers are not copied. A layer that is used twice
-    remains a single layer.
-    """
-    memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
-    return freeze(copy.deepcopy(model, memo), DPGLayer)
 
 
 def _matching(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DamagedFileError
-from .compression import assemble
+from .assembly import assemble
 from .container import OpenFile, areas, opened, write
 from .geometry import geometry, uneven_padding
 from .layers import (

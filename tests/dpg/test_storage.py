@@ -654,3 +654,11 @@ def test_another_process_answers_the_same_bit_for_bit(tmp_path):
         name, backend = key.split()
         with dpg.use_backend(backend):
             assert torch.equal(models[name](NETWORKS[name][1]()), reference)
+
+
+def test_loading_imports_nothing_of_the_pipeline_that_compresses():
+    """A file of a compressed model is all that is needed to run it."""
+    command = "import sys, deepseek_learn.dpg.storage; print(*sys.modules)"
+    modules = subprocess.check_output([sys.executable, "-c", command], text=True)
+    pipeline = ("allocation", "calibration", "compression", "criteria", "statistics")
+    assert not {f"deepseek_learn.dpg.{name}" for name in pipeline} & {*modules.split()}
