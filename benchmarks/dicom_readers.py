@@ -2,9 +2,10 @@
 
     python benchmarks/dicom_readers.py [--quick]
 
-Protocol. Each trap of `solutions.nodules.dicom.traps` writes a folder and states the
+Protocol. Each trap of `tests/solutions/nodules/dicom/traps` writes a folder and states the
 volumes that are right answers (none if every volume would be wrong). Traps that test a
 repair on request are left out, since the others have no such option. Our `load_series`,
+the five lines of lesson practical/06 (sort by InstanceNumber, stack, add the intercept),
 SimpleITK 2.5 (GDCM's file names, first series), dicom2nifti 2.6 (without reorientation) and
 MONAI 1.6 (PydicomReader) read each folder; the peers run in an environment of their own
 (`benchmarks/.venv/dicom_peers`, not in git). An answer is *right* if it equals a right
@@ -28,12 +29,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from deploying.backends import peer_python
 from harness.script import BENCHMARKS, Run, Script
 
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
-from deepseek_learn.solutions.nodules.dicom.traps import Truth, traps
+
+sys.path.insert(0, str(BENCHMARKS.parent))
+from tests.solutions.nodules.dicom.traps import Trap, Truth, traps
 
 SCRIPT = Script(__file__, __doc__, quick="every tenth folder, only our reader")
 PEERS = BENCHMARKS / ".venv" / "dicom_peers"
@@ -60,6 +64,21 @@ def ours(folders: list[Path], truths: list[list[Truth]]) -> list[str]:
             continue
         warned = bool(volume.warnings)
         verdicts.append(judge(volume.hu, volume.spacing_mm, warned, accepted))
+    return verdicts
+
+
+def five_lines(folders: list[Path], truths: list[list[Truth]]) -> list[str]:
+    """The reader of many tutorials, and of lesson practical/06."""
+    verdicts = []
+    for folder, accepted in zip(folders, truths, strict=True):
+        try:
+            files = [pydicom.dcmread(path) for path in folder.iterdir()]
+            files.sort(key=lambda each: each.InstanceNumber)
+            hu = np.stack([f.pixel_array + float(f.RescaleIntercept) for f in files])
+            spacing = (files[0].SliceThickness, *files[0].PixelSpacing)
+            verdicts.append(judge(hu, [*map(float, spacing)], False, accepted))
+        except Exception:  # it was not written to refuse anything
+            verdicts.append(REFUSED)
     return verdicts
 
 
@@ -105,15 +124,17 @@ def measure(run: Run) -> Iterator[Row]:
         folders = [Path(place, trap.name) for trap in chosen]
         truths = [trap.build(f) for trap, f in zip(chosen, folders, strict=True)]
         verdicts = {"ours": ours(folders, truths)}
+        verdicts["five lines"] = five_lines(folders, truths)
         verdicts |= {name: peer(name, folders, truths) for name in names}
     for number, trap in enumerate(chosen):
         words = ", ".join(f"{name}: {v[number]}" for name, v in verdicts.items())
         print(f"{trap.name} ({trap.what}): {words}", file=sys.stderr)
     for name, each in verdicts.items():
-        yield from rows(name, Counter(each), len(chosen))
+        yield row(name, each, chosen)
 
 
-def rows(name: str, counts: Counter, total: int) -> Iterator[Row]:
+def row(name: str, verdicts: list[str], chosen: list[Trap]) -> Row:
+    counts, total = Counter(verdicts), len(chosen)
     fields = {"claim": "C14", "source": "ours", "unit": "folders", "better": "lower"}
     whose = "our reader" if name == "ours" else name
     what = f"read wrongly without a word by {whose}, of {total} folders that invite it"
@@ -123,7 +144,10 @@ def rows(name: str, counts: Counter, total: int) -> Iterator[Row]:
         f"right {counts[RIGHT]}, refused {counts[REFUSED]}, wrong with a warning "
         f"{counts[WARNED]}"
     )
-    yield Row(**fields, what=what, note=note, **more)
+    if name == "five lines":
+        wrong = [t.what for t, v in zip(chosen, verdicts, strict=True) if v == WRONG]
+        note += "; for example: " + "; ".join(wrong[:: max(1, len(wrong) // 12)])
+    return Row(**fields, what=what, note=note, **more)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from torch import nn
 
 from deepseek_learn.solutions.nodules import crops, detector, scans, train
 from deepseek_learn.solutions.nodules.dicom import load_series
-from deepseek_learn.solutions.nodules.dicom.traps import traps
 from deepseek_learn.zoo.nets.nodule_net import NoduleNet
+from tests.solutions.nodules.dicom.traps import traps
 
 
 def boxes(seed=0, count=5, size=64):

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.catalog import text
 from deepseek_learn.solutions.nodules import screening
-from deepseek_learn.solutions.nodules.dicom.traps import save, series
-from deepseek_learn.solutions.nodules.dicom.traps.geometry import leaning, tilted
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
 from deepseek_learn.solutions.nodules.screening import Detector, screen
 from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
 from deepseek_learn.solutions.verdicts import checksum
+from tests.solutions.nodules.dicom.traps import save, series
+from tests.solutions.nodules.dicom.traps.geometry import leaning, tilted
 
 CALIBRATION = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.5))
 

@@ -5,6 +5,7 @@ The phantoms become series with it, and so do the traps that the reader is teste
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmwrite
@@ -163,3 +164,16 @@ def _write(dataset: Dataset, path: Path, syntax: UID) -> None:
     dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     dataset.preamble = bytes(128)
     dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+
+
+def change(datasets: Sequence[Dataset], **elements: Any) -> Sequence[Dataset]:
+    """Set elements of all datasets; None deletes one. A function gets the index."""
+    for index, dataset in enumerate(datasets):
+        for keyword, value in elements.items():
+            if value is None:
+                dataset.pop(keyword, None)
+                continue
+            if callable(value):
+                value = value(index)
+            setattr(dataset, keyword, value)
+    return datasets

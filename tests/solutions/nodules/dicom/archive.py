@@ -26,10 +26,10 @@ from pynetdicom.sop_class import CTImageStorage
 from deepseek_learn.solutions.nodules.detector import find
 from deepseek_learn.solutions.nodules.dicom import load_series
 from deepseek_learn.solutions.nodules.dicom.export import write_findings
-from deepseek_learn.solutions.nodules.dicom.traps import phantom, series
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets
 from deepseek_learn.solutions.nodules.finding import Finding
 from deepseek_learn.solutions.nodules.volume import Volume
+from tests.solutions.nodules.dicom.traps import phantom, series
 from tests.solutions.nodules.test_screening import Bright, body
 
 PORT, WEB = 4242, 8042

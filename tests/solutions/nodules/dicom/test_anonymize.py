@@ -7,8 +7,9 @@ import pydicom
 import pytest
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, anonymize, load_series
-from deepseek_learn.solutions.nodules.dicom.traps import phantom, save, series, traps
-from deepseek_learn.solutions.nodules.dicom.traps.trap import change, write_raw
+from deepseek_learn.solutions.nodules.dicom.writing import change
+from tests.solutions.nodules.dicom.traps import phantom, save, series, traps
+from tests.solutions.nodules.dicom.traps.trap import write_raw
 
 NAME = "Zachariasewicz^Ermentrude"
 SECRETS = ("Zachariasewicz", "Ermentrude", "MRN-77123", "19410317", "St. Elsewhere")

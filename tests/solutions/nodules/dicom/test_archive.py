@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepseek_learn.solutions.nodules.dicom.traps import phantom
 from deepseek_learn.solutions.nodules.finding import ball
 from deepseek_learn.solutions.nodules.volume import Volume
 from tests.services import absent, need
+from tests.solutions.nodules.dicom.traps import phantom
 
 pytestmark = pytest.mark.service
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

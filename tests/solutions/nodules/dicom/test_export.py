@@ -11,10 +11,10 @@ import pytest
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
 from deepseek_learn.solutions.nodules.dicom.export import WARNING, write_findings
-from deepseek_learn.solutions.nodules.dicom.traps import save, series, traps
-from deepseek_learn.solutions.nodules.dicom.traps.trap import change
+from deepseek_learn.solutions.nodules.dicom.writing import change
 from deepseek_learn.solutions.nodules.finding import Finding, ball
 from tests.services import absent
+from tests.solutions.nodules.dicom.traps import save, series, traps
 
 
 def scan(name, folder):

@@ -12,9 +12,10 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
 from deepseek_learn.solutions.nodules.dicom.codestream import END, inspect
-from deepseek_learn.solutions.nodules.dicom.traps import phantom, save, series
-from deepseek_learn.solutions.nodules.dicom.traps.enhanced import enhanced
-from deepseek_learn.solutions.nodules.dicom.traps.trap import SPACING_MM, change
+from deepseek_learn.solutions.nodules.dicom.writing import change
+from tests.solutions.nodules.dicom.traps import phantom, save, series
+from tests.solutions.nodules.dicom.traps.enhanced import enhanced
+from tests.solutions.nodules.dicom.traps.trap import SPACING_MM
 
 from .lossless_jpeg import encode
 

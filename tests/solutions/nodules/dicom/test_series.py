@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, list_series, load_series
-from deepseek_learn.solutions.nodules.dicom.traps import save, series, traps
-from deepseek_learn.solutions.nodules.dicom.traps.trap import SPACING_MM, change
+from deepseek_learn.solutions.nodules.dicom.writing import change
+from tests.solutions.nodules.dicom.traps import save, series, traps
+from tests.solutions.nodules.dicom.traps.trap import SPACING_MM
 
 
 @pytest.mark.parametrize("name", ["shuffled", "prone", "sagittal", "doubly_oblique"])

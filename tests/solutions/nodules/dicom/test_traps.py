@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
-from deepseek_learn.solutions.nodules.dicom.traps import Truth, phantom, traps
+from tests.solutions.nodules.dicom.traps import Truth, phantom, traps
 
 
 @pytest.mark.parametrize("name", traps)

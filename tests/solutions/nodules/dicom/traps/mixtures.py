@@ -12,7 +12,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from .trap import SPACING_MM, Truth, change, phantom, save, series, trap
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import SPACING_MM, Truth, phantom, save, series, trap
 
 ONE = generate_uid(entropy_srcs=["one", "series"])  # of series(uid_seed="one")
 

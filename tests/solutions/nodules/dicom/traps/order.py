@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .trap import SPACING_MM, Truth, change, phantom, save, series, trap
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import SPACING_MM, Truth, phantom, save, series, trap
 
 
 @trap("the names of the files do not show the order")

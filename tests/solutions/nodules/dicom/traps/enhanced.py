@@ -6,7 +6,9 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from .trap import Truth, change, phantom, save, series, trap, write_raw
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import Truth, phantom, save, series, trap, write_raw
 
 GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),

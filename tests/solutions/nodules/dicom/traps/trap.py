@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from ..writing import ct_datasets, write_datasets
+from deepseek_learn.solutions.nodules.dicom.writing import (
+    ct_datasets,
+    write_datasets,
+)
 
 SPACING_MM = (1.25, 0.7, 0.7)
 ORIGIN_MM = (-120.0, -110.0, -300.0)
@@ -119,19 +122,6 @@ def save(
     order = np.random.default_rng(1).permutation(len(datasets))
     chosen = [datasets[i] for i in order] if shuffle else list(datasets)
     return write_datasets(chosen, folder, syntax)
-
-
-def change(datasets: Sequence[Dataset], **elements: Any) -> Sequence[Dataset]:
-    """Set elements of all datasets; None deletes one. A function gets the index."""
-    for index, dataset in enumerate(datasets):
-        for keyword, value in elements.items():
-            if value is None:
-                dataset.pop(keyword, None)
-                continue
-            if callable(value):
-                value = value(index)
-            setattr(dataset, keyword, value)
-    return datasets
 
 
 def write_raw(dataset: Dataset, keyword: str, text: str) -> None:

@@ -5,17 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .trap import (
-    ORIGIN_MM,
-    SPACING_MM,
-    Truth,
-    change,
-    phantom,
-    save,
-    series,
-    trap,
-    write_raw,
-)
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import ORIGIN_MM, SPACING_MM, Truth, phantom, save, series, trap, write_raw
 
 DZ = SPACING_MM[0]
 

@@ -12,7 +12,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from .trap import Truth, change, phantom, save, series, trap, write_raw
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import Truth, phantom, save, series, trap, write_raw
 
 
 @trap("an empty folder", refused="contains no file")

@@ -16,7 +16,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from .trap import SPACING_MM, Truth, change, phantom, save, series, trap, write_raw
+from deepseek_learn.solutions.nodules.dicom.writing import change
+
+from .trap import SPACING_MM, Truth, phantom, save, series, trap, write_raw
 
 
 def _store(dataset: Dataset, values: np.ndarray, **elements: object) -> None:
