@@ -1,5 +1,6 @@
 """A progress bar that costs nothing when it is turned off."""
 
+from collections.abc import Callable
 from typing import Any
 
 from .rng import isolate_rng
@@ -29,6 +30,20 @@ class Bar:
     def advance(self, steps: float) -> None:
         if self.show:
             self.progress.advance(self.task, steps)
+
+    def section(self, width: float) -> Callable[[float], None]:
+        """Return a function that advances the bar by up to `width` steps.
+
+        It takes the completed fraction of a task, 0..1.
+        """
+        previous = 0.0
+
+        def advance(fraction: float) -> None:
+            nonlocal previous
+            self.advance(width * (fraction - previous))
+            previous = fraction
+
+        return advance
 
     def __exit__(self, *error: Any) -> None:
         if self.show:

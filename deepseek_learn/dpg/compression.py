@@ -199,7 +199,7 @@ def compress(
     with Bar(100, show_bar, text("dpg.bar")) as bar:
         # 2. Collect the statistics of each layer, H [K, K] and g^2 [N]. GPTQ needs the
         # full H, while rounding to nearest needs only its diagonal.
-        batches = _with_progress(batches, _bar_section(bar, 40))
+        batches = _with_progress(batches, bar.section(40))
         calibration = calibrate(
             model, batches, logits, correlations=rounding == "gptq", filter=filter
         )
@@ -214,31 +214,16 @@ def compress(
                 criterion,
                 group_size,
                 layer_bits=layer_bits,
-                progress=_bar_section(bar, 40),
+                progress=bar.section(40),
             )
         # 4. Round and pack the weights.
-        small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
+        small = convert(model, allocation, calibration, refine, bar.section(20))
     # 5. List what stays in float, and why. A tied matrix is listed for both layers.
     in_float = left_in_float(model, allocation.bits)
     for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
         if first in excluded:
             in_float[name] = "filtered"
     return Compression(small, allocation, bytes_of(small), bytes_of(model), in_float)
-
-
-def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
-    """Return a callback that advances the bar by up to `width` steps.
-
-    The callback takes the fraction of a task completed so far.
-    """
-    previous = 0.0
-
-    def advance(fraction: float) -> None:
-        nonlocal previous
-        bar.advance(width * (fraction - previous))
-        previous = fraction
-
-    return advance
 
 
 def _with_progress(batches: Iterable, progress: Callable[[float], None]) -> Iterator:
