@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -197,3 +198,36 @@ def test_no_local_versions_or_hosts_in_the_lock(name):
     assert "+cpu" not in text
     assert "://" not in text
     assert " @ " not in text
+
+
+# circles of files that remain: a result and its views, a study and its tables
+CIRCLES = [
+    {"cache", "experts", "hybrid", "latent", "model"},  # lm
+    {"comparison", "page", "result", "views"},  # profiler
+    {"explaining", "export", "importance", "plots", "study", "tables", "volume"},
+]
+
+
+def test_no_circle_of_files_is_new():
+    """Among all imports, those for the type checker and those in functions included."""
+    graph = grimp.build_graph("deepseek_learn")
+    edges = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
+
+    def reachable(start):
+        found, todo = set(), [*edges[start]]
+        while todo:
+            module = todo.pop()
+            if module not in found:
+                found.add(module)
+                todo += edges[module]
+        return found
+
+    ahead = {module: reachable(module) for module in edges}
+    circles = {
+        frozenset(other for other in ahead[module] if module in ahead[other])
+        for module in edges
+        if module in ahead[module]
+    }
+    assert {frozenset(name.split(".")[-1] for name in each) for each in circles} == {
+        frozenset(each) for each in CIRCLES
+    }

@@ -17,7 +17,7 @@ _LAZY = {
     "hint": "hints",
     "ledger": ".ledger.claims",
     "progress": "progress_view",
-    "quiz": "questions",
+    "quiz": "quiz_form",
     "solution": "hints",
     "start": "opening",
     "start_page": "start_notebook",

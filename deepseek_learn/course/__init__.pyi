@@ -9,7 +9,7 @@ from .hints import hint as hint
 from .hints import solution as solution
 from .opening import start as start
 from .progress_view import progress as progress
-from .questions import quiz as quiz
+from .quiz_form import quiz as quiz
 from .start_notebook import start_page as start_page
 from .viewer import CtViewer as CtViewer
 from .widgets import Explore as Explore

@@ -20,11 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..catalog import choose, language, text
+from ..catalog import language, text
 from ..errors import UnknownNameError
+from .advice import Advice, Reading, Start
+from .diagnostic_form import diagnostic_form
 from .lessons import Lesson, lesson, lessons
 from .places import address, course_folder, lesson_path
-from .problem import Text
 from .questions import (
     Question,
     in_terminal,
@@ -36,45 +37,6 @@ from .questions import (
 )
 
 NAME = "diagnostic.toml"
-
-
-@dataclass(frozen=True)
-class Start:
-    """A place to begin, for those with few right answers in certain areas.
-
-    Attributes:
-        lesson: the lesson to begin with.
-        text: the advice.
-        areas: the areas whose right answers are counted.
-        below: the rule applies to fewer right answers than this; with no areas, it
-            always applies.
-    """
-
-    lesson: Lesson
-    text: Text
-    areas: tuple[str, ...] = ()
-    below: int = 0
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What to read after a mistake in an area; `lesson` is None for other sources."""
-
-    area: str
-    text: Text
-    lesson: Lesson | None = None
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Where to begin, and what to read first."""
-
-    start: Start
-    reading: tuple[Reading, ...]
-
-    def __repr__(self) -> str:
-        lines = [choose(self.start.text), *(choose(each.text) for each in self.reading)]
-        return "\n- ".join(lines)
 
 
 @dataclass(frozen=True)
@@ -120,9 +82,8 @@ class Diagnostic:
         return in_terminal(self.questions, self.lang)
 
     def _repr_html_(self) -> str:
-        from .diagnostic_form import diagnostic_form  # only a notebook needs it
-
-        return diagnostic_form(self, self._address)
+        parts = self.questions, self.starts, self.readings
+        return diagnostic_form(*parts, self.lang or language(), self._address)
 
     def _address(self, place: Lesson) -> str | None:
         folder = Path.cwd()

@@ -4,17 +4,15 @@ The page applies the same rules as `Diagnostic.advise`. All the advice is in the
 from the start, hidden, and the script reveals the part that applies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-from ..catalog import choose, language, text
+from ..catalog import choose, text
+from .advice import Reading, Start
 from .display import inline
 from .lessons import Lesson
+from .questions import Question
 from .quiz_form import answers_list, fieldset, page, submit
-
-if TYPE_CHECKING:
-    from .diagnosis import Diagnostic, Reading, Start
 
 Link = Callable[[Lesson], str | None]
 SCRIPT = """
@@ -62,47 +60,58 @@ document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
 """
 
 
-def diagnostic_form(diagnostic: "Diagnostic", link: Link | None = None) -> str:
+def diagnostic_form(
+    questions: Sequence[Question],
+    starts: Sequence[Start],
+    readings: Sequence[Reading],
+    lang: str,
+    link: Link | None = None,
+) -> str:
     """Return the HTML of the diagnostic.
 
     Args:
-        diagnostic: the questions and rules.
+        questions: the questions, each with an area.
+        starts: the rules about where to begin.
+        readings: what to read after mistakes.
+        lang: the language.
         link: a function that returns the address of a lesson. Without one, or without
             an address, the path of the notebook is shown instead.
     """
-    lang = diagnostic.lang or language()
-    questions = "\n".join(
+    blocks = "\n".join(
         f'<div data-area="{escape(question.area)}">\n'
         f"{fieldset(question, number, lang)}\n"
         f'<strong class="ds-mark"></strong>\n{answers_list(question, lang)}\n</div>'
-        for number, question in enumerate(diagnostic.questions, start=1)
+        for number, question in enumerate(questions, start=1)
     )
     button = submit(text("diagnostic.submit", lang))
     data = {key: text(f"quiz.{key}", lang) for key in ("right", "wrong")}
     data["open"] = text("diagnostic.open", lang)
-    count = len(diagnostic.questions)
+    count = len(questions)
     data["score"] = text("diagnostic.score", lang, right="{right}", count=count)
-    form = f"<form>\n{questions}\n{button}\n{_advice(diagnostic, lang, link)}\n</form>"
+    advice = _advice(starts, readings, lang, link)
+    form = f"<form>\n{blocks}\n{button}\n{advice}\n</form>"
     return page(form, lang, data, SCRIPT)
 
 
-def _advice(diagnostic: "Diagnostic", lang: str, link: Link | None) -> str:
-    starts = "\n".join(_start(rule, lang, link) for rule in diagnostic.starts)
-    rows = "\n".join(_reading(each, lang, link) for each in diagnostic.readings)
+def _advice(
+    starts: Sequence[Start], readings: Sequence[Reading], lang: str, link: Link | None
+) -> str:
+    rules = "\n".join(_start(rule, lang, link) for rule in starts)
+    rows = "\n".join(_reading(each, lang, link) for each in readings)
     reading = f"<p>{text('diagnostic.read', lang)}</p>\n<ul>\n{rows}\n</ul>"
     return (
         '<div role="status" aria-live="polite">\n<p class="ds-total"></p>\n'
-        f'{starts}\n<div class="ds-reading" hidden>\n{reading}\n</div>\n</div>'
+        f'{rules}\n<div class="ds-reading" hidden>\n{reading}\n</div>\n</div>'
     )
 
 
-def _start(rule: "Start", lang: str, link: Link | None) -> str:
+def _start(rule: Start, lang: str, link: Link | None) -> str:
     where = f'data-areas="{escape(" ".join(rule.areas))}" data-below="{rule.below}"'
     place = _place(rule.lesson, lang, link)
     return f"<p {where} hidden>{inline(choose(rule.text, lang))} {place}</p>"
 
 
-def _reading(reading: "Reading", lang: str, link: Link | None) -> str:
+def _reading(reading: Reading, lang: str, link: Link | None) -> str:
     place = f" {_place(reading.lesson, lang, link)}" if reading.lesson else ""
     words = inline(choose(reading.text, lang))
     return f'<li data-read="{escape(reading.area)}" hidden>{words}{place}</li>'

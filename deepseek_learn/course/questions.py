@@ -16,13 +16,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from ..catalog import LANGUAGES, choose, text
+from ..catalog import LANGUAGES, choose
 from ..errors import DamagedFileError
-from .lessons import Lesson, lesson
 from .problem import Text
 
 FEWEST, MOST = 3, 4  # answers of a question
@@ -63,51 +61,6 @@ class Question:
     def right(self) -> int:
         """The position of the right answer."""
         return next(i for i, answer in enumerate(self.answers) if answer.right)
-
-
-@dataclass(frozen=True)
-class Quiz:
-    """The quiz of a lesson, which a notebook displays as a form.
-
-    Attributes:
-        lesson: the lesson that it asks about.
-        questions: its questions.
-        lang: the language in which it is displayed.
-    """
-
-    lesson: Lesson
-    questions: tuple[Question, ...]
-    lang: str | None = None
-
-    def __repr__(self) -> str:
-        return in_terminal(self.questions, self.lang)
-
-    def _repr_html_(self) -> str:
-        from .quiz_form import quiz_form  # only a notebook needs it
-
-        return quiz_form(self)
-
-
-def quiz(slug: str, lang: str | None = None) -> Quiz:
-    """Return the quiz of a lesson; a notebook displays it as a form.
-
-    Args:
-        slug: the identifier of the lesson, such as "tour".
-        lang: the language; by default, the one that `start` has set.
-
-    Raises:
-        UnknownNameError: if there is no such lesson; the message lists all lessons.
-        ValueError: if `lang` is neither "en" nor "zh".
-        DamagedFileError: if the file of the quiz is missing or malformed.
-
-    >>> from deepseek_learn import course
-    >>> len(course.quiz("tour", "en").questions)
-    5
-    """
-    current = lesson(slug)
-    text("quiz.check", lang)  # refuses another language
-    name = f"{current.stage}_{current.number}_{current.slug}.toml"
-    return Quiz(current, read_questions(files(__package__) / "quizzes" / name), lang)
 
 
 def in_terminal(questions: Iterable[Question], lang: str | None = None) -> str:

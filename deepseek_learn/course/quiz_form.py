@@ -1,4 +1,4 @@
-"""Display questions as a form that a page answers by itself, without a kernel.
+"""The quiz of a lesson: a form that a page answers by itself, without a kernel.
 
 The form needs no network, and no id that could occur twice in a page. Its script only
 reveals what is already there: where scripts do not run (on GitHub, or in a notebook
@@ -6,14 +6,14 @@ that is not trusted), each question keeps a folded list of its answers.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from importlib.resources import files
 
 from ..catalog import choose, language, text
 from .display import inline
-
-if TYPE_CHECKING:
-    from .questions import Answer, Question, Quiz
+from .lessons import Lesson, lesson
+from .questions import Answer, Question, in_terminal, read_questions
 
 # Text has the theme's own color, since no color contrasts enough with both white and
 # black; the colors of the borders have a contrast of 3 with both.
@@ -71,7 +71,50 @@ document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
 """
 
 
-def quiz_form(quiz: "Quiz") -> str:
+@dataclass(frozen=True)
+class Quiz:
+    """The quiz of a lesson, which a notebook displays as a form.
+
+    Attributes:
+        lesson: the lesson that it asks about.
+        questions: its questions.
+        lang: the language in which it is displayed.
+    """
+
+    lesson: Lesson
+    questions: tuple[Question, ...]
+    lang: str | None = None
+
+    def __repr__(self) -> str:
+        return in_terminal(self.questions, self.lang)
+
+    def _repr_html_(self) -> str:
+        return quiz_form(self)
+
+
+def quiz(slug: str, lang: str | None = None) -> Quiz:
+    """Return the quiz of a lesson; a notebook displays it as a form.
+
+    Args:
+        slug: the identifier of the lesson, such as "tour".
+        lang: the language; by default, the one that `start` has set.
+
+    Raises:
+        UnknownNameError: if there is no such lesson; the message lists all lessons.
+        ValueError: if `lang` is neither "en" nor "zh".
+        DamagedFileError: if the file of the quiz is missing or malformed.
+
+    >>> from deepseek_learn import course
+    >>> len(course.quiz("tour", "en").questions)
+    5
+    """
+    current = lesson(slug)
+    text("quiz.check", lang)  # refuses another language
+    name = f"{current.stage}_{current.number}_{current.slug}.toml"
+    return Quiz(current, read_questions(files(__package__) / "quizzes" / name), lang)
+
+
+def quiz_form(quiz: Quiz) -> str:
     """Return the HTML of a quiz: one form per question, each with its own reply."""
     lang = quiz.lang or language()
     count = len(quiz.questions)
@@ -112,7 +155,7 @@ def submit(words: str) -> str:
     return f'<button type="button" {KEYS} hidden>{words}</button>'
 
 
-def fieldset(question: "Question", number: int, lang: str) -> str:
+def fieldset(question: Question, number: int, lang: str) -> str:
     """Return a question and its answers as a group of radio buttons."""
     rows = "\n".join(
         f'<label><input type="radio" name="{escape(question.slug)}" value="{i}" {KEYS}>'
@@ -123,13 +166,13 @@ def fieldset(question: "Question", number: int, lang: str) -> str:
     return f"<fieldset><legend>{legend}</legend>\n{rows}\n</fieldset>"
 
 
-def answers_list(question: "Question", lang: str) -> str:
+def answers_list(question: Question, lang: str) -> str:
     """Return the answers in a folded list, each with its reason."""
     summary = f"<summary {KEYS}>{text('quiz.answers', lang)}</summary>"
     return f"<details>{summary}{_reasons(question.answers, lang)}</details>"
 
 
-def _reasons(answers: Sequence["Answer"], lang: str) -> str:
+def _reasons(answers: Sequence[Answer], lang: str) -> str:
     rows = (
         f"<li{' data-right' if answer.right else ''}>{'✓' if answer.right else '✗'} "
         f"{inline(choose(answer.text, lang))} — "

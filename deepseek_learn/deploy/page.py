@@ -1,8 +1,9 @@
 """A notebook form for the deployment wizard, returned by `DeploymentWizard.page()`."""
 
 import html
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ipywidgets
 
@@ -12,8 +13,12 @@ from .accuracy import AIM
 from .destinations import targets
 from .result import Deployment
 
-if TYPE_CHECKING:
-    from .wizard import DeploymentWizard
+
+class Wizard(Protocol):
+    """What the form needs of a `DeploymentWizard`."""
+
+    @property
+    def to(self) -> Callable[..., Deployment]: ...
 
 
 class WizardPage(ipywidgets.VBox):
@@ -30,7 +35,7 @@ class WizardPage(ipywidgets.VBox):
             first click and after an error, which the page displays.
     """
 
-    def __init__(self, wizard: "DeploymentWizard", folder: str | Path = "deployed"):
+    def __init__(self, wizard: Wizard, folder: str | Path = "deployed"):
         self.wizard = wizard
         self.deployment: Deployment | None = None
         self.target = _widget(ipywidgets.Dropdown, "target", options=list(targets))

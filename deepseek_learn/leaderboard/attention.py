@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +29,15 @@ from torch import Tensor, nn
 from ..attention.families import attention
 from .pictures import clutter, fashion
 from .source import EntryError
-from .track import Outcome, Serving, Start, Track, derived_seed, registered_name
-
-if TYPE_CHECKING:
-    from .process import Process
+from .track import (
+    Contestant,
+    Outcome,
+    Serving,
+    Start,
+    Track,
+    derived_seed,
+    registered_name,
+)
 
 WIDTHS, CLASSES = (8, 16, 32), 10
 WARM, EVERY = 3, 4  # steps that are not timed; steps between two of the pacemaker
@@ -110,7 +115,7 @@ class Attention(Track):
         return Outcome(right.double().mean().item(), facts)
 
     def _train(
-        self, problem: Problem, process: "Process", base: float | None
+        self, problem: Problem, process: Contestant, base: float | None
     ) -> tuple[dict[str, float], float, dict[str, Tensor]]:
         """Train for the time that the plain network takes, and check that time.
 
@@ -129,7 +134,7 @@ class Attention(Track):
     def _steps(
         self,
         problem: Problem,
-        process: "Process",
+        process: Contestant,
         pacemaker: "Pacemaker",
         base: float | None,
     ) -> dict[str, float]:

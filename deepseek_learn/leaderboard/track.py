@@ -11,17 +11,27 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ..errors import UnknownNameError
 from ..registry import Registry
 from .source import EntryError
 
-if TYPE_CHECKING:
-    from .process import Process
-
 NAMES = ("grouping", "attention", "update_rules", "samplers")
-Start = Callable[[], AbstractContextManager["Process"]]
+
+
+class Contestant(Protocol):
+    """An entry in a process of its own, as a scorer sees it (`process.Process`)."""
+
+    def ask(self, question: str, *arguments: Any) -> Any:
+        """Ask the entry and return its answer, which is data, but may be any."""
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the entry's process and its descendants."""
+        ...
+
+
+Start = Callable[[], AbstractContextManager[Contestant]]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..catalog import choose, text
+from .claim import RANKS, Claim, Entry
 from .results import machine, same_machine
-from .wording import DASH, RANKS, counts, measured, remarks, target, verdict_text, what
+from .wording import DASH, counts, measured, remarks, target, verdict_text, what
 
 if TYPE_CHECKING:
-    from .claims import Claim, Entry
     from .rows import Row
 
 

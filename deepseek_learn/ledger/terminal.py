@@ -13,7 +13,8 @@ from ..errors import UnknownNameError
 from .wording import counts, measured, number, target, verdict_text, what
 
 if TYPE_CHECKING:
-    from .claims import Claim, Entry, Ledger
+    from .claim import Claim, Entry
+    from .claims import Ledger
 
 STYLES = {"met": "green", "on the mean only": "yellow", "missed": "red"}
 

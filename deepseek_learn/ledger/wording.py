@@ -1,17 +1,10 @@
 """The words and numbers of one ledger row, as pages, notebooks and terminals show them."""
 
-from typing import TYPE_CHECKING
-
 from ..catalog import text
 from . import readings as speed
+from .claim import Claim, Entry
 from .rows import Row
 
-if TYPE_CHECKING:
-    from .claims import Claim, Entry
-
-MET, BARELY, OUTDATED = "met", "on the mean only", "outdated"
-VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
-RANKS = (*VERDICTS, OUTDATED, "information")  # the order in which verdicts sort
 PLAIN = ("", "1", "of 1", "ratio")  # units that say nothing beside a number
 DASH = "–"
 
@@ -41,14 +34,14 @@ def verdict_text(verdict: str, lang: str | None = None) -> str:
     return text(f"verdict.{verdict.replace(' ', '_')}", lang)
 
 
-def what(entry: "Entry", lang: str | None = None) -> str:
+def what(entry: Entry, lang: str | None = None) -> str:
     """Return what was measured, and whether the target is the guide's number."""
     guide = entry.row.source == "guide"
     mark = f" ({text('ledger.guide_row', lang)})" if guide else ""
     return f"{entry.row.what}{mark}"
 
 
-def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
+def remarks(entry: Entry, lang: str | None = None) -> list[str]:
     """Return what else is known of a row: interval, peer, note, choices and readings."""
     row, facts = entry.row, []
     if row.interval:
@@ -67,7 +60,7 @@ def remarks(entry: "Entry", lang: str | None = None) -> list[str]:
     return facts
 
 
-def counts(claim: "Claim", lang: str | None = None) -> str:
+def counts(claim: Claim, lang: str | None = None) -> str:
     """Return how many of a claim's rows decide it, and how they ended."""
     verdicts = [entry.verdict for entry in claim.deciding]
     each = ", ".join(

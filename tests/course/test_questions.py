@@ -11,7 +11,7 @@ import pytest
 
 from deepseek_learn import catalog, course
 from deepseek_learn.catalog import LANGUAGES
-from deepseek_learn.course import questions
+from deepseek_learn.course import questions, quiz_form
 from deepseek_learn.course.lessons import lesson, lessons
 from deepseek_learn.errors import DamagedFileError, UnknownNameError
 
@@ -181,7 +181,7 @@ def test_text_is_escaped_and_code_is_code():
         questions.Answer({"en": f"{i}", "zh": f"{i}"}, words, right=i == 1)
         for i in range(3)
     )
-    quiz = questions.Quiz(lesson("tour"), (questions.Question("q", words, answers),))
+    quiz = quiz_form.Quiz(lesson("tour"), (questions.Question("q", words, answers),))
     page = quiz._repr_html_()
     assert page.count("<code>a &lt; b</code> &amp; c") == 4
 
@@ -242,6 +242,6 @@ def test_a_missing_quiz_is_one_sentence(tmp_path, monkeypatch):
     copy = tmp_path / "quizzes"
     shutil.copytree(FOLDER, copy)
     (copy / "basic_00_tour.toml").unlink()
-    monkeypatch.setattr(questions, "files", lambda package: tmp_path)
+    monkeypatch.setattr(quiz_form, "files", lambda package: tmp_path)
     with pytest.raises(DamagedFileError, match=r"^basic_00_tour\.toml is missing\.$"):
         course.quiz("tour")

@@ -9,9 +9,9 @@ from deepseek_learn.course import ledger, write_result
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.files import REPOSITORY
 from deepseek_learn.ledger import results
+from deepseek_learn.ledger.claim import BARELY, VERDICTS
 from deepseek_learn.ledger.results import read_result
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.ledger.wording import BARELY, VERDICTS
 
 ROW = {"claim": "C5", "source": "ours", "what": "exponent", "unit": "1"}
 ROW |= {"better": "lower", "target": 1.2, "measured": 1.0}

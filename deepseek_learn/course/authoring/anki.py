@@ -16,7 +16,8 @@ from ...errors import DeepSeekLearnError, require
 from ...files import atomic_write
 from ..display import inline
 from ..lessons import lessons
-from ..questions import Question, quiz
+from ..questions import Question
+from ..quiz_form import quiz
 
 if TYPE_CHECKING:
     import genanki

@@ -9,7 +9,7 @@ from .. import problems
 from ..lessons import Lesson, lessons
 from ..places import exercise_path
 from ..problem import Problem
-from ..questions import quiz
+from ..quiz_form import quiz
 from . import signposts
 from .cells import code, markdown
 from .links import colab, pip_spec
