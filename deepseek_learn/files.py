@@ -1,6 +1,7 @@
 """Atomic file writes, and locks that exclude other writers."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ except ImportError:  # flock is not available on this system
     fcntl = None  # type: ignore[assignment]  # checked by `is None`
 
 REPOSITORY = Path(__file__).resolve().parents[1]  # only valid in a checkout
-LEFTOVER = ".partial"  # how a temporary file's name ends
+LEFTOVER = ".partial"  # how a temporary folder's name ends
 _searched: set[Path] = set()  # folders in which leftovers have been looked for
 
 
@@ -21,10 +22,11 @@ def atomic_write(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path and rename it to `path` if the block succeeds.
 
     If the block raises an exception, the process crashes or the disk is full, the
-    existing file is left unchanged. The temporary file is created in the same folder as
-    `path`; its permissions are `mode` without the bits of the umask. What a killed
-    process left there, the next process that writes into the folder removes; a lock
-    tells it which files are still being written.
+    existing file is left unchanged. The temporary file has the name of `path` and is in
+    a temporary folder beside it, so that a library may replace it; its permissions
+    become `mode` without the bits of the umask. What a killed process left there, the
+    next process that writes into the folder removes; a lock tells it which temporary
+    folders are still in use.
 
     >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -32,38 +34,47 @@ def atomic_write(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent.resolve())
-    lock, temporary = _locked_temporary(path)
+    lock, folder = _locked_folder(path)
+    temporary = folder / path.name
     umask = os.umask(0)
     os.umask(umask)
     try:
+        temporary.touch()
         yield temporary
-        temporary.chmod(mode & ~umask)  # because mkstemp sets the mode to 0600
+        temporary.chmod(mode & ~umask)
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
-def _locked_temporary(path: Path) -> tuple[int, Path]:
-    """Create a file beside `path`, locked until the returned descriptor is closed."""
+def _locked_folder(path: Path) -> tuple[int | None, Path]:
+    """Create a folder beside `path`, locked until the returned descriptor is closed.
+
+    A folder is locked, not the file in it: safetensors replaces the file.
+    """
     while True:
-        prefix = f".{path.name}."
-        lock, name = tempfile.mkstemp(LEFTOVER, prefix, dir=path.parent)
-        if fcntl is not None:
-            with suppress(OSError):  # the file system has no locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = Path(tempfile.mkdtemp(LEFTOVER, f".{path.name}.", dir=path.parent))
+        if fcntl is None:
+            return None, folder
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another process took it for a leftover
+            continue
+        with suppress(OSError):  # the file system has no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(name)):
-                return lock, Path(name)
+            if os.path.samestat(os.fstat(lock), os.stat(folder)):
+                return lock, folder
         os.close(lock)  # another process took it for a leftover before it was locked
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove unlocked temporary files; a folder is searched once per process."""
+    """Remove unlocked temporary folders; a folder is searched once per process."""
     if fcntl is None or folder in _searched:
         return
     _searched.add(folder)
@@ -72,7 +83,7 @@ def _remove_leftovers(folder: Path) -> None:
             descriptor = os.open(leftover, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+                shutil.rmtree(leftover)
             finally:
                 os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """Files are written whole or not at all, and what a killed writer left is removed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,17 @@ import os, signal
 from deepseek_learn.files import atomic_write
 with atomic_write("model.safetensors") as temporary:
     temporary.write_bytes(bytes(1000))
+    temporary.with_name("another.tmp").write_bytes(bytes(1000))
     os.kill(os.getpid(), signal.SIGKILL)
 """
+# as safetensors does, it writes another file and renames it
 WAITING = """
-import sys
+import os, sys
 from deepseek_learn.files import atomic_write
 with atomic_write("model.safetensors") as temporary:
+    other = temporary.with_name("another.tmp")
+    other.write_text("half of the other process's")
+    os.replace(other, temporary)
     print(temporary, flush=True)
     sys.stdin.read()
     temporary.write_text("the other process's")
@@ -88,7 +94,9 @@ def test_a_hidden_file_of_the_users_stays(tmp_path):
     assert contents(tmp_path) == [*before, "model.safetensors"]
 
 
-def test_a_temporary_file_taken_for_a_leftover_is_created_again(tmp_path, monkeypatch):
+def test_a_temporary_folder_taken_for_a_leftover_is_created_again(
+    tmp_path, monkeypatch
+):
     """Between its creation and its lock, another process may remove it."""
     lock = files.fcntl.flock
     removed = []
@@ -97,11 +105,11 @@ def test_a_temporary_file_taken_for_a_leftover_is_created_again(tmp_path, monkey
         lock(descriptor, operation)
         if not removed:
             removed.extend(tmp_path.iterdir())
-            removed[0].unlink()
+            shutil.rmtree(removed[0])
 
     monkeypatch.setattr(files.fcntl, "flock", too_late)
     with atomic_write(tmp_path / "a.txt") as temporary:
-        assert [temporary] != removed
+        assert [temporary.parent] != removed
         temporary.write_text("new")
     assert contents(tmp_path) == ["a.txt"]
 

@@ -254,7 +254,7 @@ def test_read_only_home_is_said(own_home, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
     outcome = answer(RIGHT)
     assert outcome.passed
     assert "Permission denied" in outcome.note
