@@ -23,7 +23,7 @@ from typing import Any
 from ..catalog import language, text
 from ..errors import UnknownNameError
 from .advice import Advice, Reading, Start
-from .diagnostic_form import diagnostic_form
+from .diagnostic_form import Link, diagnostic_form
 from .lessons import Lesson, lesson, lessons
 from .places import address, course_folder, lesson_path
 from .questions import (
@@ -82,8 +82,12 @@ class Diagnostic:
         return in_terminal(self.questions, self.lang)
 
     def _repr_html_(self) -> str:
+        return self.to_html(self._address)
+
+    def to_html(self, link: Link) -> str:
+        """Return the form; `link` gives the address of a lesson, or None."""
         parts = self.questions, self.starts, self.readings
-        return diagnostic_form(*parts, self.lang or language(), self._address)
+        return diagnostic_form(*parts, self.lang or language(), link)
 
     def _address(self, place: Lesson) -> str | None:
         folder = Path.cwd()

@@ -53,14 +53,13 @@ def leaderboard_table(track: str, lang: str) -> str:
 def diagnostic_form(lang: str) -> str:
     """Return the diagnostic, with links to the lessons of this or the English edition."""
     from deepseek_learn.course import diagnostic
-    from deepseek_learn.course.diagnostic_form import diagnostic_form as form
 
     def link(lesson) -> str:
         english = lang == "zh" and not (ROOT / "zh/notebooks" / lesson.file).exists()
         page = f"notebooks/{lesson.file}".removesuffix(".ipynb")
         return f"{'../../' if english else '../'}{page}.html"
 
-    return form(diagnostic(lang), link)
+    return diagnostic(lang).to_html(link)
 
 
 TRACKS = ("grouping", "attention", "update_rules", "samplers")
