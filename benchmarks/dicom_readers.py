@@ -1,4 +1,4 @@
-"""Folders that are easily misread: what four readers of CT series make of them.
+"""Folders that are easily misread: what five readers of CT series make of them.
 
     python benchmarks/dicom_readers.py [--quick]
 
@@ -17,7 +17,7 @@ Target, stated before the run: ours gives no wrong answer. This says little abou
 that nobody thought of: the reader was built against these traps. The peers' counts are the
 comparison that counts, and theirs depend on the choice of the traps as well.
 
-`--quick` takes every tenth trap and only our reader.
+`--quick` takes every tenth trap, our reader and the five lines.
 """
 
 import json
@@ -39,7 +39,7 @@ from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
 sys.path.insert(0, str(BENCHMARKS.parent))
 from tests.solutions.nodules.dicom.traps import Trap, Truth, traps
 
-SCRIPT = Script(__file__, __doc__, quick="every tenth folder, only our reader")
+SCRIPT = Script(__file__, __doc__, quick="every tenth folder, without the peers")
 PEERS = BENCHMARKS / ".venv" / "dicom_peers"
 PACKAGES = (
     "SimpleITK==2.5.*",

@@ -214,13 +214,13 @@ def test_no_circle_of_files_is_new():
     edges = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
 
     def reachable(start):
-        found, todo = set(), [*edges[start]]
+        modules, todo = set(), [*edges[start]]
         while todo:
             module = todo.pop()
-            if module not in found:
-                found.add(module)
+            if module not in modules:
+                modules.add(module)
                 todo += edges[module]
-        return found
+        return modules
 
     ahead = {module: reachable(module) for module in edges}
     circles = {

@@ -624,8 +624,8 @@ def test_numbers_of_system_calls_are_those_of_the_headers_of_linux(name):
         pytest.skip(f"{header} is not installed")
     defined = re.findall(r"#define __NR_(\w+)\s+(\d+)", header.read_text())
     numbers = {call: int(number) for call, number in defined}
-    known = syscalls.MACHINES[name].calls
-    assert known == {call: numbers[call] for call in known}
+    calls = syscalls.MACHINES[name].calls
+    assert calls == {call: numbers[call] for call in calls}
 
 
 @pytest.mark.parametrize("name", syscalls.MACHINES)

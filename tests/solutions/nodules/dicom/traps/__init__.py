@@ -1,7 +1,7 @@
 """Folders that are easily misread, each with its right answer.
 
-The tests hold the reader to them, `benchmarks/dicom_readers.py` gives them to other readers
-as well, and the lesson shows what a naive reader makes of them.
+The tests hold the reader to them, and `benchmarks/dicom_readers.py` gives them to other
+readers as well.
 """
 
 from . import enhanced, files, geometry, mixtures, order, pixels  # they register traps
