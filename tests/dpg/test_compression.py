@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from deepseek_learn import catalog, dpg, zoo
+from deepseek_learn.bar import Bar
 from deepseek_learn.dpg import FrozenModelError, compression
 from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.layers import DPGLayer, packed_layers
@@ -281,13 +282,14 @@ def test_rounding_to_nearest_takes_no_correlations(monkeypatch):
         dpg.compress(model, [x], rounding="up")
 
 
-class Steps:
-    """A stand-in for the progress bar that records its calls."""
+class Steps(Bar):
+    """A progress bar that records its calls and shows nothing."""
 
     made: list = []
 
     def __init__(self, total, show, label):
-        self.total, self.show, self.done = total, show, 0.0
+        super().__init__(total, show, label)
+        self.done = 0.0
         Steps.made.append(self)
 
     def __enter__(self):
