@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.measure.memory import REUSE_FREED
+from tests.lessons_of_a_change import chosen
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
@@ -27,7 +28,7 @@ ONE = os.environ.get("NOTEBOOK")
 # in this process; the monthly run runs all of them in a kernel.
 SOME = [ROOT / "zh/notebooks/basic/00_tour.ipynb", EXERCISES[0]]
 OTHERS = CHINESE + EXERCISES if os.environ.get("EVERY_NOTEBOOK") else SOME
-ANEW = [ROOT / ONE] if ONE else LESSONS + OTHERS
+ANEW = [ROOT / ONE] if ONE else chosen(LESSONS, ROOT) + OTHERS
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
@@ -174,6 +175,7 @@ RUN = """import json, sys
 from pathlib import Path
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.measure.memory import REUSE_FREED
+from tests.lessons_of_a_change import chosen
 execute.LIMIT_S = 600  # the machine may be busy; what is looked at is the memory
 ((path, cost),) = execute.execute([Path(sys.argv[1])])
 print(json.dumps(cost))
