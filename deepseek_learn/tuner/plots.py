@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..catalog import text
+from .results import SearchResults, Solution, short
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
-
-    from .study import Solution, Study
 
 FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
 PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
 LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
-def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
+def front(study: SearchResults, names: tuple[str, ...]) -> "go.Figure":
     """Plot the front of a study for one, two or three objectives."""
     import plotly.graph_objects as go
 
@@ -29,11 +29,10 @@ def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
     return figure.update_layout(template="plotly_white", legend=legend, margin=margin)
 
 
-def history(study: "Study") -> "go.Figure":
+def history(shares: "pd.Series") -> "go.Figure":
     """Plot the hypervolume after each trial."""
     import plotly.graph_objects as go
 
-    shares = study.history()
     line = {"color": FRONT, "shape": "hv"}
     figure = go.Figure(go.Scatter(x=shares.index, y=shares, mode="lines", line=line))
     figure.update_xaxes(title=text("tuner.trial_axis"))
@@ -65,7 +64,7 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figu
     return figure.update_layout(template="plotly_white", barmode="group", legend=legend)
 
 
-def axis_title(study: "Study", name: str, gap: str = " ") -> str:
+def axis_title(study: SearchResults, name: str, gap: str = " ") -> str:
     """Return an axis title with the unit and source, as in `energy_j, J (estimate)`."""
     unit, sources = study.units(name), study.sources(name)
     title = f"{name}, {unit}" if unit else name
@@ -75,17 +74,17 @@ def axis_title(study: "Study", name: str, gap: str = " ") -> str:
     return f"{title}{gap}({labels}{', …' * (len(sources) > 3)})"
 
 
-def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
+def configuration(solution: Solution, names: tuple[str, ...] = ()) -> str:
     """Return the hover text of a trial, with its results and its configuration."""
     lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
     lines += [f"{n}: {solution.results[n]}" for n in names]
-    lines += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
+    lines += [f"{n} = {short(v)}" for n, v in solution.config.items()]
     return "<br>".join(lines)
 
 
 def _layers(
-    study: "Study",
-) -> Iterator[tuple[str, tuple["Solution", ...], dict[str, Any]]]:
+    study: SearchResults,
+) -> Iterator[tuple[str, tuple[Solution, ...], dict[str, Any]]]:
     """Yield `(key, solutions, marker)` for each layer of a plot, from back to front."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
@@ -99,7 +98,9 @@ def _layers(
         yield "knee", (study.knee(),), marker
 
 
-def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
+def _scatter_2d(
+    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
+) -> None:
     if len(study.goals.names) == 2:
         _stairs(figure, study, names)
     for key, solutions, marker in _layers(study):
@@ -116,7 +117,7 @@ def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
     figure.update_yaxes(title=axis_title(study, names[1]), **_scale(study, names[1]))
 
 
-def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
+def _stairs(figure: "go.Figure", study: SearchResults, names: tuple[str, ...]) -> None:
     """Draw the boundary of the region dominated by the front."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
@@ -126,7 +127,9 @@ def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
 
 
-def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
+def _scatter_3d(
+    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
+) -> None:
     for key, solutions, marker in _layers(study):
         axes = [[s.results[name].value for s in solutions] for name in names]
         style = marker | {"size": max(marker["size"] * 0.6, 4)}
@@ -148,7 +151,9 @@ def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
     figure.update_layout(scene=scene, height=600)
 
 
-def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
+def _by_number(
+    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
+) -> None:
     """Plot the values of a single objective against the trial number."""
     for key, solutions, marker in _layers(study):
         hover = [configuration(s, names) for s in solutions]
@@ -161,7 +166,7 @@ def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> N
     figure.update_yaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
 
 
-def _errors(solutions: Iterable["Solution"], name: str) -> dict[str, Any] | None:
+def _errors(solutions: Iterable[Solution], name: str) -> dict[str, Any] | None:
     numbers = [s.results[name] for s in solutions]
     if all(m.low is None for m in numbers):
         return None
@@ -171,7 +176,7 @@ def _errors(solutions: Iterable["Solution"], name: str) -> dict[str, Any] | None
     return {"array": above, "arrayminus": below, "symmetric": False, **style}
 
 
-def _scale(study: "Study", name: str) -> dict[str, Any]:
+def _scale(study: SearchResults, name: str) -> dict[str, Any]:
     values = np.array([s.results[name].value for s in study.complete])
     if not len(values) or values.min() <= 0 or values.max() <= LOG_ABOVE * values.min():
         return {}
@@ -197,7 +202,3 @@ def _source(source: str) -> str:
 
 def _evaluator(evaluator: str) -> str:
     return {"ped_anova": "PED-ANOVA", "fanova": "fANOVA"}[evaluator]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

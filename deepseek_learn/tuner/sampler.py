@@ -2,7 +2,7 @@
 
 Children are bred as in NSGA-II (`genetic.py`). A surrogate for the objectives
 (`surrogate.py`) is then used to select the most promising of hundreds of children
-(`acquisition.py`). A plain genetic algorithm uses up most of its trials before it has
+(`proposal.py`). A plain genetic algorithm uses up most of its trials before it has
 learned anything. With fewer than a hundred trials, it did no better than random search,
 and our sampler did worse without the surrogate. See claim C11 in the ledger for the
 numbers.
@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from .acquisition import MOST, History, last_refit, lengths, propose
 from .counts import whole_number
 from .encoding import Encoding
 from .engine import optuna
 from .genetic import crossover, mutate, select
+from .history import History
 from .pareto import scaled
+from .proposal import propose
 from .pruning import expected_values
+from .surrogate import last_refit, lengths
 from .workers import tells
+
+MOST = 300  # the maximum number of trials used to fit a model
 
 State = optuna.trial.TrialState
 FrozenTrial = optuna.trial.FrozenTrial
