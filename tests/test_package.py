@@ -203,7 +203,6 @@ def test_no_local_versions_or_hosts_in_the_lock(name):
 # circles of files that remain
 CIRCLES = [
     {"cache", "experts", "hybrid", "latent", "model"},  # lm
-    {"comparison", "page", "result", "views"},  # profiler
 ]
 
 
