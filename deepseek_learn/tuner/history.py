@@ -43,7 +43,7 @@ class History:
         Failed trials are informative because training is likely to diverge again in the
         same region.
         """
-        failed = np.isnan(self.losses).any(1)
+        failed = np.isnan(self.losses).any(1)  # [N]
         others = self.losses[~failed]
         losses = self.losses.copy()
         losses[failed] = others.max(0) if len(others) else 0.0
@@ -56,8 +56,11 @@ class History:
         ranked by how much they exceed the limits. Because units differ, the excess over
         each limit is divided by the largest absolute value in its column.
         """
+        # 1. The excess over each limit, relative to the largest value in its column.
         largest = np.maximum(np.abs(self.violations).max(0), 1e-12)
         excess = (np.maximum(self.violations, 0) / largest).sum(1)
+        # 2. Fronts among the feasible trials, then all others in order of their excess.
+        # The offset N puts even the best of them behind the last front.
         ranks = np.empty(len(self), dtype=float)
         feasible = excess == 0
         if feasible.any():

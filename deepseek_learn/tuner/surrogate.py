@@ -19,6 +19,8 @@ class Models:
     def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):
         features = encoding.features(history.points)
         self._encoding = encoding
+        # Soften first: after standardizing, one diverged trial would leave all the others
+        # at almost the same value.
         columns = [soften(column) for column in history.losses.T]
         scaled = [_standard(column) for column in columns]
         self.losses = np.stack([column for column, _ in scaled], axis=1)
