@@ -8,7 +8,7 @@ from .engine import optuna, quiet
 from .pareto import scaled
 from .results import SearchResults
 
-EVALUATORS = ("fanova", "ped_anova")
+EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}  # name → as it is shown
 FEWEST = 4
 # With fewer trials, importances are correct less often (`benchmarks/explanations.py`).
 ENOUGH = 50
@@ -24,7 +24,9 @@ def importances(
     See `Study.importances`.
     """
     if evaluator not in EVALUATORS:
-        raise ValueError(f"evaluator must be one of {EVALUATORS}; got {evaluator!r}.")
+        raise ValueError(
+            f"evaluator must be one of {tuple(EVALUATORS)}; got {evaluator!r}."
+        )
     if len(study.complete) < FEWEST:
         raise ValueError(
             f"importances need at least {FEWEST} results; the study has "

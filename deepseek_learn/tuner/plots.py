@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..catalog import text
+from .importance import EVALUATORS
 from .results import SearchResults, Solution, short
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figu
         values = [objective_shares.get(name, 0) for name in order]
         bar = {"marker_color": color, "orientation": "h", "name": objective}
         figure.add_bar(x=values, y=order, **bar)
-    label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
+    label = text("tuner.importance_axis", evaluator=EVALUATORS[evaluator])
     figure.update_xaxes(title=label, tickformat=".0%", range=[0, 1])
     legend = {"traceorder": "reversed"}
     return figure.update_layout(template="plotly_white", barmode="group", legend=legend)
@@ -198,7 +199,3 @@ def _source(source: str) -> str:
         if source in translations
         else source
     )
-
-
-def _evaluator(evaluator: str) -> str:
-    return {"ped_anova": "PED-ANOVA", "fanova": "fANOVA"}[evaluator]
