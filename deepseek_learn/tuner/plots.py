@@ -19,12 +19,31 @@ LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
 def front(study: SearchResults, names: tuple[str, ...]) -> "go.Figure":
-    """Plot the front of a study for one, two or three objectives."""
+    """Plot the front of a study for one, two or three objectives.
+
+    A single objective is plotted against the trial number.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    draw = {1: _by_number, 2: _scatter_2d, 3: _scatter_3d}[len(names)]
-    draw(figure, study, names)
+    if len(names) == len(study.goals.names) == 2:
+        _stairs(figure, study, names)
+    add = figure.add_scatter3d if len(names) == 3 else figure.add_scatter
+    for key, solutions, marker in _layers(study):
+        columns = [[s.results[name].value for s in solutions] for name in names]
+        if len(names) == 1:
+            columns.insert(0, [s.number for s in solutions])
+        options: dict[str, Any] = dict(zip("xyz", columns, strict=False))
+        options |= {"mode": "markers", "name": _layer(key), "hoverinfo": "text"}
+        options["hovertext"] = [configuration(s, names) for s in solutions]
+        options["marker"] = _in_3d(marker) if len(names) == 3 else marker
+        if key == "front" and len(names) == 2:
+            options["error_x"], options["error_y"] = (
+                _errors(solutions, name) for name in names
+            )
+        if solutions:
+            add(**options)
+    _label_axes(figure, study, names)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     margin = {"l": 70, "r": 20, "t": 50, "b": 60}
     return figure.update_layout(template="plotly_white", legend=legend, margin=margin)
@@ -99,25 +118,6 @@ def _layers(
         yield "knee", (study.knee(),), marker
 
 
-def _scatter_2d(
-    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
-) -> None:
-    if len(study.goals.names) == 2:
-        _stairs(figure, study, names)
-    for key, solutions, marker in _layers(study):
-        x, y = ([s.results[name].value for s in solutions] for name in names)
-        options: dict[str, Any] = {"mode": "markers", "marker": marker}
-        if key == "front":
-            x_error, y_error = (_errors(solutions, name) for name in names)
-            options |= {"error_x": x_error, "error_y": y_error}
-        hover = [configuration(s, names) for s in solutions]
-        options |= {"hovertext": hover, "hoverinfo": "text"}
-        if solutions:
-            figure.add_scatter(x=x, y=y, name=_layer(key), **options)
-    figure.update_xaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
-    figure.update_yaxes(title=axis_title(study, names[1]), **_scale(study, names[1]))
-
-
 def _stairs(figure: "go.Figure", study: SearchResults, names: tuple[str, ...]) -> None:
     """Draw the boundary of the region dominated by the front."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
@@ -128,43 +128,27 @@ def _stairs(figure: "go.Figure", study: SearchResults, names: tuple[str, ...]) -
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
 
 
-def _scatter_3d(
+def _in_3d(marker: dict[str, Any]) -> dict[str, Any]:
+    style = marker | {"size": max(marker["size"] * 0.6, 4)}
+    # plotly does not draw a small 3-D "x"
+    return style | ({"symbol": "circle-open"} if style.get("symbol") == "x" else {})
+
+
+def _label_axes(
     figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
 ) -> None:
-    for key, solutions, marker in _layers(study):
-        axes = [[s.results[name].value for s in solutions] for name in names]
-        style = marker | {"size": max(marker["size"] * 0.6, 4)}
-        if key == "outside":
-            style |= {"symbol": "circle-open"}  # plotly does not draw a small 3-D "x"
-        hover = [configuration(s, names) for s in solutions]
-        options: dict[str, Any] = {"hovertext": hover, "hoverinfo": "text"}
-        if solutions:
-            options |= dict(zip("xyz", axes, strict=True))
-            figure.add_scatter3d(
-                mode="markers", name=_layer(key), marker=style, **options
-            )
-    scene: dict[str, Any] = {
-        f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
-        for axis, name in zip("xyz", names, strict=True)
-    }
+    gap = "<br>" if len(names) == 3 else " "
+    axes = [
+        {"title": axis_title(study, name, gap), **_scale(study, name)} for name in names
+    ]
+    if len(names) < 3:
+        x, y = axes if len(names) == 2 else ({"title": text("tuner.trial_axis")}, *axes)
+        figure.update_layout(xaxis=x, yaxis=y)
+        return
+    scene: dict[str, Any] = dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
     scene["aspectmode"] = "cube"
     scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # keep the titles visible
     figure.update_layout(scene=scene, height=600)
-
-
-def _by_number(
-    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
-) -> None:
-    """Plot the values of a single objective against the trial number."""
-    for key, solutions, marker in _layers(study):
-        hover = [configuration(s, names) for s in solutions]
-        options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
-        x = [s.number for s in solutions]
-        y = [s.results[names[0]].value for s in solutions]
-        if solutions:
-            figure.add_scatter(x=x, y=y, name=_layer(key), marker=marker, **options)
-    figure.update_xaxes(title=text("tuner.trial_axis"))
-    figure.update_yaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
 
 
 def _errors(solutions: Iterable[Solution], name: str) -> dict[str, Any] | None:
