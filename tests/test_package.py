@@ -200,11 +200,9 @@ def test_no_local_versions_or_hosts_in_the_lock(name):
     assert " @ " not in text
 
 
-# circles of files that remain: a result and its views, a study and its tables
+# circles of files that remain
 CIRCLES = [
     {"cache", "experts", "hybrid", "latent", "model"},  # lm
-    {"comparison", "page", "result", "views"},  # profiler
-    {"explaining", "export", "importance", "plots", "study", "tables", "volume"},
 ]
 
 

@@ -128,7 +128,7 @@ def profile(
     `module:callable` must return a model, or a model and an example input.
     """
     from ..profiler import profile as run
-    from ..profiler.result import check_by
+    from ..profiler.tables import check_by
     from .named_models import model_and_example
 
     check_by(by)  # fail now rather than after a minute of profiling

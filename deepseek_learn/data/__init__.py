@@ -14,7 +14,6 @@ from .dataset import (
     ImageDataset,
     LabeledDataset,
     SeriesDataset,
-    TextDataset,
     VolumeDataset,
 )
 from .digits import digits
@@ -28,6 +27,7 @@ from .reviews import reviews
 from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
 from .text import TextSplits, windows
+from .text_dataset import TextDataset
 
 __all__ = [
     "DataCard",

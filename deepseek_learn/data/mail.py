@@ -38,11 +38,11 @@ import torch
 
 from ..files import atomic_write
 from .card import read_card
-from .dataset import TextDataset
 from .mail_text import plain_text
 from .mime import Mail, read_mail
 from .repeats import key, near_repeats
 from .splits import Splits, datasets, split_by
+from .text_dataset import TextDataset
 
 FOLDERS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
 CLASSES = ("wanted", "unwanted")

@@ -34,9 +34,9 @@ import torch
 from ..files import atomic_write
 from .card import read_card
 from .chinese import PRIVATE, normalize
-from .dataset import TextDataset
 from .repeats import key, near_repeats
 from .splits import Splits, datasets, split_by
+from .text_dataset import TextDataset
 
 SOURCES = {"pos.txt": 1, "neg.txt": 0}
 CLASSES = ("negative", "positive")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepseek_learn.tuner.surrogate import GaussianProcess, fit_lengths, soften
+from deepseek_learn.tuner.gaussian_process import GaussianProcess, fit_lengths, soften
 
 OWNER = np.arange(3)
 
@@ -47,7 +47,7 @@ def test_the_likelihood_finds_which_hyperparameter_does_not_matter():
 def test_the_gradient_is_the_losses_slope():
     from scipy.optimize import approx_fprime
 
-    from deepseek_learn.tuner.surrogate import _loss
+    from deepseek_learn.tuner.gaussian_process import _loss
 
     x, y = data(15)
     squares = np.stack([((c[:, None] - c) ** 2).ravel() for c in x.T])
@@ -59,7 +59,7 @@ def test_the_gradient_is_the_losses_slope():
 def test_the_loss_is_the_likelihood_and_the_prior():
     from sklearn.gaussian_process.kernels import Matern
 
-    from deepseek_learn.tuner.surrogate import _loss
+    from deepseek_learn.tuner.gaussian_process import _loss
 
     x, y = data(15)
     squares = np.stack([((c[:, None] - c) ** 2).ravel() for c in x.T])
@@ -76,15 +76,15 @@ def test_the_loss_is_the_likelihood_and_the_prior():
 
 
 def test_lengths_are_sought_within_bounds_from_the_priors_middle(monkeypatch):
-    from deepseek_learn.tuner import surrogate
+    from deepseek_learn.tuner import gaussian_process
 
-    seen, minimize = {}, surrogate.minimize
+    seen, minimize = {}, gaussian_process.minimize
 
     def watched(loss, start, **options):
         seen.update(options, start=start)
         return minimize(loss, start, **options)
 
-    monkeypatch.setattr(surrogate, "minimize", watched)
+    monkeypatch.setattr(gaussian_process, "minimize", watched)
     x, y = data(20)
     # two columns of one hyperparameter share a length
     logs = fit_lengths(x, y, np.array([0, 1, 1]))
