@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -142,7 +143,7 @@ def reviews(folder: Path) -> None:
 
 
 def wind(folder: Path) -> None:
-    frame = records()
+    frame = records(days=120)
     still = (frame["turbine"] == "T3") & (frame["time"] >= "2020-04-15")
     frame.loc[still, "power"] = -5.0
     frame["kw"] = frame["power"] * 0.99
@@ -195,6 +196,7 @@ def run(finished, tmp_path):
 all_six = pytest.mark.parametrize("finished", NAMES, indirect=True)
 
 
+@pytest.mark.slow
 @all_six
 def test_lines_follow_the_schema_and_one_word_says_that_an_item_is_refused(run):
     lines = [json.loads(line) for line in (run.out / "verdicts.jsonl").open()]
@@ -210,6 +212,7 @@ def test_lines_follow_the_schema_and_one_word_says_that_an_item_is_refused(run):
     assert 1 <= verdicts.count("refused") < len(verdicts)
 
 
+@pytest.mark.slow
 @all_six
 def test_pages_have_the_same_parts(run):
     page = (run.out / "index.html").read_text(encoding="utf-8")
@@ -222,6 +225,7 @@ def test_pages_have_the_same_parts(run):
         assert run.first.verdicts[0]["provenance"][name] in page
 
 
+@pytest.mark.slow
 @all_six
 def test_nothing_is_judged_twice(run):
     before = (run.out / "verdicts.jsonl").read_bytes()
@@ -239,6 +243,7 @@ def options():
             yield pytest.param(name, option, id=f"{name}-{option}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("finished", "option"), [*options()], indirect=["finished"])
 def test_another_option_on_an_old_folder_judges_anew(finished, run, option):
     other = OTHERS[run.name][option]
@@ -258,6 +263,7 @@ def test_another_option_on_an_old_folder_judges_anew(finished, run, option):
     assert first[0]["provenance"] != second[0]["provenance"]
 
 
+@pytest.mark.slow
 @all_six
 def test_lines_of_an_earlier_version_are_set_aside(run):
     """As they were before they had a schema: other words, and some without a checksum."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.solutions.wind.reasons import Neighbors
-from deepseek_learn.solutions.wind.scada import ScadaError
+from deepseek_learn.solutions.wind.scada import STEP, ScadaError
 from deepseek_learn.solutions.wind.solution import WindFarm
 from deepseek_learn.solutions.wind.watch import watch
 
@@ -173,6 +173,23 @@ def test_the_report_has_a_table_and_a_plot(farm, tmp_path):
     assert list(report.to_frame().columns)[:2] == ["turbine", "time"]
     assert len(report.plot().data) == 4
     assert report.why().startswith("4 turbines, 40 days after 2020-04-20")
+
+
+def test_without_a_date_there_is_nothing_to_learn_from(frame, tmp_path):
+    frame[:9].to_csv(tmp_path / "scada.csv", index=False)
+    with pytest.raises(ValueError, match="healthy_until must be given"):
+        solutions.load("wind").run(tmp_path, tmp_path / "out", progress=False)
+
+
+def test_every_record_is_part_of_the_digest(farm):
+    digests = {farm.sha256(), replace(farm, rated_kw=RATED + 1).sha256()}
+    for name in ("power", "wind", "temperature", "nacelle"):
+        values = getattr(farm, name).copy()
+        values[2, 7] = 0.5
+        digests.add(replace(farm, **{name: values}).sha256())
+    digests.add(replace(farm, time=farm.time + STEP).sha256())
+    assert len(digests) == 7
+    assert farm.part(0, len(farm)).sha256() == farm.sha256()
 
 
 def test_the_solution_is_listed():
