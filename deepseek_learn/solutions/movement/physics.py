@@ -16,6 +16,7 @@ from itertools import permutations, product
 import numpy as np
 
 from ...data.movements import HZ, WINDOW
+from ..verdicts import RefusedError
 
 Part = tuple[float, np.ndarray]  # start in seconds, samples `[6, T]`
 UNITS = {"g": 1.0, "m/s²": 9.80665, "mg": 1000.0}  # the length of gravity
@@ -30,7 +31,7 @@ MOVES, ENOUGH = 0.1, 5  # g, deviation of the acceleration's length; windows
 LYING = 73.0  # degrees
 
 
-class SignalError(ValueError):
+class SignalError(RefusedError):
     """Raised if a recording cannot be used."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...data.reviews import mask
 from ..tables import read_table
+from ..verdicts import RefusedError
 
 ENDINGS = (".csv", ".txt")
 COLUMNS = ("text", "review", "comment", "content", "评论", "点评", "内容", "评价")
@@ -18,7 +19,7 @@ CHINESE = 0.3  # the part that must be Chinese, of its characters and foreign wo
 CHARACTERS, WORDS = re.compile(r"[\u3400-\u9fff]"), re.compile(r"[^\W\d_]+")
 
 
-class ReviewError(ValueError):
+class ReviewError(RefusedError):
     """A file that cannot be read as reviews; the message says why."""
 
 
