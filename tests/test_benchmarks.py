@@ -52,8 +52,9 @@ def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
 def test_a_result_file_says_what_its_numbers_say(path):
     """The verdicts in a file are the ones that the library computes."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    verdicts = [row.verdict for row in read_result(path).rows]
-    assert [row["verdict"] for row in content["rows"]] == verdicts
+    stored = [c["verdict"] for row in content["rows"] for c in row["machines"].values()]
+    verdicts = [r.verdict for r in read_result(path).rows if r.target is not None]
+    assert stored == verdicts
 
 
 def test_one_command_reads_every_speed_once_more():
