@@ -2,7 +2,8 @@
 
 A row of the JSON file is a figure that has a target, with one column per machine. What
 has no target is a detail: a line of the CSV file for each value. Both files name a
-machine, which the JSON file describes. Verdicts are written for human readers and never
+machine by its processor, or in full if several have the same one; the JSON file describes
+it. Verdicts are written for human readers and never
 read back; so are the value and the interval of a row with readings.
 """
 
@@ -34,7 +35,7 @@ def details_of(path: Path) -> Path:
 
 
 def machine_name(facts: Mapping[str, Any]) -> str:
-    """Return one line about a machine, which is also its name in a file."""
+    """Return one line about a machine."""
     gpu = f", {facts['gpu']}" if facts["gpu"] else ""
     size = f"{_count(facts, 'core')}, {_count(facts, 'thread')}"
     return f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"
@@ -56,15 +57,17 @@ def save(path: Path, facts: Mapping[str, Any], rows: Iterable[Row]) -> None:
     rows = [*rows]
     figures = by_figure(row for row in rows if row.target is not None)
     details = [row for row in rows if row.target is None]
+    machines = {machine_name(machine): dict(machine) for machine in _machines(rows)}
+    names = _names(machines)
     content = {
         **facts,
-        "machines": {machine_name(m): dict(m) for m in _machines(rows)},
+        "machines": {names[name]: machine for name, machine in machines.items()},
         "details": len(details),
-        "rows": [_figure(group) for group in figures],
+        "rows": [_figure(group, names) for group in figures],
     }
     if details:
         with atomic_write(details_of(path)) as temporary:
-            temporary.write_text(_table(details), encoding="utf-8")
+            temporary.write_text(_table(details, names), encoding="utf-8")
     else:
         details_of(path).unlink(missing_ok=True)
     with atomic_write(path) as temporary:
@@ -101,18 +104,31 @@ def _machines(rows: Iterable[Row]) -> Iterator[Mapping[str, Any]]:
             yield machine
 
 
-def _figure(group: tuple[Row, ...]) -> dict[str, Any]:
-    columns = {_name(row): _values(row) | {"verdict": row.verdict} for row in group}
+def _names(machines: Machines) -> dict[str, str]:
+    """Return the names in the files of machines that are described in full."""
+    processors = [machine["cpu"] for machine in machines.values()]
+    return {
+        name: machine["cpu"] if processors.count(machine["cpu"]) == 1 else name
+        for name, machine in machines.items()
+    }
+
+
+def _figure(group: tuple[Row, ...], names: Mapping[str, str]) -> dict[str, Any]:
+    columns = {
+        names[_name(row)]: _values(row, names) | {"verdict": row.verdict}
+        for row in group
+    }
     shared = dict(zip(FIGURE, group[0].figure, strict=True))
     return shared | {"machines": columns}
 
 
-def _values(row: Row) -> dict[str, Any]:
+def _values(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
     """Return what one machine adds to a figure, without what is not known."""
     values = {name: getattr(row, name) for name in COLUMN}
     readings = []
     for reading in row.readings:
-        elsewhere = None if _name(reading) == _name(row) else _name(reading)
+        same = _name(reading) == _name(row)
+        elsewhere = None if same else names[_name(reading)]
         readings.append(_stated(vars(reading) | {"machine": elsewhere}))
     return {"measured": row.measured} | _stated(values | {"readings": readings or None})
 
@@ -126,13 +142,13 @@ def _name(measured: Row | Reading) -> str:
     return machine_name(measured.machine)
 
 
-def _table(details: Iterable[Row]) -> str:
+def _table(details: Iterable[Row], names: Mapping[str, str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, DETAIL, lineterminator="\n")
     writer.writeheader()
     for row in details:
         shared = dict(zip(FIGURE[:-1], row.figure, strict=False))
-        values = shared | {"machine": _name(row)} | _values(row)
+        values = shared | {"machine": names[_name(row)]} | _values(row, names)
         writer.writerow({k: _cell(v) for k, v in values.items()})
     return text.getvalue()
 
