@@ -32,6 +32,11 @@ Added later: the sampler was changed while the table of digits was looked at, so
 the table of movements alone, which was held out. `tuner_peers.py` decides, on three
 problems held out: level with GPSampler after 30 and 60 trials, .2 points of the best
 hypervolume behind after 100.
+
+Added later: the book's page shows the rows of the scripts named here, chosen in
+`ledger/versus.toml`, and beside them the run of this one on the reader's machine, which
+goes to `results/quick/versus.json`. The details in the ledger's folder are of two earlier
+runs.
 """
 
 import tempfile
@@ -49,7 +54,12 @@ from deepseek_learn.measure.memory import REUSE_FREED
 
 PARTS = ("decode", "experts", "rounding", "optimizer", "tuner", "deploy")
 SCRIPT = Script(
-    __file__, __doc__, quick="two rounds", parts=PARTS, environment=REUSE_FREED
+    __file__,
+    __doc__,
+    quick="two rounds",
+    parts=PARTS,
+    own=True,
+    environment=REUSE_FREED,
 )
 READ, ROUNDS, SEEDS, TRIALS, REPEATS = 512, 5, 3, 30, 10
 NETWORKS = (

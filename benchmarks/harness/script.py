@@ -37,6 +37,7 @@ class Script:
         flags: further options → what they do.
         parts: what `--part` may choose; the result is written if all parts are there.
         of_the_machine: see `write_result`.
+        own: whether the results are the reader's own: they always go to `results/quick/`.
         children: option → function of the words after it. The script calls itself with
             such an option to measure in a fresh process.
         environment: variables that have to be set before the interpreter starts.
@@ -50,6 +51,7 @@ class Script:
     flags: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     of_the_machine: bool = True
+    own: bool = False
     children: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class Script:
             self.name,
             rows,
             f"python benchmarks/{self.name}.py",
-            "quick" if run.quick else "full",
+            "quick" if run.quick or self.own else "full",
             protocol=self.protocol,
             of_the_machine=self.of_the_machine,
             only_speed=run.speed,

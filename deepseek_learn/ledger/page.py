@@ -98,7 +98,7 @@ def section(claim: "Claim", lang: str | None = None) -> str:
     name = claim.name
     parts = [
         f"({name.lower()})=\n## {name}: {choose(claim.says, lang)}",
-        f"**{verdict_text(claim.verdict, lang)}**: {counts(claim, lang)}",
+        f"**{verdict_text(claim.verdict, lang)}**: {counts(claim, lang)} "
         f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
     ]
     if claim.rows:
