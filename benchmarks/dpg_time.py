@@ -1,6 +1,6 @@
 """What compressing and watching cost in time.
 
-    python benchmarks/dpg_time.py [--quick] [--part compress watch]
+    python benchmarks/dpg_time.py [--quick] [--part PART ...]
 
 *compress*. How long compressing takes: SmolLM2-135M in 4 bits, by default and to nearest.
 
@@ -49,7 +49,6 @@ from models import tang_lm
 from deepseek_learn import DynamicParameterGroup, dpg, zoo
 from deepseek_learn.dpg.kernels import cpp_backend
 from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import machine
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.zoo import smollm2
 
@@ -73,7 +72,6 @@ def compress(model, batches: list, rounding: str) -> tuple[float, torch.nn.Modul
 
 def rows_of(rounding: str, seconds: list[float], perplexity_ratio: float) -> list[Row]:
     facts = {"claim": "C2", "source": "ours", "better": "lower"}
-    facts |= {"machine": machine()}  # with all threads; the other part takes one
     what = f"SmolLM2-135M to 4 bits {WORDS[rounding]}"
     pace = facts | {"what": f"{what}: time", "unit": "s", "target": TARGETS[rounding]}
     quality = facts | {"what": f"{what}: perplexity", "unit": "of float32"}

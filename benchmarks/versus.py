@@ -141,7 +141,7 @@ def experts(rounds: int) -> Iterator[Row]:
 
 
 def rounding(rounds: int) -> Iterator[Row]:
-    from dpg_quality import WINDOW, Language
+    from compressing.quality import WINDOW, Language
     from models import peers
 
     from deepseek_learn import dpg

@@ -246,7 +246,8 @@ LINES = sorted((SCRIPTS / "results").glob("*.jsonl"))
 def test_finished_runs_in_the_repository_count_by_their_scripts_protocol(path):
     from harness.runs import HEADING, Runs
 
-    source = (SCRIPTS / path.stem).with_suffix(".py").read_text(encoding="utf-8")
+    name = path.name.partition(".")[0]  # a part's runs are in NAME.PART.jsonl
+    source = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     protocol = ast.get_docstring(ast.parse(source), clean=False)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     count = sum(set(line) != HEADING for line in lines)

@@ -210,7 +210,7 @@ def quality_runs(quality, models):
 
 
 def test_quality_rows_are_ratios_the_ledger_takes(tmp_path):
-    quality = script("dpg_quality")
+    quality = importlib.import_module("compressing.quality")
     languages, pictures = ["tang_lm_0", "tang_lm_1"], ["fashion_net"]
     runs = list(quality_runs(quality, [*languages, *pictures]))
     rows = {r.what: r for r in quality.summarize(runs, languages, pictures)}
@@ -230,7 +230,7 @@ def test_quality_rows_are_ratios_the_ledger_takes(tmp_path):
 
 
 def test_memory_ratios_are_taken_within_a_round(tmp_path):
-    memory = script("dpg_memory")
+    memory = importlib.import_module("compressing.resident")
     rounds = []
     for noise in (1.0, 3.0, 2.0):
         times = {v: noise * (1 + i) for i, v in enumerate(memory.VARIANTS)}
@@ -253,7 +253,7 @@ def test_memory_ratios_are_taken_within_a_round(tmp_path):
 
 
 def test_memory_gives_every_layer_the_mixture():
-    memory = script("dpg_memory")
+    memory = importlib.import_module("compressing.resident")
     model = torch.nn.Sequential(torch.nn.Linear(64, 320), torch.nn.Linear(320, 160))
     shares = {"2": 0.1, "3": 0.2, "4": 0.4, "5": 0.2, "6": 0.1}
     for bits in memory.allocation(model, shares).bits.values():
@@ -264,7 +264,7 @@ def test_memory_gives_every_layer_the_mixture():
 
 
 def test_the_plan_for_ten_billion_parameters_by_hand():
-    plan = script("dpg_ten_billion")
+    plan = importlib.import_module("compressing.ten_billion")
     weights = 12 * 32 * 5120**2
     assert weights == pytest.approx(10e9, rel=0.01)
     embeddings, cache = 2 * 32_000 * 5120 * 2, 1024 * 2 * 32 * 5120 * 2
@@ -275,7 +275,7 @@ def test_the_plan_for_ten_billion_parameters_by_hand():
 
 
 def test_the_small_decoder_of_the_ten_billion_run_generates():
-    plan = script("dpg_ten_billion")
+    plan = importlib.import_module("compressing.ten_billion")
     model = plan.big_decoder("cpu", 64, 2, 4, 100)
     assert plan.generate(model, "cpu") > 0
     assert plan.parameters(model) > 12 * 2 * 64**2
@@ -593,7 +593,7 @@ def test_a_searchs_sentence_is_held_against_the_table(explained):
 
 @pytest.fixture
 def lm_compression():
-    return script("lm_compression")
+    return importlib.import_module("language.budgets")
 
 
 def point(share, kl, bits=4, **more):
@@ -650,7 +650,7 @@ def test_the_guides_memory_is_of_the_smallest_budget_that_keeps_98(lm_compressio
 
 @pytest.fixture
 def one_model():
-    return script("dpg_one_model")
+    return importlib.import_module("compressing.peaks")
 
 
 def budget(bits, accuracy, memory):
@@ -664,7 +664,7 @@ def test_memory_and_accuracy_are_of_the_same_budget(one_model, tmp_path):
     row = one_model.row("fashion_net", budgets)
     assert (row.measured, row.low, row.high) == (30.0, 29.0, 36.0)
     assert row.note.startswith("at 4 bits; 3 bits: 97.00 % of the accuracy, 26.0 %")
-    path = write_result("dpg_one_model", [row], "run", directory=tmp_path)
+    path = write_result("dpg_memory", [row], "run", directory=tmp_path)
     assert read_result(path).rows[0].verdict == "on the mean only"
 
 

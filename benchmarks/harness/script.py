@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,9 +60,12 @@ class Script:
     def name(self) -> str:
         return Path(self.path).stem
 
-    def runs(self, quick: bool, anew: bool = False, anywhere: bool = False) -> "Runs":
-        """The finished runs in this script's file."""
-        path = RESULTS / ("quick" if quick else "") / f"{self.name}.jsonl"
+    def runs(
+        self, quick: bool, anew: bool = False, anywhere: bool = False, part: str = ""
+    ) -> "Runs":
+        """The finished runs in this script's file, or in that of one of its parts."""
+        name = f"{self.name}.{part}" if part else self.name
+        path = RESULTS / ("quick" if quick else "") / f"{name}.jsonl"
         return Runs(path, self.protocol, anew, anywhere)
 
     def main(self, measure: Callable[["Run"], Iterable[Row]]) -> None:
@@ -80,7 +84,7 @@ class Script:
             os.execve(sys.executable, command, os.environ | self.environment)
         run = Run(self, options)
         try:
-            rows = list(measure(run))
+            rows = [_measured_here(row) for row in measure(run)]
         except (Skip, ImportError) as error:
             self._skip(error)
         for row in rows:
@@ -142,9 +146,14 @@ class Run:
         """Whether the script was called with a flag, which it need not know."""
         return getattr(self.options, flag, False)
 
-    def finished_runs(self, anywhere: bool = False) -> Runs:
+    def finished_runs(self, anywhere: bool = False, part: str = "") -> Runs:
         """The finished runs that count; a quick run starts anew."""
-        return self.script.runs(self.quick, self.anew, anywhere)
+        return self.script.runs(self.quick, self.anew, anywhere, part)
+
+
+def _measured_here(row: Row) -> Row:
+    """Return the row with this machine, as many threads as torch has at the moment."""
+    return row.on(results.machine(), date.today().isoformat())
 
 
 def in_words(row: Row) -> str:

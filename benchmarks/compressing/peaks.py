@@ -1,28 +1,6 @@
 """The guide's sentence on one model: 98 % of the accuracy at 35 % of the memory.
 
-    python benchmarks/dpg_one_model.py [--quick] [--anew]
-
-Protocol. The accuracy and the peak memory of inference of one and the same trained model,
-compressed by `dpg.compress` as it comes at 3, 4 and 5 bits a weight and at 8. Models:
-SmolLM2-135M (`zoo.smollm2`, 135 M parameters) and the zoo's classifiers fashion_net and
-solar_defects.
-
-Accuracy, over the float32 model's: of SmolLM2 the next token's, on the windows of 256
-tokens that `latent_cache.py` measures on (19 of prose, 39 of verse; 32 others calibrate),
-the perplexity beside it; of the classifiers that of the test part. Memory: a fresh process
-on one thread imports everything, reads its resident memory, loads the model (the
-compressed one from the file that `dpg.save` wrote, so that the float32 weights are never
-there), then has the system's high-water mark reset and works: SmolLM2 reads a prompt of 64
-tokens and writes 64, a classifier answers a batch (64 pictures, 8 photographs), twice. The
-figure is how far the mark then lies above the first reading, weights and activations
-together, in per cent of the float32 model's, the median of 3 processes, with their range.
-
-Target, stated before any run. The guide's: at most 35 % of the memory, at the smallest of
-the budgets that keeps 98 % of the accuracy; where none keeps it, the float32 model's own
-memory, 100 %, is what keeping it takes.
-
-Finished budgets are lines in `results/dpg_one_model.jsonl`. `--quick`: fashion_net at 4
-bits, one process.
+The protocol is in `benchmarks/dpg_memory.py`.
 """
 
 import math
@@ -35,7 +13,7 @@ from pathlib import Path
 
 from harness import peak
 from harness.interval import Estimate, spread
-from harness.script import Run, Script
+from harness.script import BENCHMARKS, Run
 
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure import memory
@@ -108,7 +86,9 @@ def language_model():
 
 def peak_bytes(name: str, folder: Path | None) -> int:
     """Peak memory in a separate process; without a folder, of the float32 model."""
-    return peak.in_fresh_process(__file__, "--peak", name, folder or "")
+    return peak.in_fresh_process(
+        BENCHMARKS / "dpg_memory.py", "--peak", name, folder or ""
+    )
 
 
 def print_peak(name: str, folder: str) -> None:
@@ -222,14 +202,3 @@ def measure(run: Run) -> Iterator[Row]:
             work = partial(measure_budget, name, bits, processes)
             results.append(runs.once({"model": name, "bits": bits}, work))
         yield row(name, results)
-
-
-SCRIPT = Script(
-    __file__,
-    __doc__,
-    quick="fashion_net at 4 bits",
-    anew=True,
-    children={"peak": print_peak},
-)
-if __name__ == "__main__":
-    SCRIPT.main(measure)

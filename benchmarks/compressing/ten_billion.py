@@ -1,23 +1,6 @@
 """A decoder of ten billion parameters on a small machine: the plan, and the run.
 
-    python benchmarks/dpg_ten_billion.py [--quick]
-
-Protocol. *The plan* is arithmetic: a decoder with 10 billion weights in linear layers
-(dim 5120, 32 layers of 12 dim^2, every head with keys and values of its own), a
-vocabulary of 32,000 and keys and values for 1,024 tokens in bfloat16; DPG at b bits a
-weight with its 16-bit scale for 64 weights; 0.5 GiB for the runtime. It lists the
-largest b for cards of 8, 12, 16 and 24 GB (of 10^9 bytes), how many tokens of context
-fit at 4 bits, and float16 beside it.
-
-*The run* generates with such a decoder, its packed planes filled with random bits (no
-trained model of that size is here): on a GPU under a cap of 8 GB of its memory (peak:
-what PyTorch reserved), and on the CPU (peak: the process's resident high-water mark, no
-cap). 8 tokens after a prompt of 8, so the cache is small, and it is float32 here: the
-run shows the weights' memory, a long context costs what the plan says. `--quick` is a
-model of a hundredth of the size.
-
-Target, stated before the run: a peak of at most 7.3 GB (10^9 bytes) for 10 billion
-parameters at 4 bits, on a GPU and on the CPU.
+The protocol is in `benchmarks/dpg_memory.py`.
 """
 
 import os
@@ -27,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import torch
-from harness.script import Run, Script
+from harness.script import BENCHMARKS, Run
 
 from deepseek_learn import dpg
 from deepseek_learn.dpg.compression import packed_layer
@@ -176,7 +159,7 @@ def lacking(device: str, quick: bool) -> str:
 def peak(device: str, quick: bool) -> dict:
     """Peak memory in GB of a fresh process that generates, and a note."""
     size = "small" if quick else "full"
-    command = [sys.executable, __file__, "--run", device, size]
+    command = [sys.executable, BENCHMARKS / "dpg_memory.py", "--run", device, size]
     process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr[-2000:])
@@ -192,13 +175,3 @@ def available() -> float:
 def measure(run: Run) -> list[Row]:
     rows = [run_row(device, run.quick) for device in ("cuda", "cpu")]
     return [*rows, *plan_rows()]
-
-
-SCRIPT = Script(
-    __file__,
-    __doc__,
-    quick="a hundredth of the size",
-    children={"run": print_generation},
-)
-if __name__ == "__main__":
-    SCRIPT.main(measure)

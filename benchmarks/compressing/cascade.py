@@ -1,30 +1,6 @@
 """Input-adaptive precision: base planes for all inputs, all planes for the unsure.
 
-    python benchmarks/dpg_cascade.py [--quick] [--anew]
-
-Protocol. Three multilayer perceptrons (784-1024-1024-10, seeds 0, 1, 2) are trained
-here on 6,000 Fashion-MNIST pictures (12 epochs, AdamW) and compressed with `bits=4,
-refine=True`: 4-bit planes allocated as by default, and a 4-bit plane that holds their
-rounding error, about 8 bits in one stored copy. 512 of the training pictures calibrate
-the compression. The cascade's threshold is set on 4,000 other pictures (2,000 that the
-training part has left and the validation part) to an agreement of 99.9 % with the
-float32 original: at most three may differ. All figures come from the 4,000 test
-pictures, in batches of 500. "All planes" is plain 8-bit: all planes, activations of 8
-bits; the cascade gives its unsure inputs wide activations as well. Time is processor
-time in one thread of the whole test part, cascade and all planes in turn, 15 rounds,
-the median of the ratio within a round. The fashion_net of the zoo, a CNN, is measured
-beside them without target, on the validation part at an agreement of 99.8 %, in 3
-rounds: at such batches its convolutions unpack their weights, so that no precision
-saves time.
-
-An earlier run, with 8,000 training pictures and the threshold set on 2,000 (one may
-differ, so that a single odd picture moved it), gave 99.92 % agreement, 2.3 % refined and
-1.34 x: the last target was missed. After it the threshold got more pictures, and the
-kernel's description of the weights is kept for each precision instead of made anew.
-
-Targets, stated before the run, for the mean over the three seeds: agreement with float32
-at least 99.9 %, at most 3 % refined, at least 1.4 x faster than always using all planes,
-stored bytes at most 30 % of float32.
+The protocol is in `benchmarks/dpg_quality.py`.
 """
 
 import statistics
@@ -35,14 +11,13 @@ from dataclasses import replace
 import torch
 from harness.interval import quartiles, spread
 from harness.runs import end_time
-from harness.script import Run, Script
+from harness.script import Run
 from torch import nn
 
 from deepseek_learn import data, dpg, zoo
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.training import Recipe, cosine, fit
 
-SCRIPT = Script(__file__, __doc__, quick="one seed, 2 epochs", anew=True)
 SEEDS, EPOCHS, ROUNDS, BATCH = (0, 1, 2), 12, 15, 500
 AGREEMENT, AGREEMENT_CNN, TRAIN = 0.999, 0.998, 6000
 
@@ -180,7 +155,7 @@ def times(run: dict) -> str:
 
 def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    runs = run.finished_runs()
+    runs = run.finished_runs(part="cascade")
     splits, epochs = data.fashion_mnist(), 2 if run.quick else EPOCHS
     validation = splits.validation.batch()[0]
     held_out = torch.cat([splits.train.batch(slice(TRAIN, None))[0], validation])
@@ -197,7 +172,3 @@ def measure(run: Run) -> Iterator[Row]:
         lambda: measure_cascade(cnn, splits, 0, validation, AGREEMENT_CNN, 3),
     )
     return summarize(runs.rows)
-
-
-if __name__ == "__main__":
-    SCRIPT.main(measure)

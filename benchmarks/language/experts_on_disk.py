@@ -1,27 +1,6 @@
 """A mixture of experts larger than its memory: the experts stay on disk, few in memory.
 
-    python benchmarks/lm_experts_on_disk.py [--quick]
-
-Protocol. A language model of `deepseek_learn.lm`: width 1,024, 24 layers of latent
-attention, in each a shared expert and 64 routed ones of 1,216 neurons, 4 for a token;
-5.7 billion weights in experts, which are files of 4-bit planes (3.05 GB with their
-scales), mapped by `dpg.MappedExperts`. All else is bfloat16 in memory. The weights are
-random (no trained model of that size is here): tokens then go to all experts alike,
-which is the worst that a cache can meet; text has favourites. The prompt is 8 tokens,
-32 more are written, greedily. What is given back is dropped from the system's cache of
-files too, as if memory were short, and before each run all of it is: an expert that is
-not in memory is read from the disk. One process for each number of experts a layer that
-stay in memory (4, 8, 16, 32, 64), one after the other.
-
-Measured: the largest anonymous memory of the process after any token, from the system
-(`RssAnon`: what it could not drop and read again), tokens a second, and how many of the
-wanted experts were in memory. `--quick`: 4 layers, 8 tokens.
-
-Targets, stated before the run: the files hold at least 3.0 GB, and anonymous memory
-stays below 1.0 GB (10^9 bytes) in every run. The pace has no target.
-
-And by arithmetic, for ten billion parameters of this architecture (42 such layers): what
-is always in memory, and with a quarter of the experts.
+The protocol is in `benchmarks/lm_experts.py`.
 """
 
 import subprocess
@@ -31,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.script import Run, Script
+from harness.script import BENCHMARKS, Run
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
@@ -176,7 +155,7 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> Iterator[Row]:
 def generate(folder: Path, layers: int, new: int, resident: int) -> list[float]:
     """What `print_generation` prints, from a fresh process."""
     words = map(str, (folder, layers, new, resident))
-    command = [sys.executable, __file__, "--run", *words]
+    command = [sys.executable, BENCHMARKS / "lm_experts.py", "--run", *words]
     process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr[-2000:])
@@ -217,10 +196,3 @@ def measure(run: Run) -> Iterator[Row]:
             total = write_files(Path(folder), layers)
             yield from rows_of(Path(folder), layers, new, total)
     yield from plan_rows()
-
-
-SCRIPT = Script(
-    __file__, __doc__, quick="4 layers, 8 tokens", children={"run": print_generation}
-)
-if __name__ == "__main__":
-    SCRIPT.main(measure)

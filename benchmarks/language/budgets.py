@@ -1,38 +1,6 @@
 """DPG on a language model of experts: what the zoo's small DeepSeek keeps of its answers.
 
-    python benchmarks/lm_compression.py [--quick] [--anew]
-
-Protocol. `small_deepseek` without its block for drafts (which takes no part in these
-answers, so that nothing of it could be measured), its experts as layers each
-(`lm.separate`), compressed by DPG as it comes at 2 to 5 bits a weight on average,
-really packed and run by the kernel that `dpg.backend()` names. "gptq" beside it is the
-same storage, rounding and kernel with 3, 4 or 5 bits in every row. Calibration: 48
-windows of 256 tokens of the train parts of `data.tang_poems` and `data.english_verses`,
-half of each. Figures from their test parts, 96 windows of 256 tokens of lines in a random
-order: accuracy of the next token over the float32 model's, the mean divergence from its
-answer in nats, bits a token. Bytes are those of the whole stored model, the embedding and
-what else stays in float32 included.
-
-Equal bytes. DPG pads more than gptq does, so that the same number of bits is not the same
-number of bytes. At the bytes of gptq the logarithm of DPG's divergence is interpolated,
-in the bytes, between the two measured points around them, of which one is no more than
-2 % away. Its ratio to gptq's divergence has an interval: 95 % of 2,000 resamplings of the
-windows, the same for both. How it depends on the number of calibration windows: the same
-at gptq's 4 bits with 6, 12, 24 and 96 windows, the first of the same order.
-
-Targets, stated before the first run. The guide's: 98 % of the accuracy at 35 % of the
-memory, for the smallest budget of 3, 4 and 5 bits that keeps 98 %. Ours: at 4 bits at
-least 99 % of the accuracy, and a divergence of at most 0.7 of gptq's.
-
-Seen before: in a first run the block for drafts was part of the model. Calibration never
-reaches it, so that it stayed in float32, and the guide's memory was missed by about one
-point; then it was taken out, of both sides. In the run after it the divergences at 4 bits
-were compared, DPG's at 27.4 % of the bytes with gptq's at 25.3 %: a ratio of 0.55, which
-the target was said to meet. Read off by hand at equal bytes it was near 1. No target was
-changed.
-
-Finished points are lines in `results/lm_compression.jsonl`. `--quick`: gptq at 4 bits, DPG
-at the three points around it, a third of the windows.
+The protocol is in `benchmarks/lm_weights.py`.
 """
 
 import math
@@ -40,17 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.interval import Estimate, resampled
-from harness.script import Run, Script
+from harness.script import Run
 
 from deepseek_learn.ledger.rows import Row
 
-SCRIPT = Script(
-    __file__,
-    __doc__,
-    quick="three points, few windows",
-    anew=True,
-    of_the_machine=False,
-)
 LENGTH, CALIBRATION, TEST, BATCH = 256, 48, 96, 8
 GUIDE_ACCURACY, GUIDE_MEMORY, ACCURACY, DIVERGENCE = 98.0, 35.0, 99.0, 0.7
 BUDGETS, GPTQ = (2, 2.25, 3, 3.25, 3.5, 4, 4.25, 4.5, 5), (3, 4, 5)
@@ -115,7 +76,7 @@ class Bench:
         self.targets = self.rows[:, 1:]
         self.reference = answers(self.model, self.rows)
         self.calibrations: dict[int, object] = {}
-        self.runs = run.finished_runs()
+        self.runs = run.finished_runs(part="budgets")
 
     def calibration(self, count: int):
         """Batches of the first windows of each language."""
@@ -233,7 +194,3 @@ def measure(run: Run) -> Iterator[Row]:
         what = f", at the bytes of gptq's 4 bits, {number} windows to calibrate: "
         what += "DPG's divergence over gptq's"
         yield row(what, "ratio", None, "lower", *comparison)
-
-
-if __name__ == "__main__":
-    SCRIPT.main(measure)
