@@ -75,7 +75,7 @@ Added later (*weights*):
 how far few calibration inputs are trusted (`dpg.statistics`) was chosen on
 other windows, eight of earlier emails and eight of the verses' training part, in about
 thirty tries at 3, 4 and 4.75 bits. The windows above were not looked at for it, but once by
-`lm_decode.py`, whose divergence on verses, 1.05 of Q4_0's, was the reason to try.
+`lm_speed.py`, whose divergence on verses, 1.05 of Q4_0's, was the reason to try.
 
 Added later (*weights*):
 torchao and bitsandbytes round the head and leave the tied embedding as it was,

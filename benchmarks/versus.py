@@ -9,7 +9,7 @@ both sides take turns; one thread and processor time unless a row says otherwise
 protocols, more peers and the targets are those of the scripts named here; this one has
 fewer rounds and no target.
 
-- `decode` (`lm_decode.py`): a token of SmolLM2 after 512, and the prompt, against
+- `decode` (`lm_speed.py`): a token of SmolLM2 after 512, and the prompt, against
   llama.cpp with Q4_0, on one thread and on two (by the clock); a token of the decoder of
   100 M against torchao's int4.
 - `experts` (`lm_speed.py`): 64 tokens through 64 experts of 128 neurons, 6 for a token,
@@ -91,8 +91,8 @@ def against(
 
 
 def decode(rounds: int) -> Iterator[Row]:
+    from language.against_llama_cpp import Sides, measured
     from language.other_decoders import decoder_rows
-    from lm_decode import Sides, measured
 
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), quick=True)
@@ -116,8 +116,8 @@ def decode(rounds: int) -> Iterator[Row]:
 
 def experts(rounds: int) -> Iterator[Row]:
     import torch
+    from language.against_transformers import MIXTURES, mixture_pair
     from language.decoding import BLOCK, paces, ratios
-    from lm_speed import MIXTURES, mixture_pair
 
     from deepseek_learn import dpg, lm
 

@@ -164,7 +164,7 @@ def test_cost_ratios_are_taken_within_a_round():
 
 
 def test_decoding_is_timed_over_heads_and_contexts(monkeypatch, tmp_path):
-    speed = script("lm_speed")
+    speed = importlib.import_module("language.against_transformers")
     asked = []
 
     def paces(sizes, heads, rounds):
@@ -592,7 +592,7 @@ def test_a_searchs_sentence_is_held_against_the_table(explained):
 
 
 @pytest.fixture
-def lm_compression():
+def budgets():
     return importlib.import_module("language.budgets")
 
 
@@ -606,40 +606,40 @@ def point(share, kl, bits=4, **more):
     } | more
 
 
-def test_divergences_are_compared_at_equal_bytes(lm_compression):
+def test_divergences_are_compared_at_equal_bytes(budgets):
     # log-linear: from 0.4 at 24 % to 0.1 at 26 %, so 0.2 at 25 %
     points = [
         point(26.0, [0.1, 0.1]),
         point(24.0, [0.4, 0.4]),
         point(30.0, [0.01, 0.01]),
     ]
-    assert lm_compression.at_bytes(points, 25.6) == pytest.approx(0.4 * 4 ** (-0.8))
-    assert lm_compression.at_bytes(points, 24.0) == pytest.approx(0.4)
-    ratio, note = lm_compression.equal_bytes(points, point(24.4, [0.1, 0.1]))
+    assert budgets.at_bytes(points, 25.6) == pytest.approx(0.4 * 4 ** (-0.8))
+    assert budgets.at_bytes(points, 24.0) == pytest.approx(0.4)
+    ratio, note = budgets.equal_bytes(points, point(24.4, [0.1, 0.1]))
     assert ratio.measured == pytest.approx(4 * 4 ** (-0.2))
     assert (ratio.low, ratio.high) == pytest.approx((ratio.measured,) * 2)
     assert "24.40 % of the bytes" in note
     with pytest.raises(ValueError, match="no points around"):
-        lm_compression.at_bytes(points, 28.0)  # 28 is more than 2 % from either
+        budgets.at_bytes(points, 28.0)  # 28 is more than 2 % from either
     with pytest.raises(ValueError, match="no points around"):
-        lm_compression.at_bytes(points, 23.9)  # near one of them, but beyond it
+        budgets.at_bytes(points, 23.9)  # near one of them, but beyond it
 
 
-def test_the_interval_at_equal_bytes_is_of_the_windows(lm_compression):
+def test_the_interval_at_equal_bytes_is_of_the_windows(budgets):
     generator = random.Random(0)
     kl = [generator.uniform(0.5, 1.5) for _ in range(50)]
     points = [point(24.0, [0.2 * v for v in kl]), point(26.0, [0.1 * v for v in kl])]
-    same, _ = lm_compression.equal_bytes(points, point(24.0, kl))
+    same, _ = budgets.equal_bytes(points, point(24.0, kl))
     assert (same.low, same.high) == pytest.approx((0.2, 0.2))  # windows cancel
     other = [generator.uniform(0.5, 1.5) for _ in range(50)]
-    apart, _ = lm_compression.equal_bytes(points, point(24.0, other))
+    apart, _ = budgets.equal_bytes(points, point(24.0, other))
     assert apart.low < apart.measured < apart.high
 
 
-def test_the_guides_memory_is_of_the_smallest_budget_that_keeps_98(lm_compression):
+def test_the_guides_memory_is_of_the_smallest_budget_that_keeps_98(budgets):
     points = [point(28.0, [0.0], 5), point(24.7, [0.0], 3, accuracy=97.9)]
     points += [point(27.4, [0.0], 4, accuracy=98.1), point(24.0, [0.0], 3.5)]
-    *rows, guide = lm_compression.accuracy_rows(points)
+    *rows, guide = budgets.accuracy_rows(points)
     assert (guide.source, guide.measured, guide.target) == (
         "guide",
         27.4,

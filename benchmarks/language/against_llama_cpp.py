@@ -1,58 +1,6 @@
 """One token at a time: SmolLM2 packed by DPG and read by `lm.Decoding`, beside llama.cpp.
 
-    python benchmarks/lm_decode.py [--quick] [--anew]
-
-Protocol. Ours: SmolLM2-135M-Instruct (`zoo.smollm2`), compressed by DPG to 4.2 bits a
-weight on average, the head included, in rows of 4 or 8 bits (`dpg.allocate`, calibrated on
-the windows of `lm_weights.py`), read by `lm.Decoding` with its cache in bfloat16. Rows of
-3, 5 and 6 bits would lose less per byte, but take two planes, and reading those is slower
-per byte. Peer: llama.cpp (the
-wheel `xllamacpp`, in an environment and a process of its own) with the same weights in
-Q4_0, the head in Q8_0, which is what its own tool makes of this model, and its settings
-as they come. Q4_0 is the format for which it has its fastest products; "Q4_1" is the file
-that the weights come from, for information. One round: the peer reads a prompt of so many
-tokens and continues it by 64, then ours does; a ratio is the median over the rounds of the
-ratio within a round, with the quartiles as interval. One thread: processor time. Two
-threads: time by the clock. The peer's time of a token is the difference of a request for
-65 tokens and one for 1, divided by 64: it includes sampling, of which ours has none.
-
-"Ordinary path" is the same packed model called as it is, token by token. "AVX2": both
-sides without AVX-512 and AMX in their products, as the wheel is built; ours lets the small
-operators between them use what the processor has. The prompt is read by the model itself.
-
-Quality: the divergence from the model of the file and the perplexity, on the windows of
-`lm_weights.py`; ours is really run, with its 8-bit activations, of the peer's the weights
-alone are rounded. Bytes: of all weights as they are stored. Memory: by how much a process
-grows while it loads its file and reads 512 tokens, after the imports; room for 640 tokens.
-
-Bound: the bytes of the weights and of the cache that a token reads, over the bandwidth
-with which one core reads a large block with huge pages; the row is the fraction of it that
-ours reaches.
-
-Other models, one thread, processor time, after 64 tokens, in turn in one process: the
-decoder of 100 M parameters of `dpg_memory.py`, in its mixture of bits, by `lm.Decoding`,
-beside torchao's int4 in groups of 64 and float32 as they come; `small_deepseek` (hybrid
-attention, experts) by `lm.Decoding`, in float32 and packed to 4 bits, beside itself called
-as it is.
-
-Targets, stated before the first run: a token in at most 0.5 of llama.cpp's time after up
-to 512 tokens, 0.8 after up to 4,096, on one thread and on two; 0.75 at the AVX2 level; a
-prompt of 512 in at most 0.5; its divergence and bytes at most the peer's, its memory at
-most the peer's; 0.6 of the bound. After 8,192 tokens no target. The decoder of 100 M: at
-least twice torchao int4's speed and 6 times float32's, 0.6 of the bound. Seen before: a
-prototype, rounds of a first version, a full run that was ended after one thread at 4,096,
-all against Q4_1; while the kernels were changed, a few readings of either side at 128 to
-2,048, and one of each other model; with 2 to 8 bits a row, 4.0 on average, the contexts up
-to 2,048 (0.63 of llama.cpp's time after 128, 0.52 after 512). The levels 4 and 8 at 4.2
-bits were one of five choices whose divergence was looked at on 4 windows of each text.
-
-What a run gives is one reading of each row; finished contexts are lines in
-`results/lm_decode.jsonl`, from which a run of the same day goes on. `--quick`: 128 and 512
-tokens, 2 rounds.
-
-Added later: a prompt's attention is a C++ kernel of ours (`lm/attending.py`), the rest is
-still the model itself. The first reading was taken without it. Since 5:00 on 2026-12-01
-the block is read in each round; before, it was read once for each number of tokens.
+The protocol is in `benchmarks/lm_speed.py`.
 """
 
 import importlib.util
@@ -68,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from harness.interval import Estimate, quartiles, ratio_of_means
-from harness.script import Run, Script
+from harness.script import BENCHMARKS, Run
 from language.gguf_files import weights, written
 from language.other_decoders import (
     SHARE,
@@ -84,7 +32,6 @@ from language.token_times import FIRST, NEW, Ours, Peer
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.measure.memory import REUSE_FREED
 
 CONTEXTS, ROUNDS = (128, 512, 1024, 2048, 4096, 8192 - 80), 7
 NEAR, FAR, NARROW, PROMPT = 0.5, 0.8, 0.75, 0.5
@@ -112,16 +59,6 @@ def grown(path: str, config: str) -> None:
     decoding.read(torch.arange(FIRST, FIRST + READ))
     decoding.step(FIRST)
     print(resident_bytes() - before)
-
-
-SCRIPT = Script(
-    __file__,
-    __doc__,
-    quick="short contexts, 2 rounds",
-    anew=True,
-    environment=REUSE_FREED,
-    children={"grown": grown},
-)
 
 
 class Sides:
@@ -179,7 +116,13 @@ def memory_row(sides: Sides) -> Row:
     by_peer = peer.grown()
     peer.close()
     facts = json.dumps(asdict(sides.config), default=list)
-    command = [sys.executable, __file__, "--grown", str(sides.packed), facts]
+    command = [
+        sys.executable,
+        BENCHMARKS / "lm_speed.py",
+        "--grown",
+        str(sides.packed),
+        facts,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     by_ours = int(done.stdout.split()[-1])
     note = f"{by_ours / 1e6:.0f} against {by_peer / 1e6:.0f} MB"
@@ -270,7 +213,7 @@ def rows_after(read: int, threads: int, result: dict) -> Iterator[Row]:
 
 
 def measure(run: Run) -> Iterator[Row]:
-    runs = run.finished_runs()
+    runs = run.finished_runs(part="llama_cpp")
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), run.quick)
         yield from quality_rows(sides)
@@ -285,7 +228,3 @@ def measure(run: Run) -> Iterator[Row]:
                 yield from rows_after(read, threads, result)
     yield from decoder_rows(2 if run.quick else ROUNDS)
     yield from small_rows(2 if run.quick else ROUNDS)
-
-
-if __name__ == "__main__":
-    SCRIPT.main(measure)
