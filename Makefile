@@ -91,7 +91,7 @@ bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; A
 	@$(BIN)/python benchmarks/harness/all.py $(ARGS)
 
 # A speed row needs three readings of different hours; none is ever overwritten.
-SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py lm_decode.py dpg_monitor.py \
+SPEED := attention_cost.py dpg_memory.py+--speed dpg_time.py lm_speed.py \
          lm_weights.py+--speed deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed factory_line.py+--speed \
          nodules_deployed.py+--speed industries.py+--speed

@@ -61,7 +61,7 @@ def in_turn(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 def decoder_rows(rounds: int) -> Iterator[Row]:
     """The decoder of 100 M parameters."""
     import torch
-    from dpg_memory import PREFILL, build, mixture
+    from compressing.resident import PREFILL, build, mixture
 
     from deepseek_learn import dpg, lm
 

@@ -195,12 +195,15 @@ def deploy(
 def ledger(
     claim: Annotated[str, typer.Argument(help="a claim, such as C6")] = "",
     missed: Annotated[bool, typer.Option(help="only what missed its target")] = False,
+    details: Annotated[
+        bool, typer.Option(help="also what was measured without a target")
+    ] = False,
 ) -> None:
-    """Show all claims in the guide with their verdicts, or one claim's measurements."""
+    """Show all claims in the guide with their verdicts, or one claim's figures."""
     from ..course import ledger as read
     from ..ledger.terminal import show
 
-    show(read(), claim, missed)
+    show(read(), claim, missed, details)
 
 
 @app.command()

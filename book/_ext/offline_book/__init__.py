@@ -20,7 +20,7 @@ from sphinx.util import matching
 from .accessibility import repair_body, repair_contents
 from .figures import describe_figures, install_plotly_mime
 from .languages import find_other_edition, set_language_switch
-from .scripts import copy_scripts, set_scripts
+from .scripts import copy_scripts, set_scripts, write_ledger
 from .search import install_search
 from .settings import set_last_run, set_repository
 from .sources import markdown_docstring, read_source
@@ -46,6 +46,7 @@ def setup(app) -> dict:
     app.connect("html-page-context", repair_contents, priority=900)
     app.connect("html-page-context", set_scripts, priority=900)
     app.connect("build-finished", copy_scripts)
+    app.connect("build-finished", write_ledger)
     if "sphinx.ext.autodoc" in app.config.extensions:
         app.setup_extension("sphinx.ext.autodoc")
         app.connect("autodoc-process-docstring", markdown_docstring, priority=100)

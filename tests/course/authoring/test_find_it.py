@@ -158,7 +158,7 @@ def test_the_librarys_own_packages_resolve():
     graph = ImportGraph(ROOT)
     assert "dpg_quality" in graph.scripts("deepseek_learn/dpg/gptq.py")  # a lazy name
     assert "attention_learning" in graph.scripts("deepseek_learn/attention/families.py")
-    assert graph.scripts("deepseek_learn/dpg/cascade.py") == ("dpg_cascade",)
+    assert graph.scripts("deepseek_learn/dpg/cascade.py") == ("dpg_quality",)
 
 
 def test_what_a_program_needs(repository):
