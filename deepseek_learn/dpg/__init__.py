@@ -28,6 +28,7 @@ _LAZY = {
     "FrozenModelError": "frozen",
     "Groups": "monitor",
     "Layer": "criteria",
+    "Layers": "matrix",
     "MappedExperts": "mapped",
     "PackedMatrix": "packed",
     "Statistics": "statistics",

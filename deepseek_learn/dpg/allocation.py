@@ -26,12 +26,10 @@ from .knapsack import Block, blocks_of, fill
 from .matrix import (
     ROWS,
     Filter,
-    FloatLayer,
+    Layers,
     bytes_of,
     group_size_for,
-    matching_layers,
-    named_layers,
-    tied_layers,
+    matrix_shape,
     weight_matrix,
 )
 from .monitor import Groups
@@ -157,7 +155,7 @@ def _layers_with(bits: float, means: Mapping[str, float]) -> str:
 
 
 def allocate(
-    model: nn.Module,
+    model: nn.Module | Layers,
     calibration: Calibration,
     bits: float = 4.0,
     criterion: str = "sensitivity",
@@ -202,8 +200,8 @@ def allocate(
     if criterion == "uniform":
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
-    fixed = _fixed(model, layers, layer_bits)
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    fixed = _fixed(layers, layer_bits)
+    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
     sizes = {n: group_size_for(columns[n], group_size) for n in layers}
     weights, scored = sum(layer.weight.numel() for layer in layers.values()), 0
     blocks: list[Block] = []
@@ -228,12 +226,12 @@ def allocate(
     for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
-    original = _bytes(model, layers)
+    original = _bytes(layers)
     return Allocation(row_bits, sizes, columns, total, criterion, original)
 
 
 def uniform(
-    model: nn.Module,
+    model: nn.Module | Layers,
     bits: float,
     group_size: int = 64,
     layer_bits: Mapping[str, int] | None = None,
@@ -258,9 +256,9 @@ def uniform(
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
     check_group_size(group_size)
-    layers = named_layers(model, filter)
-    fixed = _fixed(model, layers, layer_bits)
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    layers = Layers.of(model, filter)
+    fixed = _fixed(layers, layer_bits)
+    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
     return Allocation(
         {
             n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
@@ -270,15 +268,11 @@ def uniform(
         columns,
         dict.fromkeys(layers, float("nan")),
         "uniform",
-        _bytes(model, layers),
+        _bytes(layers),
     )
 
 
-def _fixed(
-    model: nn.Module,
-    layers: Mapping[str, FloatLayer],
-    layer_bits: Mapping[str, int] | None,
-) -> dict[str, int]:
+def _fixed(layers: Layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
     """Return the bit width of each layer that matches an entry in `layer_bits`."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
@@ -287,8 +281,8 @@ def _fixed(
                 f"values of layer_bits must be one of {BITS}; got {bits!r} for "
                 f"{pattern!r}."
             )
-        names = {n: n for n in layers} | tied_layers(model)
-        matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
+        names = fnmatch.filter(layers.uses, pattern)
+        matches = {layers.tied.get(name, name) for name in names}
         if not matches:
             raise ValueError(
                 f"layer_bits must name layers of the model, but {pattern!r} matches "
@@ -299,7 +293,7 @@ def _fixed(
 
 
 def by_groups(
-    model: nn.Module,
+    model: nn.Module | Layers,
     groups: Groups,
     core: int = FLOAT,
     medium: int = 4,
@@ -334,15 +328,15 @@ def by_groups(
         )
     group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
-    layers = matching_layers(model, sizes, "groups belong")
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    layers = Layers.of(model).matching(sizes, "groups belong")
+    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
     return Allocation(
         {name: group_bits[group] for name, group in groups.group.items()},
         {n: group_size_for(columns[n], group_size) for n in layers},
         columns,
         dict.fromkeys(layers, float("nan")),
         "groups",
-        _bytes(model, layers),
+        _bytes(layers),
     )
 
 
@@ -363,7 +357,8 @@ def check_group_size(group_size: int) -> None:
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
 
 
-def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
+def _bytes(layers: Layers) -> int:
     """Compute the size of the model in bytes, counting `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
-    return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
+    added = sum(w.numel() * (4 - w.element_size()) for w in weights)
+    return bytes_of(layers.model) + added

@@ -29,7 +29,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..catalog import text
 from ..report import Report
 from .kernels import can_count, count_active, relu_and_count
-from .matrix import CONVOLUTIONS, Filter, named_layers, recomputing
+from .matrix import CONVOLUTIONS, Filter, Layers, recomputing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -144,7 +144,7 @@ class DynamicParameterGroup:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Layers,
         activation_threshold: float = 0.7,
         low_threshold: float = 0.3,
         core_ratio: float | None = None,
@@ -162,10 +162,15 @@ class DynamicParameterGroup:
             raise ValueError(
                 f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
             )
-        self.model, self.layers = model, named_layers(model, filter)
-        for name, layer in list(self.layers.items()):
-            if isinstance(layer, nn.Embedding):  # its rows are not neurons
-                del self.layers[name]
+        layers = Layers.of(model, filter)
+        self.model, self.layers = (
+            layers.model,
+            {
+                name: layer
+                for name, layer in layers.items()
+                if not isinstance(layer, nn.Embedding)  # its rows are not neurons
+            },
+        )
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that are followed by a norm

@@ -28,13 +28,7 @@ from .layers import (
     packed_layers,
     share_matrix,
 )
-from .matrix import (
-    CONVOLUTIONS,
-    FloatLayer,
-    float_layer,
-    named_layers,
-    tied_layers,
-)
+from .matrix import CONVOLUTIONS, FloatLayer, Layers
 from .packed import PackedMatrix, Segment
 
 
@@ -152,8 +146,7 @@ def _check_fit(
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """Return a copy of the model with empty packed layers, and those layers by name."""
-    layers = named_layers(model)
-    layers |= {name: float_layer(model, name) for name in tied_layers(model)}
+    layers = Layers.of(model).uses
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
