@@ -202,7 +202,6 @@ def test_no_local_versions_or_hosts_in_the_lock(name):
 
 # circles of files that remain: a result and its views, a study and its tables
 CIRCLES = [
-    {"cache", "experts", "hybrid", "latent", "model"},  # lm
     {"comparison", "page", "result", "views"},  # profiler
     {"explaining", "export", "importance", "plots", "study", "tables", "volume"},
 ]

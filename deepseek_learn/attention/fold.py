@@ -52,6 +52,8 @@ def fold(model: nn.Module) -> nn.Module:
     holder = nn.Sequential(
         copy.deepcopy(model).eval()
     )  # the model itself may be a block
+    # whole blocks first: the pairs in them would otherwise be folded one by one, and the
+    # block would not be recognized any more
     if _fold_bottlenecks(holder) + _fold_pairs(holder) == 0:
         raise ValueError(
             f"{type(model).__name__} has nothing to fold, because tracing its forward "
@@ -85,6 +87,7 @@ def _fold_pairs(model: nn.Module) -> int:
         for conv, norm in _neighbors(forward.graph):
             norm, layers = _innermost(parent, norm)
             conv_layer = parent.get_submodule(conv)
+            # a layer that is called twice would need two different folded weights
             once = all(uses[id(m)] == 1 for m in [conv_layer, *layers])
             if is_conv(conv_layer) and once and _activation(layers[-1]) is not None:
                 count += _fold_pair(parent, conv, norm, forward.graph)
@@ -145,6 +148,7 @@ def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool
     _replace(parent, norm, activation)
     if steps(forward_graph(parent)) == steps(graph):
         return True
+    # `forward` itself depends on the layers, for example on their type: undo it
     _replace(parent, conv, old_conv)
     _replace(parent, norm, old_norm)
     return False

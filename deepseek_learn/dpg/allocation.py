@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .calibration import Calibration, check_calibration
-from .codes import BITS
+from .codes import BITS, check_group_size
 from .criteria import Layer, damage
-from .knapsack import Block, blocks_of, fill
+from .groups import Groups
+from .knapsack import RowBlock, blocks_of, check_budget, fill
 from .matrix import (
     ROWS,
     Filter,
@@ -32,7 +33,6 @@ from .matrix import (
     matrix_shape,
     weight_matrix,
 )
-from .monitor import Groups
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -95,6 +95,7 @@ class Allocation(Report):
                     total += rows * columns * 4
                     continue
                 stored = ceil(rows / ROWS) * ROWS
+                # per stored row: the planes, a bfloat16 scale per group, its int32 index
                 total += stored * (padded * b // 8 + padded // size * 2 + 4)
         return total
 
@@ -201,10 +202,9 @@ def allocate(
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
     fixed = _fixed(layers, layer_bits)
-    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
-    sizes = {n: group_size_for(columns[n], group_size) for n in layers}
+    columns, sizes = _sizes(layers, group_size)
     weights, scored = sum(layer.weight.numel() for layer in layers.values()), 0
-    blocks: list[Block] = []
+    blocks: list[RowBlock] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
         # 2. Compute the damage to each row at each level. This is the slowest step,
@@ -226,8 +226,7 @@ def allocate(
     for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
-    original = _bytes(layers)
-    return Allocation(row_bits, sizes, columns, total, criterion, original)
+    return Allocation(row_bits, sizes, columns, total, criterion, _bytes(layers))
 
 
 def uniform(
@@ -258,18 +257,11 @@ def uniform(
     check_group_size(group_size)
     layers = Layers.of(model, filter)
     fixed = _fixed(layers, layer_bits)
-    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
-    return Allocation(
-        {
-            n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
-            for n, layer in layers.items()
-        },
-        {n: group_size_for(columns[n], group_size) for n in layers},
-        columns,
-        dict.fromkeys(layers, float("nan")),
-        "uniform",
-        _bytes(layers),
-    )
+    row_bits = {
+        n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
+        for n, layer in layers.items()
+    }
+    return _preset(layers, row_bits, group_size, "uniform")
 
 
 def _fixed(layers: Layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
@@ -329,32 +321,23 @@ def by_groups(
     group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
     layers = Layers.of(model).matching(sizes, "groups belong")
-    columns = {n: matrix_shape(layer)[1] for n, layer in layers.items()}
-    return Allocation(
-        {name: group_bits[group] for name, group in groups.group.items()},
-        {n: group_size_for(columns[n], group_size) for n in layers},
-        columns,
-        dict.fromkeys(layers, float("nan")),
-        "groups",
-        _bytes(layers),
-    )
+    row_bits = {name: group_bits[group] for name, group in groups.group.items()}
+    return _preset(layers, row_bits, group_size, "groups")
 
 
-def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
-    """Raise ValueError if a level is unsupported or the budget is out of range."""
-    if not levels or set(levels) - set(BITS):
-        raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
-    if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
-        raise ValueError(
-            f"bits must be a budget from {levels[0]} to {levels[-1]} bits per weight; "
-            f"got {bits!r}."
-        )
+def _preset(
+    layers: Layers, bits: dict[str, Tensor], group_size: int, kind: str
+) -> Allocation:
+    """Return an allocation that no criterion scored, so that its damage is NaN."""
+    columns, sizes = _sizes(layers, group_size)
+    damage = dict.fromkeys(layers, float("nan"))
+    return Allocation(bits, sizes, columns, damage, kind, _bytes(layers))
 
 
-def check_group_size(group_size: int) -> None:
-    """Raise ValueError if the kernels do not support the group size."""
-    if not isinstance(group_size, int) or group_size not in (32, 64, 128):
-        raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
+def _sizes(layers: Layers, group_size: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of columns and the group size of each layer."""
+    columns = {name: matrix_shape(layer)[1] for name, layer in layers.items()}
+    return columns, {n: group_size_for(k, group_size) for n, k in columns.items()}
 
 
 def _bytes(layers: Layers) -> int:

@@ -12,20 +12,14 @@ from torch import Tensor, nn
 from ..bar import Bar
 from ..catalog import text
 from ..report import Report
-from .allocation import (
-    FLOAT,
-    Allocation,
-    allocate,
-    check_budget,
-    check_group_size,
-    uniform,
-)
+from .allocation import FLOAT, Allocation, allocate, uniform
 from .arena import gather
-from .assembly import assemble
+from .assembly import assemble, packed_layer, share_matrix
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
-from .codes import Codes
-from .layers import DPGLayer, packed_layer, packed_layers, share_matrix
+from .codes import Codes, check_group_size
+from .knapsack import check_budget
+from .layers import DPGLayer, packed_layers
 from .matrix import (
     Filter,
     FloatLayer,
@@ -258,6 +252,7 @@ def convert(
     >>> float(difference) < 0.2
     True
     """
+    # 1. Round and pack: of the float32 copies, only one matrix's exist at a time.
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
     weights, converted = sum(layer.weight.numel() for layer in layers.values()), 0
@@ -268,9 +263,11 @@ def convert(
         new[name] = packed_layer(layer, matrix).to(layer.weight.device)
         converted += layer.weight.numel()
         progress(converted / weights)
+    # 2. A tied layer gets the matrix of the first one, which is saved only once.
     for name, first in layers.tied.items():
         new[name] = packed_layer(layers.uses[name], new[first].matrix)
         share_matrix(new[name], new[first])
+    # 3. Copy the rest of the model, and move all planes together for the kernels.
     result = assemble(layers.model, new)
     gather(result)
     return result
@@ -298,7 +295,8 @@ def simulate(
     layers = _matching(model, allocation, calibration)
     result = copy.deepcopy(layers.model).eval()
     for name, layer in layers.items():
-        float_rows = allocation.bits[name] == FLOAT
+        # rows in float are rounded to 8 bits with the others, and then put back
+        float_rows = allocation.bits[name] == FLOAT  # [N]
         bits = allocation.bits[name].masked_fill(float_rows, 8)
         weight = _codes(name, layer, allocation, calibration, bits).dequantize()
         weight[float_rows] = weight_matrix(layer).cpu()[float_rows]

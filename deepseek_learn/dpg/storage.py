@@ -16,18 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DamagedFileError
-from .assembly import assemble
+from .assembly import assemble, packed_layer, share_matrix
 from .container import OpenFile, areas, opened, write
+from .convolution import DPGConv
 from .geometry import geometry, uneven_padding
-from .layers import (
-    DPGConv,
-    DPGEmbedding,
-    DPGLayer,
-    DPGLinear,
-    packed_layer,
-    packed_layers,
-    share_matrix,
-)
+from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
 from .matrix import CONVOLUTIONS, FloatLayer, Layers
 from .packed import PackedMatrix, Segment
 
