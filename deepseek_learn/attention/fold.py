@@ -18,7 +18,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .attach import WithAttention, _replace
+from .attach import WithAttention
 from .bottleneck import FoldedBottleneck, find_bottleneck, is_conv, is_norm, is_plain
 from .forward_graph import count_uses, forward_graph, forwards, steps
 
@@ -70,7 +70,7 @@ def _fold_bottlenecks(model: nn.Module) -> int:
     for forward in traced_modules:
         parts = find_bottleneck(forward.module, forward.graph, uses)
         if forward.name and parts:
-            _replace(model, forward.name, FoldedBottleneck(parts))
+            model.set_submodule(forward.name, FoldedBottleneck(parts))
             count += 1
     return count
 
@@ -144,11 +144,11 @@ def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool
     assert is_conv(old_conv)
     assert isinstance(old_norm, nn.modules.batchnorm._BatchNorm)
     assert activation is not None
-    _replace(parent, conv, fuse_conv_bn_eval(old_conv, old_norm))
-    _replace(parent, norm, activation)
+    parent.set_submodule(conv, fuse_conv_bn_eval(old_conv, old_norm))
+    parent.set_submodule(norm, activation)
     if steps(forward_graph(parent)) == steps(graph):
         return True
     # `forward` itself depends on the layers, for example on their type: undo it
-    _replace(parent, conv, old_conv)
-    _replace(parent, norm, old_norm)
+    parent.set_submodule(conv, old_conv)
+    parent.set_submodule(norm, old_norm)
     return False

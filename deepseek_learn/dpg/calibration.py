@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .batches import check_batches, input_of, scores_of
-from .matrix import Filter, Layers, recomputing
+from .matrix import Filter, Layers, is_finite, recomputing
 from .monitor import DynamicParameterGroup
 from .statistics import SharedState, Statistics, Sums, merged, sums_of
 
@@ -182,8 +182,7 @@ def calibrate(
             batch = input_of(batch)
             shared.start_batch()
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
-            # Check the sum first, which is one number instead of M x classes.
-            if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
+            if not is_finite(scores):
                 raise ValueError(
                     f"the model's output is not finite after {samples} valid inputs: "
                     f"calibration needs finite inputs and weights."

@@ -314,10 +314,15 @@ def bytes_of(model: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
+def is_finite(x: Tensor) -> bool:
+    """Check whether `x` contains neither NaN nor infinity."""
+    # The sum is one number instead of a mask; only if it overflows does each one count.
+    return bool(torch.isfinite(x.sum()) or torch.isfinite(x).all())
+
+
 def check_finite(x: Tensor, what: str) -> None:
     """Raise ValueError if `x` contains NaN or infinity."""
-    # Summing is a cheap first test; if it overflows, all elements are checked.
-    if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+    if not is_finite(x):
         raise ValueError(f"{what} must be finite numbers; got NaN or infinity.")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .halves import Halves, shrinkage
-from .matrix import FloatLayer, input_rows, output_rows
+from .matrix import FloatLayer, input_rows, is_finite, output_rows
 from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
@@ -170,7 +170,7 @@ class Sums:
         """Return both tensors in float32, or raise ValueError if one is not finite."""
         sums = {"squared inputs": second_moment, "squared gradients": gradient}
         for what, total in sums.items():
-            if not torch.isfinite(total.float()).all():
+            if not is_finite(total.float()):
                 raise ValueError(self.problem(what))
         return second_moment.float(), gradient.float()
 
@@ -194,8 +194,7 @@ class _Product(Sums):
 
     def _moment(self, x: Tensor, selected: Tensor) -> Moment:
         rows = input_rows(self.layer, selected.detach()).float()  # [M, K]
-        # Summing is a cheap first test; if it overflows, all elements are checked.
-        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
+        if not is_finite(rows):
             raise ValueError(self.problem("inputs"))
         count = len(rows)
         if count > ROWS_A_BATCH:

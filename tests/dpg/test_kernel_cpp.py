@@ -10,6 +10,7 @@ for each product, one for each sum and one for the bias or y. `step` is a power 
 
 import ctypes
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -391,6 +392,17 @@ def test_the_source_compiles_without_warnings():
             [*command, "-fsyntax-only", library.source], capture_output=True, text=True
         )
         assert checked.returncode == 0, checked.stderr
+
+
+def test_a_library_depends_on_every_file_that_its_source_includes():
+    def files(path):
+        names = re.findall(r'^#include "(.+)"$', path.read_text(), re.MULTILINE)
+        inner = [(path.parent / name).resolve() for name in names]
+        return {path.resolve()}.union(*map(files, inner))
+
+    for library in (build.PLANES, STEP):
+        paths = (library.source, *library.included)
+        assert {path.resolve() for path in paths} == files(library.source)
 
 
 def test_the_struct_is_the_sources():

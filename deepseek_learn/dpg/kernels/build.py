@@ -109,7 +109,12 @@ class Library:
 
 
 FOLDER = Path(__file__).parent
-PLANES = Library("planes", FOLDER / "planes.cpp", (FOLDER / "grouped.cpp",))
+LEVELS = ("portable", "avx2", "vnni", "amx")  # in the order of their numbers
+PLANES = Library(
+    "planes",
+    FOLDER / "planes.cpp",
+    tuple(FOLDER / f"{name}.cpp" for name in (*LEVELS, "count", "grouped")),
+)
 
 
 @functools.cache
