@@ -136,7 +136,7 @@ def measure_variant(variant: str, shares: dict[str, float]) -> dict:
     for _ in range(2):
         model(tokens[:, :1])
     result = {"resident": 100 * (resident_bytes() - base) / (4 * parameters)}
-    cache = lm.decoder.Cache()
+    cache = lm.decoder.KeyValueCache()
     model(tokens, cache)
     pairs = dict(cache.pairs)
 

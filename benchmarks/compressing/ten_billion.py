@@ -13,11 +13,11 @@ import torch
 from harness.script import BENCHMARKS, Run
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg.compression import packed_layer
+from deepseek_learn.dpg.assembly import packed_layer
 from deepseek_learn.dpg.packed import PackedMatrix, Segment
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.lm import Decoder
-from deepseek_learn.lm.decoder import Cache
+from deepseek_learn.lm.decoder import KeyValueCache
 from deepseek_learn.measure.memory import high_water_bytes
 
 DIM, LAYERS, HEADS, VOCAB = 5120, 32, 40, 32_000
@@ -98,7 +98,7 @@ def random_layer(layer, device: str, generator):
 def generate(model, device: str) -> float:
     """Greedy tokens after a prompt, and seconds per token."""
     tokens = torch.arange(PROMPT, device=device)[None]
-    cache = Cache()
+    cache = KeyValueCache()
     logits = model(tokens, cache)
     if device == "cuda":
         torch.cuda.synchronize()

@@ -74,7 +74,7 @@ def decoder_rows(rounds: int) -> Iterator[Row]:
     ways: dict[str, Callable] = {}
     with torch.inference_mode():
         for name in names[:2]:
-            cache = lm.decoder.Cache()
+            cache = lm.decoder.KeyValueCache()
             models[name](tokens, cache)
             pairs = dict(cache.pairs)
 
