@@ -62,7 +62,7 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 	@# shows the slowest: what takes over a second belongs to "slow"
 	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
 
-FEDERATION := $(addprefix tests/solutions/nodules/federated/test_, deployment.py machines.py)
+FEDERATION := $(addprefix tests/solutions/federated/test_, deployment.py machines.py)
 test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
 	@$(TESTS) -n 2 $(PYTEST)
 	@# servers and hospitals as processes, with nothing beside them: they have time limits

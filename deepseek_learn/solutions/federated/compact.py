@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....dpg import Codes, quantize
+from ...dpg import Codes, quantize
 
 BITS, GROUP = 8, 64
 CODES, SCALES = "codes", "scales"

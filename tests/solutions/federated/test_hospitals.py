@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deepseek_learn.data.nodule_shapes import nodule_shapes
-from deepseek_learn.solutions.nodules.federated import candidates, hospitals, learning
-from deepseek_learn.solutions.nodules.federated.hospitals import (
+from deepseek_learn.solutions.federated import candidates, hospitals, learning
+from deepseek_learn.solutions.federated.hospitals import (
     HOSPITALS,
     TRAINING,
     Patients,

@@ -17,19 +17,19 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp  # noqa: E402
 
 from deepseek_learn.errors import DamagedFileError  # noqa: E402
-from deepseek_learn.solutions.nodules.federated import compact, learning  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E402
+from deepseek_learn.solutions.federated import compact, learning  # noqa: E402
+from deepseek_learn.solutions.federated.candidates import (  # noqa: E402
     CandidateNet,
     auroc,
     scores,
 )
-from deepseek_learn.solutions.nodules.federated.client import client, round_seed  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.hospitals import Patients  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.ledger import Ledger  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.privacy import Budget, Spending  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.settings import Settings, Site  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.vote import UntrustedModelError  # noqa: E402
+from deepseek_learn.solutions.federated.client import client, round_seed  # noqa: E402
+from deepseek_learn.solutions.federated.hospitals import Patients  # noqa: E402
+from deepseek_learn.solutions.federated.ledger import Ledger  # noqa: E402
+from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.federated.privacy import Budget, Spending  # noqa: E402
+from deepseek_learn.solutions.federated.settings import Settings, Site  # noqa: E402
+from deepseek_learn.solutions.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
 
@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_repeats_one_round_at_most(sites, tmp_path):
     out = tmp_path / "out"
     program = (
         "import os, sys, json\n"
-        "from deepseek_learn.solutions.nodules.federated import local, server\n"
+        "from deepseek_learn.solutions.federated import local, server\n"
         "keep = server._keep\n"
         "def killed(out, settings, progress, accountant):\n"
         "    if progress.rounds == 2: os._exit(9)\n"
@@ -355,7 +355,7 @@ def test_a_damaged_run_is_not_continued(sites, tmp_path):
 
 
 def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
-    from deepseek_learn.solutions.nodules.federated import client as module
+    from deepseek_learn.solutions.federated import client as module
 
     def killed(*_, **__):
         raise RuntimeError("no memory left")
@@ -456,7 +456,7 @@ def test_the_flower_app_lists_all_settings():
     from dataclasses import asdict
     from importlib.resources import files
 
-    path = files("deepseek_learn.solutions.nodules.federated") / "flower_app"
+    path = files("deepseek_learn.solutions.federated") / "flower_app"
     facts = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
     assert facts["tool"]["flwr"]["app"]["config"] == asdict(Settings())
 
@@ -465,7 +465,7 @@ def test_the_server_reaches_itself_with_its_certificate(tmp_path):
     """Flower's server is its own client, at 127.0.0.1; else runs would wait forever."""
     from cryptography import x509
 
-    from deepseek_learn.solutions.nodules.federated import certificates
+    from deepseek_learn.solutions.federated import certificates
 
     certificates.write_certificates(tmp_path, ["server.example"])
     own = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
@@ -479,7 +479,7 @@ def test_the_server_reaches_itself_with_its_certificate(tmp_path):
     "hosts", ["server.example", [], ["host:9400"], ["https://x"], ["10.0.0.0/8"], [""]]
 )
 def test_certificates_are_for_names_of_machines(tmp_path, hosts):
-    from deepseek_learn.solutions.nodules.federated import certificates
+    from deepseek_learn.solutions.federated import certificates
 
     with pytest.raises(ValueError, match="hosts must be"):
         certificates.write_certificates(tmp_path / "tls", hosts)

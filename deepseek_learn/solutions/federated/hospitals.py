@@ -1,7 +1,7 @@
 """Three hospitals that differ by scanner, by reader and by size, and a fourth one.
 
-    python -m deepseek_learn.solutions.nodules.federated.hospitals   # writes crops.npz
-    python -m deepseek_learn.solutions.nodules.federated.hospitals --scans FOLDER
+    python -m deepseek_learn.solutions.federated.hospitals   # writes crops.npz
+    python -m deepseek_learn.solutions.federated.hospitals --scans FOLDER
 
 A hospital's patients are phantoms (`nodules.phantom`) with the nodules of real patients
 (LIDC-IDRI). No such patient belongs to two hospitals, or to training and test at once. A
@@ -28,14 +28,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ....bar import Bar
-from ....data.card import read_card
-from ....data.nodule_shapes import nodule_shapes
-from ....errors import DamagedFileError
-from ....files import atomic_write
-from ..detector import COARSE, lung_mask, resampled
-from ..phantom import ELSEWHERE, Scan, Scanner, scan
-from ..scans import GENERATOR, SEED, gray, keep_scans, split_shapes
+from ...bar import Bar
+from ...data.card import read_card
+from ...data.nodule_shapes import nodule_shapes
+from ...errors import DamagedFileError
+from ...files import atomic_write
+from ..nodules.detector import COARSE, lung_mask, resampled
+from ..nodules.phantom import ELSEWHERE, Scan, Scanner, scan
+from ..nodules.scans import GENERATOR, SEED, gray, keep_scans, split_shapes
 
 FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
 SHA256 = (
@@ -171,7 +171,7 @@ class Patients:
 
 @lru_cache(maxsize=1)
 def _stored() -> dict[str, np.ndarray]:
-    content = (files("deepseek_learn.solutions.nodules.federated") / FILE).read_bytes()
+    content = (files("deepseek_learn.solutions.federated") / FILE).read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise DamagedFileError(f"{FILE} is not the file that the package came with.")
     with np.load(io.BytesIO(content)) as arrays:

@@ -1,6 +1,6 @@
 """Make a certificate authority and a server's certificate for TLS.
 
-    python -m deepseek_learn.solutions.nodules.federated.certificates FOLDER HOST [HOST ...]
+    python -m deepseek_learn.solutions.federated.certificates FOLDER HOST [HOST ...]
 
 The folder then contains `ca.pem`, which every hospital needs to recognize the server, and
 `server.pem` and `server.key`, which only the server may have. The authority's own key is
@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ....files import atomic_write
+from ...files import atomic_write
 
 DAYS = 365
 OWN = "127.0.0.1"

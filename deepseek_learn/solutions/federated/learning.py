@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....optim import DeepOpt
+from ...optim import DeepOpt
 from .checked import at_least, check_fields
 from .privacy import clipped_sum
 from .tasks import CANDIDATES, Task

@@ -18,8 +18,8 @@ from flwr.clientapp.mod import fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 from torch import nn
 
-from ....errors import DeepSeekLearnError
-from ....machine import one_thread
+from ...errors import DeepSeekLearnError
+from ...machine import one_thread
 from . import compact
 from .learning import mean_loss, rate, train, train_privately
 from .ledger import Ledger

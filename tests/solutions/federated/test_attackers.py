@@ -22,18 +22,18 @@ from flwr.app import (  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 from flwr.common.constant import ErrorCode  # noqa: E402
 
-from deepseek_learn.solutions.nodules.federated.candidates import (  # noqa: E402
+from deepseek_learn.solutions.federated.candidates import (  # noqa: E402
     CandidateNet,
     auroc,
     scores,
 )
-from deepseek_learn.solutions.nodules.federated.client import client  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.hospitals import Patients  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.ledger import Ledger  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.privacy import Budget  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.screen import REFUSED  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.vote import UntrustedModelError  # noqa: E402
+from deepseek_learn.solutions.federated.client import client  # noqa: E402
+from deepseek_learn.solutions.federated.hospitals import Patients  # noqa: E402
+from deepseek_learn.solutions.federated.ledger import Ledger  # noqa: E402
+from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.federated.privacy import Budget  # noqa: E402
+from deepseek_learn.solutions.federated.screen import REFUSED  # noqa: E402
+from deepseek_learn.solutions.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
 
@@ -229,7 +229,7 @@ def test_hospitals_that_are_gone_are_not_refused_ones(sites, code):
 @pytest.mark.parametrize("who", ["server", "hospitals"])
 def test_with_privacy_each_update_is_clipped_to_the_constant(sites, monkeypatch, who):
     """A hospital that does not clip, and one whose update is tiny, change no other's."""
-    from deepseek_learn.solutions.nodules.federated import screen
+    from deepseek_learn.solutions.federated import screen
 
     admitted, admit = {}, screen.ScreenedGrid._admit
 

@@ -26,8 +26,8 @@ from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ....errors import DamagedFileError
-from ....files import atomic_write
+from ...errors import DamagedFileError
+from ...files import atomic_write
 from .screen import ScreenedGrid
 from .sealed import unseal, write_sealed
 from .settings import Settings

@@ -2,7 +2,7 @@
 
 import torch
 
-from deepseek_learn.solutions.nodules.federated.hospitals import Patients
+from deepseek_learn.solutions.federated.hospitals import Patients
 
 
 def patients(count: int, seed: int = 0) -> Patients:

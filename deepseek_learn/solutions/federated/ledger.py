@@ -1,6 +1,6 @@
 """What a hospital has spent of its patients' privacy, in a file that outlives processes.
 
-    python -m deepseek_learn.solutions.nodules.federated.ledger /srv/ledger.json harbor 4.0
+    python -m deepseek_learn.solutions.federated.ledger /srv/ledger.json harbor 4.0
 
 The command makes a ledger with a budget (epsilon; delta is 0.0001). A hospital without one
 does not train privately: if a missing ledger counted as an empty one, whoever deletes it
@@ -12,7 +12,7 @@ that less was spent. A ledger from before there was a checksum is refused as wel
 nobody can tell whether it is damaged. Compare its spendings with the record of the runs;
 then this command checks it as far as possible and adds the checksum:
 
-    python -m deepseek_learn.solutions.nodules.federated.ledger /srv/ledger.json --seal
+    python -m deepseek_learn.solutions.federated.ledger /srv/ledger.json --seal
 """
 
 import argparse
@@ -21,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ....errors import DamagedFileError
-from ....files import exclusive
+from ...errors import DamagedFileError
+from ...files import exclusive
 from .privacy import Budget, BudgetSpentError, Spending, epsilon_of, noise_for
 from .sealed import SEAL, parse, unseal, write_sealed
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ....training.precision import autocast_dtype, mixed_precision
-from ....zoo.nets.nodule_net import NoduleNet
-from .. import train
-from ..crops import Crops, Scans
-from ..scans import kept_scans
+from ...training.precision import autocast_dtype, mixed_precision
+from ...zoo.nets.nodule_net import NoduleNet
+from ..nodules import train
+from ..nodules.crops import Crops, Scans
+from ..nodules.scans import kept_scans
 
 
 def network() -> NoduleNet:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from deepseek_learn.solutions.federated import detection, hospitals, learning
+from deepseek_learn.solutions.federated.hospitals import HOSPITALS
+from deepseek_learn.solutions.federated.tasks import DETECTOR
 from deepseek_learn.solutions.nodules import scans
-from deepseek_learn.solutions.nodules.federated import detection, hospitals, learning
-from deepseek_learn.solutions.nodules.federated.hospitals import HOSPITALS
-from deepseek_learn.solutions.nodules.federated.tasks import DETECTOR
 from tests import services
 
 QUICK = {"task": "detector", "rounds": 2, "steps": 1, "patients": 2, "lr": 1e-3}
@@ -96,8 +96,8 @@ def test_private_steps_of_the_detector(sites):
 
 def test_hospitals_train_the_detector_together(sites):
     services.need("flwr")
-    from deepseek_learn.solutions.nodules.federated.client import round_seed
-    from deepseek_learn.solutions.nodules.federated.local import simulate
+    from deepseek_learn.solutions.federated.client import round_seed
+    from deepseek_learn.solutions.federated.local import simulate
 
     torch.manual_seed(0)
     state = detection.network().state_dict()

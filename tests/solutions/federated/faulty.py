@@ -7,7 +7,7 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from deepseek_learn.solutions.nodules.federated.client import client as honest
+from deepseek_learn.solutions.federated.client import client as honest
 
 client = ClientApp()
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ....errors import DeepSeekLearnError, require
+from ...errors import DeepSeekLearnError, require
 
 ORDERS = (*range(2, 65), 128, 256, 512)  # of Rényi privacy
 MOST_NOISE = (

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepseek_learn.solutions.nodules import federated
-from deepseek_learn.solutions.nodules.federated.certificates import write_certificates
+from deepseek_learn.solutions import federated
+from deepseek_learn.solutions.federated.certificates import write_certificates
 
 HERE = Path(__file__).parent
 APP = Path(federated.__path__[0]) / "flower_app"

@@ -9,7 +9,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from ....errors import DeepSeekLearnError
+from ...errors import DeepSeekLearnError
 from .settings import Settings
 
 BETTER = "better"

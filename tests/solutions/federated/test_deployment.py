@@ -25,11 +25,11 @@ WITHOUT_SPACE = pytest.mark.skipif(
     reason="Flower 1.42 creates no tables if its environment's path contains a space",
 )
 
-from deepseek_learn.solutions.nodules.federated.certificates import (  # noqa: E402
+from deepseek_learn.solutions.federated.certificates import (  # noqa: E402
     write_certificates,
 )
-from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.server import RECORD, STATE  # noqa: E402
+from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.federated.server import RECORD, STATE  # noqa: E402
 
 from .cases import save_hospitals  # noqa: E402
 from .federation import Federation, wait  # noqa: E402
@@ -170,7 +170,7 @@ def test_a_port_in_use_is_named(federation):
 def test_certificates_are_made_once(tmp_path):
     command = [
         sys.executable,
-        *("-m", "deepseek_learn.solutions.nodules.federated.certificates"),
+        *("-m", "deepseek_learn.solutions.federated.certificates"),
         *(str(tmp_path / "tls"), "hospital.example", "10.0.0.7"),
     ]
     subprocess.run(command, check=True)

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(
     reason="Flower 1.42 creates no tables if its environment's path contains a space",
 )
 
-from deepseek_learn.solutions.nodules.federated.local import simulate  # noqa: E402
-from deepseek_learn.solutions.nodules.federated.server import STATE  # noqa: E402
+from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
+from deepseek_learn.solutions.federated.server import STATE  # noqa: E402
 
 from .cases import save_hospitals  # noqa: E402
 from .federation import Federation, namespaces  # noqa: E402
