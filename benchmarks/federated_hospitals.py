@@ -50,9 +50,10 @@ from deepseek_learn.solutions.federated import attacks, hospitals
 from deepseek_learn.solutions.federated.hospitals import HOSPITALS, TRAINING
 from deepseek_learn.solutions.federated.learning import Local, train
 from deepseek_learn.solutions.federated.tasks import TASKS
-from deepseek_learn.solutions.nodules import evaluate, measure, scans
+from deepseek_learn.solutions.nodules import evaluate, measure
 from deepseek_learn.solutions.nodules.evaluate import Marked
 from deepseek_learn.solutions.nodules.measure import Judged
+from deepseek_learn.solutions.phantoms import scans
 
 SCRIPT = Script(
     __file__,

@@ -66,12 +66,12 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
-from deepseek_learn.data.mail import CUTS, mail_lines, periods
-from deepseek_learn.data.mail_text import looks_english, plain
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.mail import disguise, reading, train
 from deepseek_learn.solutions.mail.boxes import Item
+from deepseek_learn.solutions.mail.corpus import CUTS, mail_lines, periods
 from deepseek_learn.solutions.mail.drift import changes
+from deepseek_learn.solutions.mail.text import looks_english, plain
 from deepseek_learn.solutions.teacher import Teacher, padded
 
 PARTS = ("cuts", "leaks", "drift", "everyday")

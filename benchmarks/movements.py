@@ -48,7 +48,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from deepseek_learn.data.movements import (
+from deepseek_learn.ledger.rows import Row
+from deepseek_learn.solutions.movement import train
+from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
+from deepseek_learn.solutions.movement.decode import Decoder, window_labels, windows
+from deepseek_learn.solutions.movement.hapt import (
     ACTIVITIES,
     FOLDS,
     Recording,
@@ -56,10 +60,6 @@ from deepseek_learn.data.movements import (
     movements,
     recordings,
 )
-from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.movement import train
-from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
-from deepseek_learn.solutions.movement.decode import Decoder, window_labels, windows
 from deepseek_learn.zoo.nets.movement_net import MovementNet, Statistics
 
 SCRIPT = Script(

@@ -48,10 +48,10 @@ from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
 from deepseek_learn.data.chinese import normalize
-from deepseek_learn.data.reviews import DOMAINS, FOLDS, review_lines
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions import student
 from deepseek_learn.solutions.reviews import train
+from deepseek_learn.solutions.reviews.corpus import DOMAINS, FOLDS, review_lines
 from deepseek_learn.solutions.teacher import Teacher, padded
 
 PARTS = ("folds", "steps", "domains", "snownlp")

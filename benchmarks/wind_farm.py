@@ -55,7 +55,6 @@ from harness.script import Run, Script
 from models import wind_peers as peers
 from models.wind_peers import Active, Records
 
-from deepseek_learn.data.wind_farm import RATED_KW, wind_farm
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.wind import faults, monitor, power
 from deepseek_learn.solutions.wind.faults import CASES
@@ -64,6 +63,7 @@ from deepseek_learn.solutions.wind.monitor import BLOCK, PER_DAY, CrossFit, Dete
 from deepseek_learn.solutions.wind.power import ExpectedPower
 from deepseek_learn.solutions.wind.scada import Scada, from_frame
 from deepseek_learn.solutions.wind.train import FarmSamples
+from deepseek_learn.solutions.wind.wind_farm import RATED_KW, wind_farm
 from deepseek_learn.zoo.nets.power_net import PowerNet
 
 SCRIPT = Script(

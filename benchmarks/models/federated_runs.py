@@ -22,10 +22,10 @@ from deepseek_learn.solutions.federated.ledger import Ledger
 from deepseek_learn.solutions.federated.local import simulate
 from deepseek_learn.solutions.federated.privacy import Budget
 from deepseek_learn.solutions.federated.tasks import TASKS
-from deepseek_learn.solutions.nodules import scans
 from deepseek_learn.solutions.nodules.detector import mark
 from deepseek_learn.solutions.nodules.evaluate import Marked
-from deepseek_learn.solutions.nodules.phantom import Scan
+from deepseek_learn.solutions.phantoms import scans
+from deepseek_learn.solutions.phantoms.phantom import Scan
 
 EPSILONS = (1.0, 4.0, 8.0)
 SIZES = {name: HOSPITALS[name].patients for name in TRAINING}

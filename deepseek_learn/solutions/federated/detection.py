@@ -10,7 +10,7 @@ from ...training.precision import autocast_dtype, mixed_precision
 from ...zoo.nets.nodule_net import NoduleNet
 from ..nodules import train
 from ..nodules.crops import Crops, Scans
-from ..nodules.scans import kept_scans
+from ..phantoms.scans import kept_scans
 
 
 def network() -> NoduleNet:

@@ -3,11 +3,11 @@
     python -m deepseek_learn.solutions.federated.hospitals   # writes crops.npz
     python -m deepseek_learn.solutions.federated.hospitals --scans FOLDER
 
-A hospital's patients are phantoms (`nodules.phantom`) with the nodules of real patients
+A hospital's patients are phantoms (`phantoms.phantom`) with the nodules of real patients
 (LIDC-IDRI). No such patient belongs to two hospitals, or to training and test at once. A
 reader marks what his hospital cares about, and what he leaves out counts as no nodule in
 the hospital's own files. The test patients have both labels: the reader's, and the truth.
-The hospital `elsewhere` has the scanner of the external scans (`nodules.scans`) and never
+The hospital `elsewhere` has the scanner of the external scans (`phantoms.scans`) and never
 trains. The shapes of the nodules in crops.npz are LIDC-IDRI's (CC BY 3.0). The scans behind
 the crops, on which a detector is trained, are too large for the package: the second command
 generates them, a folder per hospital.
@@ -30,12 +30,12 @@ from torch import Tensor
 
 from ...bar import Bar
 from ...data.card import read_card
-from ...data.nodule_shapes import nodule_shapes
 from ...errors import DamagedFileError
 from ...files import atomic_write
 from ..nodules.detector import COARSE, lung_mask, resampled
-from ..nodules.phantom import ELSEWHERE, Scan, Scanner, scan
-from ..nodules.scans import GENERATOR, SEED, gray, keep_scans, split_shapes
+from ..phantoms.nodule_shapes import nodule_shapes
+from ..phantoms.phantom import ELSEWHERE, Scan, Scanner, scan
+from ..phantoms.scans import GENERATOR, SEED, gray, keep_scans, split_shapes
 
 FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
 SHA256 = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...catalog import text
-from ...data.mime import LIMIT, Mail, StructureError, read_mail
+from .mime import LIMIT, Mail, StructureError, read_mail
 
 MAILDIR = ("cur", "new")
 ENDINGS = (".eml", ".emlx", ".mbox", ".mbx", ".msg", "")

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from ... import zoo
 from ...data import LabeledDataset, TextDataset
 from ...data.chinese import normalize
-from ...data.mail import CUTS, mail, mail_lines, periods
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.mail_reader import TOKENS, MailReader, PieceCounter
 from ...zoo.nets.text_encoder import LIMIT, UNKNOWN
 from .. import student
 from ..teacher import BATCH, Teacher, batches, cut, padded
+from .corpus import CUTS, mail, mail_lines, periods
 from .disguise import disguised
 
 if TYPE_CHECKING:

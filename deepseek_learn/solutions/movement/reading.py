@@ -12,11 +12,11 @@ import torch
 from ... import zoo
 from ...bar import Bar
 from ...catalog import text
-from ...data.movements import CLASSES, HOP, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
 from ..solution import places
 from ..verdicts import Provenance, Verdicts, checksum, sha256
 from .decode import Decoder, windows
+from .hapt import CLASSES, HOP, HZ, WINDOW
 from .report import Movements
 from .signals import Signal, SignalError, read_signal
 

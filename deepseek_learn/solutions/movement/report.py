@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...catalog import text
-from ...data.movements import ACTIVITIES, CLASSES
 from ...files import atomic_write
 from ...report import Report
 from ..page import RED, save_page
+from .hapt import ACTIVITIES, CLASSES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -25,7 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data.movements import (
+from ...optim import DeepOpt
+from ...training import Fit, predict
+from ...zoo import Evaluation, storage
+from ...zoo.nets.movement_net import MovementNet
+from .hapt import (
     ACTIVITIES,
     CLASSES,
     WINDOW,
@@ -34,10 +38,6 @@ from ...data.movements import (
     movements,
     recordings,
 )
-from ...optim import DeepOpt
-from ...training import Fit, predict
-from ...zoo import Evaluation, storage
-from ...zoo.nets.movement_net import MovementNet
 
 NAME, SPLIT, SEED = "movement_reader", "person", 0
 STEPS, BATCH, LR, SMOOTHING = 4000, 128, 3e-3, 0.1

@@ -14,8 +14,8 @@ from ...bar import Bar
 from ...errors import DeepSeekLearnError
 from ...training.precision import autocast_dtype, mixed_precision
 from ...zoo.nets.nodule_net import STRIDE, UNIT, UNIT_MM
+from ..phantoms.scans import gray
 from .finding import Finding
-from .scans import gray
 from .volume import Volume
 
 AIR_HU = -500

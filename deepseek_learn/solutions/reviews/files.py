@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.reviews import mask
 from ..tables import read_table
+from .corpus import mask
 
 ENDINGS = (".csv", ".txt")
 COLUMNS = ("text", "review", "comment", "content", "评论", "点评", "内容", "评价")

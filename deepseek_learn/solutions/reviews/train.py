@@ -26,12 +26,12 @@ from torch import Tensor
 
 from ... import zoo
 from ...data import LabeledDataset, TextDataset
-from ...data.reviews import review_lines, reviews
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.text_encoder import TextReader
 from .. import student
 from ..teacher import BATCH, Teacher, padded
+from .corpus import review_lines, reviews
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from ...data.dataset import SeriesDataset
-from ...data.wind_farm import RATED_KW, wind_farm
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.power_net import PowerNet
 from . import power
 from .power import MARGIN, WINDOW, Curve
 from .scada import Scada, from_frame
+from .wind_farm import RATED_KW, wind_farm
 
 NAME, SPLIT, UNSEEN, YEAR, SEED = "wind_power", "turbine", "R80790", "2015-01-01", 0
 STEP = WINDOW - 2 * MARGIN

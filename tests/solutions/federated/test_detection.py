@@ -7,7 +7,7 @@ import torch
 from deepseek_learn.solutions.federated import detection, hospitals, learning
 from deepseek_learn.solutions.federated.hospitals import HOSPITALS
 from deepseek_learn.solutions.federated.tasks import DETECTOR
-from deepseek_learn.solutions.nodules import scans
+from deepseek_learn.solutions.phantoms import scans
 from tests import services
 
 QUICK = {"task": "detector", "rounds": 2, "steps": 1, "patients": 2, "lr": 1e-3}

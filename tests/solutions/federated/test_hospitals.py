@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from deepseek_learn.data.nodule_shapes import nodule_shapes
 from deepseek_learn.solutions.federated import candidates, hospitals, learning
 from deepseek_learn.solutions.federated.hospitals import (
     HOSPITALS,
@@ -12,7 +11,8 @@ from deepseek_learn.solutions.federated.hospitals import (
     Patients,
     Reader,
 )
-from deepseek_learn.solutions.nodules.scans import split_shapes
+from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
+from deepseek_learn.solutions.phantoms.scans import split_shapes
 
 from .cases import patients
 

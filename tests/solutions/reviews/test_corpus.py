@@ -6,9 +6,9 @@ import pytest
 
 from deepseek_learn import data
 from deepseek_learn.data.chinese import normalize
-from deepseek_learn.data.reviews import FOLDS, key, make, mask, review_lines
+from deepseek_learn.solutions.reviews.corpus import FOLDS, key, make, mask, review_lines
 
-module = sys.modules["deepseek_learn.data.reviews"]
+module = sys.modules["deepseek_learn.solutions.reviews.corpus"]
 
 
 def test_the_lines_are_those_on_the_card():

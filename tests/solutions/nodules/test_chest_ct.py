@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepseek_learn.data.chest_ct import chest_ct
+from deepseek_learn.solutions.nodules.chest_ct import chest_ct
 from deepseek_learn.solutions.nodules.detector import lung_mask, resampled
 
 

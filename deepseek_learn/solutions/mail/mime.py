@@ -19,7 +19,7 @@ from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 from html.parser import HTMLParser
 
-from ..catalog import text as words
+from ...catalog import text as words
 
 LIMIT = 2_000_000  # bytes of an email that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header

@@ -1,6 +1,6 @@
 """Scans of generated chests with the shapes of real nodules.
 
-The shapes, sizes and ratings of the nodules are LIDC-IDRI's (`data.nodule_shapes`); their
+The shapes, sizes and ratings of the nodules are LIDC-IDRI's (`nodule_shapes`); their
 densities follow their rated texture, and everything around them is generated. Every figure
 from these scans is a figure of phantoms.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ...data.nodule_shapes import VOXEL_MM, NoduleShapes, nodule_shapes
 from .chest import SHAPE, Chest, chest, noise, place
+from .nodule_shapes import VOXEL_MM, NoduleShapes, nodule_shapes
 from .trees import tube
 
 # texture as rated, 1 ground glass to 5 solid → mean and deviation of HU

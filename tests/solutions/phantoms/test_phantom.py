@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deepseek_learn.data.nodule_shapes import nodule_shapes
-from deepseek_learn.solutions.nodules import chest, scans, trees
-from deepseek_learn.solutions.nodules.phantom import ELSEWHERE, HOME, scan
+from deepseek_learn.solutions.phantoms import chest, scans, trees
+from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
+from deepseek_learn.solutions.phantoms.phantom import ELSEWHERE, HOME, scan
 
 MEAN_HU, MEAN_CENTER_MM = -481.8, [164.69, 118.84, 181.14]  # of the first training scan
 
