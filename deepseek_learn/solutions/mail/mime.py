@@ -1,54 +1,42 @@
 """Read emails (RFC 5322, MIME): headers, the visible text, names of attachments.
 
 `read_mail` takes the bytes of an email and survives malformed ones: headers may be cut,
-encodings wrong and parts missing. Attachments are named and never opened.
+charsets wrong and parts missing. The standard library's `email.policy.default` parses them.
+Here is what it leaves open: limits, a boundary (RFC 2046) that separates nothing, and text
+that is not in the declared charset. Attachments are named and never opened.
 """
 
-import codecs
 import html
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email import message_from_bytes, message_from_string, policy
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.message import Message
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import EmailPolicy, default
 from email.utils import getaddresses, parsedate_to_datetime
-from html.parser import HTMLParser
+from functools import lru_cache
+from typing import Any, cast
 
 from ...catalog import text as words
+from .charset import SUPERSETS, decode, decode_words, one_line
+from .html_text import Page, parse_page
 
 LIMIT = 2_000_000  # bytes of an email that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header
 DEPTH, PARTS = 30, 200  # of nested parts; of parts
 PAGE = 200_000  # characters of HTML, of all parts
-BLOCKS = frozenset({
-    "address", "article", "blockquote", "body", "br", "center", "dd", "div", "dl",
-    "dt", "fieldset", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
-    "hr", "li", "ol", "option", "p", "pre", "section", "table", "td", "th", "title",
-    "tr", "ul",
-})  # fmt: skip
-UNSEEN = frozenset(["head", "script", "style", "template"])
-EMPTY = frozenset({
-    "br", "hr", "img", "input", "link", "meta", "area", "base", "col", "embed",
-    "source", "wbr",
-})  # fmt: skip
-INVISIBLE = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden"
-    r"|font-size\s*:\s*0*\.?0+\s*(?:px|pt|r?em|%)?\s*(?:[;!]|$)"
-)
-# elements that the next of their kind closes
-CLOSED = frozenset(["p", "td", "th", "tr", "li", "dt", "dd", "option"])
 FIRST_PART = re.compile(
-    r'^--([^\n"]{1,70}?)[ \t\r]*\nContent-', re.MULTILINE | re.IGNORECASE
+    rb'^--([^\n"]{1,70}?)[ \t\r]*\nContent-', re.MULTILINE | re.IGNORECASE
 )
+# a parameter whose value should be in quotes, as in `name=my bill.exe`
+UNQUOTED = re.compile(
+    r'\b(boundary|filename|name)=\s*([^\s";][^";]*?)\s*(?=;|$)', re.IGNORECASE
+)
+# the end of a file's name, in a parameter that `email` does not understand
+NAME = re.compile(r'name[*\d]*=([^;=]*\.\w{1,8})["\s]*(?:;|$)', re.IGNORECASE)
 META = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
-LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "us-ascii": "cp1252", "ascii": "cp1252",
-          "iso-8859-1": "cp1252", "latin-1": "cp1252"}  # fmt: skip
-BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SHOWN = frozenset(["text/plain", "text/html", "text/enriched"])
 SIGNATURES = frozenset(["asc", "p7m", "p7s", "pgp", "sig", "application"])
 
@@ -92,122 +80,132 @@ def read_mail(content: bytes) -> Mail:
     Raises:
         StructureError: if its parts are nested too deeply or cannot be told apart.
     """
-    faults = ["mail.cut"] if len(content) > LIMIT else []
     try:
-        message = message_from_bytes(content[:LIMIT], policy=policy.compat32)
+        message = _parsed(content[:LIMIT])
         parts = list(_parts(message))
     except RecursionError as cause:
         raise StructureError(words("mail.nested")) from cause
     except (LookupError, ValueError) as cause:
         raise StructureError(words("mail.no_parts")) from cause
-    pages: list[_Page] = []
-    texts: list[str] = []
-    attachments: list[str] = []
-    left = PAGE
+    is_cut = len(content) > LIMIT
+    body = _Body(faults=["mail.cut"] if is_cut else [])
     for number, part in enumerate(parts):
-        name, kind = _file_name(part), part.get_content_type()
-        if kind not in SHOWN or _is_attached(part, name, bool(texts)):
-            ending = _ending(name, kind)
-            if "signature" not in kind or ending not in SIGNATURES:
-                attachments.append(ending)
-            continue
-        text = _decoded(part, faults) if number < PARTS else ""
-        start = text[:200].lstrip().lower()
-        if kind == "text/html" or start.startswith(("<html", "<!doctype html")):
-            if len(text) > left:
-                faults.append("mail.cut")
-            pages.append(_page(text[:left]))
-            left -= min(left, len(text))
-            texts.append(pages[-1].visible())
-        elif text.strip():
-            texts.append(html.unescape(text))
-    if not any(message.get(name) for name in ("From", "Subject", "Date", "Received")):
-        faults.append("mail.no_headers")
+        body.add(part, is_read=number < PARTS)
+    if not any(_headers(message, "From", "Subject", "Date", "Received")):
+        body.faults.append("mail.no_headers")
     if len(parts) > PARTS:
-        faults.append("mail.parts")
+        body.faults.append("mail.parts")
     # of an email that was cut here, the last part is always damaged
-    if len(content) <= LIMIT and any(part.defects for part in (message, *parts)):
-        faults.append("mail.damaged")
+    if not is_cut and any(part.defects for part in (message, *parts)):
+        body.faults.append("mail.damaged")
     return Mail(
-        sender=_header(message, "From"),
-        subject=_header(message, "Subject"),
+        sender=decode_words(next(iter(_headers(message, "From")), "")),
+        subject=decode_words(next(iter(_headers(message, "Subject")), "")),
         date=_date(message),
-        text="\n".join(texts)[:CHARACTERS],
+        text="\n".join(body.texts)[:CHARACTERS],
         people=_people(message),
-        html=bool(pages),
-        links=sum(page.links for page in pages),
-        images=sum(page.images for page in pages),
-        attachments=tuple(attachments),
-        hidden=sum(page.hidden for page in pages),
-        faults=tuple(dict.fromkeys(faults)),
+        html=bool(body.pages),
+        links=sum(page.links for page in body.pages),
+        images=sum(page.images for page in body.pages),
+        attachments=tuple(body.attachments),
+        hidden=sum(page.hidden for page in body.pages),
+        faults=tuple(dict.fromkeys(body.faults)),
     )
 
 
-def _page(text: str) -> "_Page":
+class _Lenient(EmailPolicy):
+    """`email.policy.default` for headers that break the rules."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        value = one_line(value[:HEADER])
+        if name.lower().startswith("content-"):
+            value = UNQUOTED.sub(r'\1="\2"', value)
+        return name, value
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        return _header(name, value)
+
+
+@lru_cache(maxsize=1024)  # `email` parses a header anew each time that it looks at it
+def _header(name: str, value: str) -> Any:
     try:
-        return _Page(text)
-    except AssertionError:  # a declaration that the parser does not know
-        return _Page(text.replace("<![", " "))
+        return default.header_fetch_parse(name, value)
+    except Exception as cause:  # the value is a stranger's, and the parser has bugs
+        if value.lower().startswith("multipart/"):  # without a boundary, no parts
+            raise ValueError(name) from cause
+        return default.header_fetch_parse(name, value.partition(";")[0])
 
 
-class _Page(HTMLParser):
-    """The visible text of an HTML page, its links and its images."""
+POLICY = _Lenient()
 
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self.links = self.images = self.hidden = 0
-        self.unseen: list[str] = []  # the open elements inside an invisible one
-        self.open: Counter[str] = Counter()  # how often each is in `unseen`
-        self.feed(f"{text}\n")
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        own = {name: value or "" for name, value in attrs}
-        self.links += tag == "a" and bool(own.get("href"))
-        self.images += tag == "img"
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-            if self.open["head"] and tag != "title":
-                self.handle_endtag("head")
-        if tag in CLOSED and self.unseen and self.unseen[-1] == tag:
-            self.handle_endtag(tag)
-        if tag == "body":
-            self.unseen.clear()
-            self.open.clear()
+def _parsed(content: bytes) -> EmailMessage:
+    return cast(EmailMessage, message_from_bytes(content, policy=POLICY))
+
+
+@dataclass
+class _Body:
+    """What is read of the parts of an email, one after the other."""
+
+    texts: list[str] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    attachments: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    html_left: int = PAGE  # characters
+
+    def add(self, part: EmailMessage, is_read: bool) -> None:
+        name, kind = _file_name(part), part.get_content_type()
+        if kind not in SHOWN or part.is_attachment() or (name and self.texts):
+            ending = _ending(name, kind)
+            if "signature" not in kind or ending not in SIGNATURES:
+                self.attachments.append(ending)
             return
-        hides = tag in UNSEEN or INVISIBLE.search(own.get("style", "").lower())
-        if tag not in EMPTY and (hides or self.unseen):
-            self.unseen.append(tag)
-            self.open[tag] += 1
+        text = self._decoded(part) if is_read else ""
+        start = text[:200].lstrip().lower()
+        if kind == "text/html" or start.startswith(("<html", "<!doctype html")):
+            self._add_page(text)
+        elif text.strip():
+            self.texts.append(html.unescape(text))
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-        if self.open[tag]:
-            while True:
-                last = self.unseen.pop()
-                self.open[last] -= 1
-                if last == tag:
-                    break
+    def _add_page(self, text: str) -> None:
+        if len(text) > self.html_left:
+            self.faults.append("mail.cut")
+        page = parse_page(text[: self.html_left])
+        self.html_left -= min(self.html_left, len(text))
+        self.pages.append(page)
+        self.texts.append(page.visible())
 
-    def handle_data(self, data: str) -> None:
-        if not self.unseen:
-            self.pieces.append(data)
-        elif not any(self.open[name] for name in UNSEEN):
-            self.hidden += sum(c.isalpha() for c in data)
+    def _decoded(self, part: EmailMessage) -> str:
+        """Return the text of a part: in its charset, a superset of it, or UTF-8."""
+        content = part.get_payload(decode=True)
+        if not isinstance(content, bytes):  # no text, although it says so
+            return ""
+        cut, content = len(content) > 4 * PAGE, content[: 4 * PAGE]
+        charset = part.get_content_charset()
+        if not charset and (meta := META.search(content[:2000])):
+            charset = meta[1].decode().lower()
+        superset = SUPERSETS.get(charset or "ascii", charset or "cp1252")
+        is_declared = charset not in (None, "", "us-ascii", "ascii")
+        charsets = (superset, "utf-8") if is_declared else ("utf-8", superset)
+        text = decode(content, charsets, cut)
+        if text is not None:
+            return text
+        if is_declared:
+            self.faults.append("mail.encoding")
+        try:
+            return content.decode(superset, "replace")
+        except (LookupError, ValueError):
+            return content.decode("cp1252", "replace")
 
-    def visible(self) -> str:
-        lines = (" ".join(line.split()) for line in "".join(self.pieces).split("\n"))
-        return "\n".join(line for line in lines if line)
 
-
-def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
+def _parts(message: EmailMessage, depth: int = 0) -> Iterator[EmailMessage]:
     if depth > DEPTH:
         raise RecursionError
     if not message.is_multipart():
-        yield from _undivided(message, depth)
+        yield from _repaired(message, depth)
         return
-    parts = [part for part in message.get_payload() if isinstance(part, Message)]
+    parts = [part for part in message.get_payload() if isinstance(part, EmailMessage)]
     if message.get_content_type() == "multipart/alternative":
         shown = [part for part in parts if _is_shown(part)]
         parts = (shown or parts)[-1:]  # a reader sees the last of them
@@ -215,135 +213,40 @@ def _parts(message: Message, depth: int = 0) -> Iterator[Message]:
         yield from _parts(part, depth + 1)
 
 
-def _undivided(message: Message, depth: int) -> Iterator[Message]:
-    """Yield a part, or its own parts if only the border that it names is wrong."""
+def _repaired(message: EmailMessage, depth: int) -> Iterator[EmailMessage]:
+    """Yield a part, or its own parts if only the boundary that it declares is wrong."""
     if message.get_content_maintype() != "multipart":
         yield message
         return
-    content = str(message.get_payload())
-    found = FIRST_PART.search(content)
-    kind = f'multipart/mixed; boundary="{found[1]}"' if found else "text/plain"
-    mended = message_from_string(f"Content-Type: {kind}\n\n{content}")
-    mended.defects = [*message.defects, *mended.defects]
-    if found and mended.is_multipart():
-        yield from _parts(mended, depth + 1)
-    elif not found:
-        yield mended
+    content = message.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    first = FIRST_PART.search(content)
+    kind = b'multipart/mixed; boundary="%b"' % first[1] if first else b"text/plain"
+    repaired = _parsed(b"Content-Type: %b\n\n%b" % (kind, content))
+    repaired.defects = [*message.defects, *repaired.defects]
+    if first and repaired.is_multipart():
+        yield from _parts(repaired, depth + 1)
+    elif not first:
+        yield repaired
 
 
-def _is_shown(part: Message) -> bool:
+def _is_shown(part: EmailMessage) -> bool:
     """Whether a mail program would show something of a part."""
-    return any(
-        each.get_content_type() in ("text/plain", "text/html")
-        and not each.is_multipart()
-        and str(each.get_payload()).strip() != ""
-        for each in part.walk()
-    )
+    body = part.get_body(("html", "plain"))
+    return body is not None and str(body.get_payload()).strip() != ""
 
 
-def _is_attached(part: Message, name: str, has_text: bool) -> bool:
-    disposition = str(part.get("Content-Disposition", "")).strip().lower()
-    return disposition.startswith("attachment") or (bool(name) and has_text)
+def _headers(message: EmailMessage, *names: str) -> list[str]:
+    """Return all headers of these names, as they were sent."""
+    wanted = {name.lower() for name in names}
+    return [value for name, value in message.raw_items() if name.lower() in wanted]
 
 
-def _decoded(part: Message, faults: list[str]) -> str:
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):  # no text, although it says so
-        return ""
-    cut = len(content) > 4 * PAGE
-    content = content[: 4 * PAGE]
-    try:
-        declared = part.get_content_charset()
-    except ValueError:
-        declared = None
-    if declared is None and (found := META.search(content[:2000])):
-        declared = found[1].decode().lower()
-    encoding = LARGER.get(declared or "ascii", declared)
-    first = ("utf-8",) if declared in (None, "us-ascii", "ascii") else ()
-    text = _text(content, (*first, encoding, "utf-8"), cut)
-    if text is not None:
-        return text
-    if declared not in (None, "us-ascii"):
-        faults.append("mail.encoding")
-    try:
-        return content.decode(encoding or "cp1252", "replace")
-    except (LookupError, ValueError):
-        return content.decode("cp1252", "replace")
-
-
-def _text(
-    content: bytes, encodings: Sequence[str | None], cut: bool = False
-) -> str | None:
-    """Decode with the first encoding that fits; None if none does.
-
-    Args:
-        cut: whether the last character may be incomplete.
-    """
-    for encoding in encodings:
+def _date(message: EmailMessage) -> datetime | None:
+    received = [value.rpartition(";")[2] for value in _headers(message, "Received")]
+    for value in [*received[:PARTS], *_headers(message, "Date")[:1]]:
         try:
-            if not _is_of_text(encoding or "ascii"):
-                continue
-            decoder = codecs.getincrementaldecoder(_order(encoding, content))()
-            return decoder.decode(content, not cut)
-        except (LookupError, ValueError, TypeError):
-            continue
-    return None
-
-
-def _is_of_text(encoding: str) -> bool:
-    """Whether an encoding is one of characters, unlike base64 or zlib."""
-    empty = codecs.getincrementaldecoder(encoding)().decode(b"")
-    return isinstance(empty, str)
-
-
-def _order(encoding: str | None, content: bytes) -> str:
-    """Return the encoding; of UTF-16 without a mark, with the order of its bytes."""
-    if codecs.lookup(encoding or "ascii").name != "utf-16" or content[:2] in BOMS:
-        return encoding or "ascii"
-    # in most languages, the upper bytes of the characters are few
-    return f"utf-16-{'le' if len({*content[1::2]}) <= len({*content[::2]}) else 'be'}"
-
-
-def _header(message: Message, name: str) -> str:
-    """Return the first header of a name, decoded, on one line."""
-    return next(_headers(message, name), "")
-
-
-def _headers(message: Message, name: str) -> Iterator[str]:
-    for own, value in message.raw_items():
-        if own.lower() == name.lower():
-            yield _words(_raw(value))
-
-
-def _raw(value: object) -> str:
-    """Return a header as it was sent, on one line."""
-    content = str(value)[:HEADER].encode("utf-8", "surrogateescape")
-    text = _text(content, ("utf-8", "gb18030", "cp1252")) or content.decode("latin-1")
-    return " ".join(text.split())
-
-
-def _words(raw: str) -> str:
-    """Decode the encoded words of a header."""
-    pieces = []
-    try:
-        for piece, encoding in decode_header(raw):
-            if isinstance(piece, bytes):
-                known = LARGER.get((encoding or "").lower(), encoding)
-                text = _text(piece, (known, "utf-8"))
-                piece = piece.decode("latin-1") if text is None else text
-            pieces.append(piece)
-    except (ValueError, HeaderParseError):  # a header that only claims to be encoded
-        pieces = [raw]
-    return " ".join("".join(pieces).split())
-
-
-def _date(message: Message) -> datetime | None:
-    received = [
-        str(value).rpartition(";")[2] for value in message.get_all("Received", [])
-    ]
-    for value in [*received[:PARTS], str(message.get("Date", ""))]:
-        try:
-            date = parsedate_to_datetime(value.strip()[:HEADER])
+            date = parsedate_to_datetime(value.strip())
         except (TypeError, ValueError, IndexError, OverflowError):
             continue
         if date.tzinfo is None:
@@ -355,23 +258,21 @@ def _date(message: Message) -> datetime | None:
     return None
 
 
-def _people(message: Message) -> tuple[str, ...]:
-    wanted = ("from", "to", "cc", "reply-to")
-    raw = [_raw(value) for name, value in message.raw_items() if name.lower() in wanted]
+def _people(message: EmailMessage) -> tuple[str, ...]:
+    # not `message["To"].addresses`, which drops the name in `ann@x.org (Ann Lee)`
+    raw = _headers(message, "From", "To", "Cc", "Reply-To")
     try:
-        names = [_words(name) for name, _ in getaddresses(raw[:PARTS])]
+        names = [decode_words(name) for name, _ in getaddresses(raw[:PARTS])]
     except (ValueError, IndexError, RecursionError):
         names = []
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _file_name(part: Message) -> str:
+def _file_name(part: EmailMessage) -> str:
     """Return the name of an attached file, without what could hide its ending."""
-    try:
-        name = part.get_filename() or ""
-    except (LookupError, ValueError, TypeError):
-        return "?"
-    shown = (c for c in _words(name) if unicodedata.category(c) not in ("Cf", "Cc"))
+    raw = " ".join(_headers(part, "Content-Disposition", "Content-Type"))
+    name = part.get_filename() or next(iter(NAME.findall(raw)), "")
+    shown = (c for c in name if unicodedata.category(c) not in ("Cf", "Cc"))
     return "".join(shown).strip(" .\xa0")
 
 

@@ -124,6 +124,8 @@ def test_a_text_with_a_name_is_read(head):
         b'application/x-a; name="bill.exe."',
         b"application/x-a; name*=utf-8''bill.exe%E2%80%8B",
         b'application/pgp-signature; name="bill.exe"',
+        b"application/x-a; name=the bill.exe",
+        b"application/x-a; name*0*=utf-8''>0; name*1=\"bill.exe\"",
     ],
 )
 def test_programs_cannot_hide_their_ending(head):
@@ -196,11 +198,11 @@ def test_people_with_encoded_names_and_commas():
     assert read_mail(head).people == ("Müller, Ann", "Bo")
 
 
-@pytest.mark.parametrize("border", [b"a\0b''x", b"undefined''x"])
-def test_parts_that_cannot_be_told_apart(border):
+@pytest.mark.parametrize("boundary", [b"a\0b''x", b"undefined''x"])
+def test_parts_that_cannot_be_told_apart(boundary):
     with pytest.raises(StructureError, match="told apart"):
         read_mail(
-            HEAD + b"Content-Type: multipart/mixed; boundary*=" + border + b"\n\nx"
+            HEAD + b"Content-Type: multipart/mixed; boundary*=" + boundary + b"\n\nx"
         )
 
 
@@ -242,7 +244,7 @@ def test_nested_parts(kind):
         b"Date: Tue, 99 Foo 20022 99:99:99 +9999\n\nhi",
         b"Date: 1 Jan 1 00:00:00 +2300\n\nhi",
         several("mixed", *([b"\nhello"] * 20_000)),
-        HEAD + b"Content-Type: multipart/mixed\n\nno border",
+        HEAD + b"Content-Type: multipart/mixed\n\nno boundary",
         HEAD + b"Content-Type: text/html\n\n" + b"<" * 100_000,
         HEAD + b"Content-Type: text/html\n\n" + b"<div>" * 100_000,
         HEAD
@@ -328,16 +330,22 @@ def test_utf_16_with_and_without_a_mark(encoding, declared, words):
 
 
 @pytest.mark.parametrize("named", ["", "; boundary=another"])
-@pytest.mark.parametrize("border", ["border", "= Multipart Boundary 0815", "=_x "])
-def test_parts_with_a_wrong_border_are_found(named, border):
+@pytest.mark.parametrize("boundary", ["boundary", "= Multipart Boundary 0815", "=_x "])
+def test_parts_with_a_wrong_boundary_are_read(named, boundary):
     content = (
         f"Subject: hello\nContent-Type: multipart/alternative{named}\n\n"
-        f"--{border}\nContent-Type: text/plain\n\nsee you\n"
-        f'--{border}\nContent-Type: image/png; name="a.png"\n\n.\n--{border}--\n'
+        f"--{boundary}\nContent-Type: text/plain\n\nsee you\n"
+        f'--{boundary}\nContent-Type: image/png; name="a.png"\n\n.\n--{boundary}--\n'
     )
     mail = read_mail(content.encode())
     assert (mail.text.strip(), mail.attachments) == ("see you", ("png",))
     assert mail.faults == ("mail.damaged",)
+
+
+def test_8_bit_text_behind_a_wrong_boundary_is_read():
+    head = "Subject: a\nContent-Type: multipart/mixed; boundary=another\n\n--x\n"
+    part = "Content-Type: text/plain; charset=utf-8\n\nà bientôt\n--x--\n"
+    assert read_mail(f"{head}{part}".encode()).text.strip() == "à bientôt"
 
 
 def test_a_text_that_claims_to_have_parts_is_read():
