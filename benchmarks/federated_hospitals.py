@@ -292,7 +292,7 @@ def of_scans(
     statistic: Callable[[Sequence[Judged]], float],
     **more,
 ) -> Row:
-    low, high = measure.bootstrap_pairs(judged, statistic)
+    low, high = measure.bootstrap(judged, statistic)
     interval = {"low": low, "high": high, "interval": "95 % bootstrap of scans"}
     n = int(judged[0].nodules.sum())
     value = statistic(judged)

@@ -329,7 +329,7 @@ def peer_rows(
         return float(np.mean(mine) - peer)
 
     both = [*ours, judged]  # MONAI's is the last
-    low, high = measure.bootstrap_pairs(both, ahead)
+    low, high = measure.bootstrap(both, ahead)
     what = "CPM minus MONAI's at the same CPU time, mean of the seeds"
     interval = {"low": low, "high": high, "interval": "95 % bootstrap of scans"}
     peer = {"peer": "MONAI 1.6 RetinaNet", "peer_measured": measure.cpm(judged)}

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...zoo.metrics import area_under_roc
 from .hospitals import Patients, patients
 
 WIDTHS = (8, 16, 32)
@@ -91,14 +92,14 @@ def auroc(scores: Tensor, truth: Tensor) -> float:
     Raises:
         ValueError: unless there are crops with and without a nodule.
     """
-    positive, negative = scores[truth == 1], scores[truth == 0]
-    if not len(positive) or not len(negative):
+    positive = (truth == 1).numpy()
+    count = int(positive.sum())
+    if not 0 < count < positive.size:
         raise ValueError(
             "truth must contain crops with a nodule and crops without one; "
-            f"got {len(positive)} and {len(negative)}."
+            f"got {count} and {positive.size - count}."
         )
-    apart = positive[:, None] - negative[None]
-    return ((apart > 0).float().mean() + (apart == 0).float().mean() / 2).item()
+    return area_under_roc(scores.numpy().ravel(), positive.ravel())
 
 
 def agreement(model: nn.Module, own: Patients) -> float:
