@@ -62,7 +62,7 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 	@# shows the slowest: what takes over a second belongs to "slow"
 	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
 
-FEDERATION := $(addprefix tests/solutions/nodules/federated/test_, deployment.py machines.py)
+FEDERATION := $(addprefix tests/solutions/federated/test_, deployment.py machines.py)
 # Four parts that can run alone (PART=book); the library is all that the others leave.
 PARTS          := library book course solutions
 part_book      := tests/book/

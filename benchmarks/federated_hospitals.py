@@ -47,13 +47,14 @@ from models.federated_runs import ALONE, POOLED, PRIVATE, WAYS, Plan
 
 from deepseek_learn.files import atomic_write
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.nodules import evaluate, measure, scans
+from deepseek_learn.solutions.federated import attacks, hospitals
+from deepseek_learn.solutions.federated.hospitals import HOSPITALS, TRAINING
+from deepseek_learn.solutions.federated.learning import Local, train
+from deepseek_learn.solutions.federated.tasks import TASKS
+from deepseek_learn.solutions.nodules import evaluate, measure
 from deepseek_learn.solutions.nodules.evaluate import Marked
-from deepseek_learn.solutions.nodules.federated import attacks, hospitals
-from deepseek_learn.solutions.nodules.federated.hospitals import HOSPITALS, TRAINING
-from deepseek_learn.solutions.nodules.federated.learning import Local, train
-from deepseek_learn.solutions.nodules.federated.tasks import TASKS
 from deepseek_learn.solutions.nodules.measure import Judged
+from deepseek_learn.solutions.phantoms import scans
 
 SCRIPT = Script(
     __file__,
@@ -292,7 +293,7 @@ def of_scans(
     statistic: Callable[[Sequence[Judged]], float],
     **more,
 ) -> Row:
-    low, high = measure.bootstrap_pairs(judged, statistic)
+    low, high = measure.bootstrap(judged, statistic)
     interval = {"low": low, "high": high, "interval": "95 % bootstrap of scans"}
     n = int(judged[0].nodules.sum())
     value = statistic(judged)

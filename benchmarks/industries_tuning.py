@@ -32,14 +32,14 @@ from harness.interval import Estimate
 from harness.script import Run, Script
 
 from deepseek_learn.data import movements
-from deepseek_learn.data.mail import CUTS, mail_lines, periods
-from deepseek_learn.data.movements import folds
-from deepseek_learn.data.reviews import review_lines
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions import student
 from deepseek_learn.solutions.mail import train as mail
+from deepseek_learn.solutions.mail.corpus import CUTS, mail_lines, periods
 from deepseek_learn.solutions.movement import train as movement
+from deepseek_learn.solutions.movement.hapt import folds
 from deepseek_learn.solutions.reviews import train as reviews
+from deepseek_learn.solutions.reviews.corpus import review_lines
 from deepseek_learn.solutions.wind import power
 from deepseek_learn.solutions.wind import train as wind
 from deepseek_learn.training import predict

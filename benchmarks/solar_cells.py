@@ -45,10 +45,11 @@ on fewer photographs; what all five reach is information, and what they miss sta
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
-from harness.interval import Estimate, resampled, student
+from harness.interval import Estimate, bootstrap_of, resampled, student
 from harness.script import BENCHMARKS, Run, Script
 from models import solar_net
 from sklearn.model_selection import StratifiedKFold
@@ -57,6 +58,7 @@ from deepseek_learn import data
 from deepseek_learn.data import ImageDataset
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.measure import memory
+from deepseek_learn.measure.resampling import samples
 from deepseek_learn.training import predict
 from deepseek_learn.zoo import calibration, metrics
 
@@ -160,10 +162,10 @@ def values(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 
 
 def with_intervals(logits: torch.Tensor, labels: torch.Tensor) -> dict:
-    rng, draws = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        index = torch.from_numpy(rng.integers(0, len(labels), len(labels)))
-        draws.append(values(logits[index], labels[index]))
+    draws = [
+        values(logits[index], labels[index])
+        for index in map(torch.from_numpy, islice(samples(len(labels)), DRAWS))
+    ]
     return {
         name: resampled(value, [draw[name] for draw in draws], len(labels))
         for name, value in values(logits, labels).items()
@@ -215,12 +217,10 @@ def rows_of_folds(
 def error_of(probabilities: torch.Tensor, labels: torch.Tensor) -> Estimate:
     """The expected calibration error in 15 bins, and its bootstrap over photographs."""
 
-    def error(index: torch.Tensor) -> float:
+    def error(index: np.ndarray) -> float:
         return calibration.calibration_error(probabilities[index], labels[index], 15)
 
-    rng, n = np.random.default_rng(0), len(labels)
-    draws = [error(torch.from_numpy(rng.integers(0, n, n))) for _ in range(DRAWS)]
-    return resampled(error(torch.arange(n)), draws, n)
+    return bootstrap_of(error, len(labels), repeats=DRAWS)
 
 
 def rows_of_attention(results: dict, truth: dict[str, int]) -> Iterator[Row]:

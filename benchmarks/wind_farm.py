@@ -49,13 +49,12 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from harness.interval import Estimate, spread
+from harness.interval import Estimate, bootstrap_of, spread
 from harness.interval import share as share_of
 from harness.script import Run, Script
 from models import wind_peers as peers
 from models.wind_peers import Active, Records
 
-from deepseek_learn.data.wind_farm import RATED_KW, wind_farm
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.wind import faults, monitor, power
 from deepseek_learn.solutions.wind.faults import CASES
@@ -64,6 +63,7 @@ from deepseek_learn.solutions.wind.monitor import BLOCK, PER_DAY, CrossFit, Dete
 from deepseek_learn.solutions.wind.power import ExpectedPower
 from deepseek_learn.solutions.wind.scada import Scada, from_frame
 from deepseek_learn.solutions.wind.train import FarmSamples
+from deepseek_learn.solutions.wind.wind_farm import RATED_KW, wind_farm
 from deepseek_learn.zoo.nets.power_net import PowerNet
 
 SCRIPT = Script(
@@ -317,7 +317,7 @@ def fault_rows(facts: dict) -> Iterator[Row]:
             for column, days in enumerate((3, 14)):
                 within, target = TARGETS.get(case, (0, None))
                 own = target if name == OURS and within == days else None
-                values = resampled(np.array(onsets)[:, :, column].mean(1))
+                values = over_onsets(np.array(onsets)[:, :, column].mean(1))
                 what = f"wind farm: {case} found within {days} days, {name}"
                 goal = conditional(own, values.measured, facts["false"])
                 yield Row(**COMMON, what=what, **goal, **vars(values))
@@ -375,32 +375,21 @@ def poisson(rates: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(rates)), *bounds, "95 % Poisson", count)
 
 
-def resampled(values: np.ndarray) -> Estimate:
+def over_onsets(values: np.ndarray) -> Estimate:
     """The mean over the onsets, with a bootstrap interval."""
-    rng = np.random.default_rng(0)
-    draws = rng.choice(values, (1000, len(values))).mean(1)
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Estimate(
-        float(values.mean()), float(low), float(high), "95 % bootstrap of onsets",
-        len(values),
-    )  # fmt: skip
+    words = "95 % bootstrap of onsets"
+    return bootstrap_of(lambda onsets: values[onsets].mean(), len(values), words)
 
 
 def care_of(windows: Sequence) -> Estimate:
     """The score of windows, healthy and faulty ones in turn, resampled in pairs."""
     parts = [Window(*(np.array(row, bool) for row in each)) for each in windows]
     pairs = [parts[i : i + 2] for i in range(0, len(parts) - 1, 2)]
-    rng = np.random.default_rng(0)
 
-    def score(chosen) -> float:
-        return care([w for pair in chosen for w in pair], 24 / PER_DAY).score
+    def score(chosen: np.ndarray) -> float:
+        return care([w for i in chosen for w in pairs[i]], 24 / PER_DAY).score
 
-    draws = [
-        score([pairs[i] for i in rng.integers(len(pairs), size=len(pairs))])
-        for _ in range(1000)
-    ]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Estimate(score(pairs), float(low), float(high), "95 % bootstrap", len(parts))
+    return bootstrap_of(score, len(pairs), n=len(parts))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,11 @@ from models import wind_peers as peers
 from models.wind_peers import Records
 from wind_farm import OURS, Farm, fault_rows, found, sizes
 
-from deepseek_learn.data.wind_farm import RATED_KW, wind_farm
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.wind import monitor, power
 from deepseek_learn.solutions.wind.monitor import BLOCK, Yield, comparable
 from deepseek_learn.solutions.wind.scada import Scada, from_frame
+from deepseek_learn.solutions.wind.wind_farm import RATED_KW, wind_farm
 
 SCRIPT = Script(__file__, __doc__, quick="two onsets", anew=True, of_the_machine=False)
 PEERS = BENCHMARKS / ".venv" / "wind_peers"

@@ -104,8 +104,8 @@ def pieces(name: str) -> tuple[Tensor, Tensor]:
 
 
 def lines() -> tuple[Tensor, Tensor]:
-    from deepseek_learn.data.reviews import review_lines
     from deepseek_learn.solutions import student
+    from deepseek_learn.solutions.reviews.corpus import review_lines
     from deepseek_learn.solutions.teacher import padded
 
     frame, tokenizer = review_lines(), zoo.tokenizer("review_reader")

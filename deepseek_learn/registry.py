@@ -3,7 +3,8 @@
 Learners use registries to add their own methods to the library.
 """
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from .errors import UnknownNameError
@@ -27,10 +28,13 @@ class Registry(Generic[Entry]):
     Args:
         kind: a description of the entries, such as "grouping strategy", for error
             messages.
+        modules: for each name whose module is imported when it is first looked up, that
+            module, which registers the name.
     """
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, modules: Mapping[str, str] | None = None):
         self.kind = kind
+        self.modules = dict(modules or {})
         self._entries: dict[str, tuple[Entry, dict[str, Any]]] = {}
 
     def register(self, name: str, **facts: Any) -> Callable[[Registered], Registered]:
@@ -40,7 +44,9 @@ class Registry(Generic[Entry]):
         """
 
         def decorator(entry: Registered) -> Registered:
-            if name in self._entries and self._entries[name][0] is not entry:
+            other = name in self._entries and self._entries[name][0] is not entry
+            own = getattr(entry, "__module__", None) == self.modules.get(name)
+            if other or (name in self.modules and not own):
                 raise ValueError(
                     f"{self.kind} {name!r} is already registered; choose another name "
                     f"or call unregister({name!r}) first."
@@ -54,18 +60,21 @@ class Registry(Generic[Entry]):
     def unregister(self, name: str) -> None:
         self[name]
         del self._entries[name]
+        self.modules.pop(name, None)
 
     def facts(self, name: str) -> dict[str, Any]:
         self[name]
         return self._entries[name][1]
 
     def __getitem__(self, name: str) -> Entry:
+        if name in self.modules and name not in self._entries:
+            importlib.import_module(self.modules[name])
         if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self._entries)
+            raise UnknownNameError(self.kind, name, list(self))
         return self._entries[name][0]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self.modules
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted({*self._entries, *self.modules}))

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from deepseek_learn.course import write_result
-from deepseek_learn.solutions.nodules import evaluate, measure, scans
+from deepseek_learn.solutions.nodules import evaluate, measure
 from deepseek_learn.solutions.nodules.evaluate import Marked
 from deepseek_learn.solutions.nodules.train import VALIDATION
+from deepseek_learn.solutions.phantoms import scans
 
 
 @pytest.fixture(scope="module")

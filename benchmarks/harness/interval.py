@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepseek_learn.measure import measured_error
+from deepseek_learn import measure
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,35 @@ def half_width(error: float, n: int) -> float:
 
 def share(hits: int, n: int) -> Estimate:
     """A share of n with Wilson's 95 % interval."""
-    rest = measured_error(n - hits, n)
+    rest = measure.measured_error(n - hits, n)
     return Estimate(hits / n, 1 - rest.high, 1 - rest.low, "95 % Wilson", n)
+
+
+def bootstrap_of(
+    statistic: Callable[[np.ndarray], float],
+    groups: int | Sequence | np.ndarray,
+    kind: str = "95 % bootstrap",
+    n: int | None = None,
+    **options,
+) -> Estimate:
+    """A statistic of positions with its 95 % percentile interval.
+
+    Args:
+        groups, options: of `measure.bootstrap`.
+        n: number of values, where it is not that of the positions.
+    """
+    drawn = measure.bootstrap(statistic, groups, **options)
+    return Estimate(drawn.value, drawn.low, drawn.high, kind, n or drawn.n)
 
 
 def bootstrap(
     values: Sequence[float], statistic: Callable = np.mean, seed: int = 0
 ) -> Estimate:
     """A statistic with its 95 % percentile interval over 9,999 resamplings."""
-    from scipy import stats
-
-    again = stats.bootstrap((values,), statistic, rng=seed, method="percentile")
-    draws = again.bootstrap_distribution
-    return resampled(float(statistic(values)), draws, len(values))
+    array = np.array(values)
+    return bootstrap_of(
+        lambda rows: statistic(array[rows]), len(array), repeats=9999, seed=seed
+    )
 
 
 def ratio_of_means(
@@ -90,10 +106,8 @@ def ratio_of_means(
 
     The interval is the 95 % bootstrap's; a sample has the same items of both.
     """
-    a, b, count = np.array(ours), np.array(peer), len(ours)
-    picks = np.random.default_rng(0).integers(0, count, (samples, count))
-    draws = a[picks].mean(1) / b[picks].mean(1)
-    return resampled(float(a.mean() / b.mean()), [*draws], count)
+    a, b = np.array(ours), np.array(peer)
+    return bootstrap_of(lambda i: a[i].mean() / b[i].mean(), len(a), repeats=samples)
 
 
 def resampled(measured: float, draws: Sequence[float], n: int) -> Estimate:

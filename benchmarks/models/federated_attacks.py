@@ -11,13 +11,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from deepseek_learn.solutions.nodules.federated import candidates, hospitals
-from deepseek_learn.solutions.nodules.federated.client import client, round_seed
-from deepseek_learn.solutions.nodules.federated.hospitals import TRAINING, Patients
-from deepseek_learn.solutions.nodules.federated.learning import Local, train
-from deepseek_learn.solutions.nodules.federated.local import simulate
-from deepseek_learn.solutions.nodules.federated.screen import model_of, round_of
-from deepseek_learn.solutions.nodules.federated.vote import UntrustedModelError
+from deepseek_learn.solutions.federated import candidates, hospitals
+from deepseek_learn.solutions.federated.client import client, round_seed
+from deepseek_learn.solutions.federated.hospitals import TRAINING, Patients
+from deepseek_learn.solutions.federated.learning import Local, train
+from deepseek_learn.solutions.federated.local import simulate
+from deepseek_learn.solutions.federated.screen import model_of, round_of
+from deepseek_learn.solutions.federated.vote import UntrustedModelError
 
 CLAIM = 10_000  # patients: what anybody could claim before claims were registered
 PIECES = dict(zip(TRAINING, (3, 2, 2), strict=True))  # of seven hospitals

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepseek_learn.solutions.nodules import scans
-from deepseek_learn.solutions.nodules.detector import mark
-from deepseek_learn.solutions.nodules.evaluate import Marked
-from deepseek_learn.solutions.nodules.federated import attacks, candidates, hospitals
-from deepseek_learn.solutions.nodules.federated.candidates import CandidateNet, auroc
-from deepseek_learn.solutions.nodules.federated.hospitals import (
+from deepseek_learn.solutions.federated import attacks, candidates, hospitals
+from deepseek_learn.solutions.federated.candidates import CandidateNet, auroc
+from deepseek_learn.solutions.federated.hospitals import (
     HOSPITALS,
     TRAINING,
     Patients,
 )
-from deepseek_learn.solutions.nodules.federated.learning import Local, train
-from deepseek_learn.solutions.nodules.federated.ledger import Ledger
-from deepseek_learn.solutions.nodules.federated.local import simulate
-from deepseek_learn.solutions.nodules.federated.privacy import Budget
-from deepseek_learn.solutions.nodules.federated.tasks import TASKS
-from deepseek_learn.solutions.nodules.phantom import Scan
+from deepseek_learn.solutions.federated.learning import Local, train
+from deepseek_learn.solutions.federated.ledger import Ledger
+from deepseek_learn.solutions.federated.local import simulate
+from deepseek_learn.solutions.federated.privacy import Budget
+from deepseek_learn.solutions.federated.tasks import TASKS
+from deepseek_learn.solutions.nodules.detector import mark
+from deepseek_learn.solutions.nodules.evaluate import Marked
+from deepseek_learn.solutions.phantoms import scans
+from deepseek_learn.solutions.phantoms.phantom import Scan
 
 EPSILONS = (1.0, 4.0, 8.0)
 SIZES = {name: HOSPITALS[name].patients for name in TRAINING}

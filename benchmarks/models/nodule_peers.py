@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from deepseek_learn.solutions.nodules.crops import Crops, Scans
 from deepseek_learn.solutions.nodules.detector import COARSE, lung_mask, resampled
-from deepseek_learn.solutions.nodules.scans import gray
+from deepseek_learn.solutions.phantoms.scans import gray
 from deepseek_learn.training.precision import autocast_dtype, mixed_precision
 
 SIGMAS_MM = (1.5, 2.1, 3.0, 4.2, 6.0)

@@ -2,11 +2,13 @@
 
 Call `load(name)` or the dataset's own function, such as `digits()`. Images, series,
 volumes and text share one interface (`dataset.py`), which `training.fit` and
-`data.split` accept.
+`data.split` accept. The datasets of industries stand in their solutions, as in
+`solutions/mail/corpus.py`; `cards/` and `files/` hold those of all, since a sandbox hides
+the files of exams as one folder.
 Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bacteria import bacteria
 from .card import DataCard
@@ -21,13 +23,15 @@ from .elpv import elpv, elpv_sample
 from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
 from .leakage import Leak, leak
-from .mail import mail
-from .movements import movements
-from .reviews import reviews
 from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
 from .text import TextSplits, windows
 from .text_dataset import TextDataset
+
+if TYPE_CHECKING:
+    from ..solutions.mail.corpus import mail
+    from ..solutions.movement.hapt import movements
+    from ..solutions.reviews.corpus import reviews
 
 __all__ = [
     "DataCard",
@@ -57,6 +61,13 @@ __all__ = [
     "tang_poems",
     "windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a dataset that a solution registers, such as `data.mail` (PEP 562)."""
+    if name in datasets.modules:
+        return datasets[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def names() -> list[str]:

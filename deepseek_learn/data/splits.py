@@ -15,7 +15,16 @@ from .card import DataCard
 from .dataset import LabeledDataset
 
 Kind = TypeVar("Kind", bound=LabeledDataset)
-datasets: Registry[Callable[..., Any]] = Registry("dataset")
+# An industry's dataset is in its solution, which stands above this package and registers
+# it. Only the module's name is here, so that imports run downwards.
+datasets: Registry[Callable[..., Any]] = Registry(
+    "dataset",
+    modules={
+        "mail": "deepseek_learn.solutions.mail.corpus",
+        "movements": "deepseek_learn.solutions.movement.hapt",
+        "reviews": "deepseek_learn.solutions.reviews.corpus",
+    },
+)
 Strata = Sequence[Any] | np.ndarray  # also pandas
 PARTS = ("train", "validation", "test")
 CANDIDATES = 8  # number of groups that each step of `group_parts` chooses from

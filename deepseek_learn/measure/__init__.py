@@ -5,6 +5,7 @@ where possible, a 95% interval. The profiler, the tuner and the wizard all use t
 package, so their timings follow the same protocol: the calls are timed in alternation,
 and the median is reported (see `timing`). `memory` measures peak memory, `energy`
 measures energy in joules, and `roof` measures the peak performance of the machine.
+`bootstrap` gives any other figure its interval.
 
 Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
@@ -12,12 +13,14 @@ Lesson: `notebooks/basic/05_profiler.ipynb`.
 from .. import lazy
 
 _LAZY = {
+    "Bootstrap": "resampling",
     "EnergyMeter": "energy",
     "Latencies": "timing",
     "Latency": "timing",
     "Measured": "measured",
     "MeterError": "energy",
     "Roof": "roof",
+    "bootstrap": "resampling",
     "latencies": "timing",
     "latency": "timing",
     "measured_energy": "energy",

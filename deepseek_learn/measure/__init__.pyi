@@ -8,6 +8,8 @@ from .measured import measured_ratio as measured_ratio
 from .memory import peak_bytes as peak_bytes
 from .memory import peak_resident_bytes as peak_resident_bytes
 from .memory import resident_bytes as resident_bytes
+from .resampling import Bootstrap as Bootstrap
+from .resampling import bootstrap as bootstrap
 from .roof import Roof as Roof
 from .roof import measured_roof as measured_roof
 from .timing import Latencies as Latencies

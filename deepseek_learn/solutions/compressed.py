@@ -47,7 +47,7 @@ class Recipe:
 def nodule_detector(out: Path) -> Recipe:
     from .nodules import evaluate
     from .nodules.crops import Crops
-    from .nodules.scans import training_scans
+    from .phantoms.scans import training_scans
 
     crops = Crops(training_scans(out / "chests", 4), 32, augment=False)
 

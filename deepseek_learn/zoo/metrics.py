@@ -1,10 +1,12 @@
 """Classification metrics with confidence intervals, computed from logits and labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..measure import Bootstrap, bootstrap
 
 
 def auroc(logits: Tensor, labels: Tensor) -> float:
@@ -17,18 +19,26 @@ def auroc(logits: Tensor, labels: Tensor) -> float:
         logits: a float tensor of shape `[N, 2]`.
         labels: a tensor of shape `[N]` with the classes 0 and 1.
     """
-    score = (logits[:, 1] - logits[:, 0]).double().numpy()
-    return _auroc(score, labels.numpy().astype(bool))
+    return area_under_roc(_margin(logits), labels.numpy().astype(bool))
 
 
-def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
+def area_under_roc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Return the AUROC of scores of shape `[N]`, or NaN if a class is absent.
+
+    With n positive samples, m negative ones and the mean ranks R of equal scores, it is
+    (sum of R over the positive samples - n(n + 1) / 2) / nm. That is scikit-learn's
+    `roc_auc_score`, which is too slow for the thousands of samples of a bootstrap.
+    """
     _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    rank = (last - (counts - 1) / 2)[inverse]  # mean rank of equal scores
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     n, m = positive.sum(), (~positive).sum()
     if n == 0 or m == 0:
         return float("nan")
     return float((rank[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _margin(logits: Tensor) -> np.ndarray:
+    return (logits[:, 1] - logits[:, 0]).double().numpy()
 
 
 def iou(logits: Tensor, labels: Tensor) -> float:
@@ -60,11 +70,10 @@ def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> di
     predicted, target = logits[:, 1] > logits[:, 0], labels == 1  # [N, H, W]
     overlap = (predicted & target).flatten(1).sum(1).numpy()  # [N]
     union = (predicted | target).flatten(1).sum(1).numpy()  # [N]
-    classes = np.zeros(len(overlap), dtype=int)  # one stratum
-    draws = [
-        [overlap[i].sum() / union[i].sum()] for i in _resampled(classes, resamples)
-    ]
-    return _with_intervals(("iou",), [overlap.sum() / union.sum()], draws, len(overlap))
+    ratio = bootstrap(
+        lambda i: overlap[i].sum() / union[i].sum(), len(overlap), repeats=resamples
+    )
+    return {"iou": ratio.to_dict()}
 
 
 def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
@@ -129,18 +138,24 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
         raise ValueError(
             f"labels must contain both classes; got {labels.unique().tolist()}."
         )
-    score = (logits[:, 1] - logits[:, 0]).double().numpy()
-    positive = labels.numpy().astype(bool)
+    score, positive = _margin(logits), labels.numpy().astype(bool)
+    statistics: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "accuracy": lambda s, p: ((s > 0) == p).mean(),
+        "auroc": area_under_roc,
+        "f1": lambda s, p: f1(s > 0, p),
+        "precision_at_recall_90": lambda s, p: at_recall(s, p, 0.9)[0],
+        "f1_at_recall_90": lambda s, p: at_recall(s, p, 0.9)[1],
+    }
 
-    def all_metrics(index: np.ndarray) -> list[float]:
-        s, p = score[index], positive[index]
-        precision, f1_at = at_recall(s, p, 0.9)
-        return [((s > 0) == p).mean(), _auroc(s, p), f1(s > 0, p), precision, f1_at]
+    def estimate(statistic: Callable[[np.ndarray, np.ndarray], float]) -> Bootstrap:
+        return bootstrap(
+            lambda i: statistic(score[i], positive[i]),
+            len(score),
+            strata=positive,
+            repeats=resamples,
+        )
 
-    names = ("accuracy", "auroc", "f1", "precision_at_recall_90", "f1_at_recall_90")
-    values = all_metrics(np.arange(len(score)))
-    draws = [all_metrics(index) for index in _resampled(positive, resamples)]
-    return _with_intervals(names, values, draws, len(score))
+    return {name: estimate(each).to_dict() for name, each in statistics.items()}
 
 
 def auroc_gain(
@@ -154,16 +169,16 @@ def auroc_gain(
     Returns:
         `{"value", "low", "high", "n"}`.
     """
-    scores = [(z[:, 1] - z[:, 0]).double().numpy() for z in (logits, peer_logits)]
+    ours, peers = _margin(logits), _margin(peer_logits)
     positive = labels.numpy().astype(bool)
-
-    def gain(index: np.ndarray) -> list[float]:
-        ours, peers = (_auroc(score[index], positive[index]) for score in scores)
-        return [ours - peers]
-
-    draws = [gain(index) for index in _resampled(positive, resamples)]
-    values = gain(np.arange(len(positive)))
-    return _with_intervals(("gain",), values, draws, len(positive))["gain"]
+    return bootstrap(
+        lambda i: (
+            area_under_roc(ours[i], positive[i]) - area_under_roc(peers[i], positive[i])
+        ),
+        len(positive),
+        strata=positive,
+        repeats=resamples,
+    ).to_dict()
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
@@ -173,8 +188,13 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) ->
         `{"accuracy": {"value", "low", "high", "n"}}`.
     """
     correct = (logits.argmax(1) == labels).numpy()
-    draws = [[correct[index].mean()] for index in _resampled(labels.numpy(), resamples)]
-    return _with_intervals(("accuracy",), [correct.mean()], draws, len(correct))
+    accuracy = bootstrap(
+        lambda i: correct[i].mean(),
+        len(correct),
+        strata=labels.numpy(),
+        repeats=resamples,
+    )
+    return {"accuracy": accuracy.to_dict()}
 
 
 def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
@@ -189,10 +209,12 @@ def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) 
     """
     same = (logits.argmax(1) == reference.argmax(1)).numpy()
     kl = divergence(logits, reference).numpy()
-    classes = np.zeros(len(same), dtype=int)
-    draws = [[same[i].mean(), kl[i].mean()] for i in _resampled(classes, resamples)]
-    values = [same.mean(), kl.mean()]
-    return _with_intervals(("agreement", "kl"), values, draws, len(same), digits=6)
+
+    def mean(values: np.ndarray) -> dict[str, float]:
+        rows = len(values)
+        return bootstrap(lambda i: values[i].mean(), rows, repeats=resamples).to_dict(6)
+
+    return {"agreement": mean(same), "kl": mean(kl)}
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
@@ -206,29 +228,6 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """
     p = reference.double().log_softmax(-1)
     return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
-
-
-def _resampled(classes: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """Yield the indices of bootstrap samples that preserve the size of each class."""
-    rng = np.random.default_rng(0)
-    groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
-    for _ in range(resamples):
-        yield np.concatenate([rng.choice(group, len(group)) for group in groups])
-
-
-def _with_intervals(
-    names: Sequence[str],
-    values: Sequence[float],
-    draws: Sequence[Sequence[float]],
-    n: int,
-    digits: int = 4,
-) -> dict:
-    low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
-    return {
-        name: {"value": round(float(v), digits), "low": round(float(a), digits)}
-        | {"high": round(float(b), digits), "n": n}
-        for name, v, a, b in zip(names, values, low, high, strict=True)
-    }
 
 
 def probability(logits: Tensor) -> Tensor:

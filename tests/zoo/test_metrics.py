@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import bootstrap
+from sklearn.metrics import roc_auc_score
 
 from deepseek_learn.zoo import metrics
 
@@ -46,3 +47,12 @@ def test_its_interval_is_that_of_scipy():
     width = peer.high - peer.low
     assert result["low"] == pytest.approx(peer.low, abs=0.15 * width)
     assert result["high"] == pytest.approx(peer.high, abs=0.15 * width)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])  # with and without many ties
+def test_the_area_under_the_roc_is_that_of_scikit_learn(levels):
+    rng = np.random.default_rng(0)
+    score, positive = rng.integers(levels, size=200) / 7, rng.random(200) < 0.3
+    area = metrics.area_under_roc(score, positive)
+    assert area == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
+    assert np.isnan(metrics.area_under_roc(score, np.ones(200, bool)))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...catalog import text
-from ...data.mime import LIMIT, Mail, StructureError, read_mail
 from ..verdicts import RefusedError
+from .mime import LIMIT, Mail, StructureError, read_mail
 
 MAILDIR = ("cur", "new")
 ENDINGS = (".eml", ".emlx", ".mbox", ".mbx", ".msg", "")
@@ -21,11 +21,11 @@ PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb
 DAY = rb"Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 MONTH = rb"Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 # the line between emails in an .mbox file, as most programs write it
-BORDER = re.compile(
+FROM_LINE = re.compile(
     rb"From .*\b(?:%s),? +(?:\d+ +)?(?:%s)\w* +\d.*\d\d:\d\d" % (DAY, MONTH)
 )
 # another date also makes one if an empty line precedes it and a header follows
-MAYBE_BORDER = re.compile(rb"From \S+ .*(?:\d\d:\d\d|\d{4})")
+MAYBE_FROM_LINE = re.compile(rb"From \S+ .*(?:\d\d:\d\d|\d{4})")
 HEADER = re.compile(rb">?[!-9;-~]+:|>?From ")
 QUOTED = re.compile(rb">+From ")
 LINE = 1 << 20  # bytes of a line that are read at once
@@ -132,14 +132,14 @@ def read_box(path: Path, name: str) -> Iterator[Message]:
 def _mails(lines: BinaryIO, name: str) -> Iterator[Message]:
     """Yield the emails of an .mbox file, line by line.
 
-    Its first line, which begins with "From ", is a border whatever else it says.
+    Its first line, which begins with "From ", is a From line whatever else it says.
     """
     number, content, blank = 0, bytearray(), False
     line = lines.readline(LINE).removeprefix(b"\xef\xbb\xbf")
     while line:
         following = lines.readline(LINE)
         first = number == 0 and line.strip() != b""
-        if first or _is_border(line, blank, following):
+        if first or _is_from_line(line, blank, following):
             if number:
                 yield Message(f"{name}:{number}", bytes(content))
             number, content = number + 1, bytearray()
@@ -151,9 +151,9 @@ def _mails(lines: BinaryIO, name: str) -> Iterator[Message]:
         yield Message(f"{name}:{number}", bytes(content))
 
 
-def _is_border(line: bytes, blank: bool, following: bytes) -> bool:
+def _is_from_line(line: bytes, blank: bool, following: bytes) -> bool:
     if not line.startswith(b"From "):
         return False
-    if BORDER.match(line):
+    if FROM_LINE.match(line):
         return True
-    return bool(blank and MAYBE_BORDER.match(line) and HEADER.match(following))
+    return bool(blank and MAYBE_FROM_LINE.match(line) and HEADER.match(following))

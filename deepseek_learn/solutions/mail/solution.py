@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ... import zoo
 from ...catalog import text
-from ...data.mail_text import BEGINNING, END, looks_english, marks, whole_text, within
-from ...data.mime import Mail
 from ...zoo.nets.mail_reader import TOKENS, MailReader
 from ..runner import Item, Solution, named, solutions
 from ..verdicts import checksum, sha256
@@ -19,7 +17,9 @@ from ..words import deciding_words
 from . import train
 from .boxes import find_boxes, read_box
 from .drift import REFERENCE, changes
+from .mime import Mail
 from .report import Mails
+from .text import BEGINNING, END, looks_english, marks, whole_text, within
 
 SHOWN, FAINT = 300, 0.01  # characters on the page; weight of a word
 FEW = 10  # words

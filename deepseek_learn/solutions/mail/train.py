@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from ... import zoo
 from ...data import LabeledDataset, TextDataset
 from ...data.chinese import normalize
-from ...data.mail import CUTS, mail, mail_lines, periods
+from ...measure import bootstrap
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.mail_reader import TOKENS, MailReader, PieceCounter
 from ...zoo.nets.text_encoder import LIMIT, UNKNOWN
 from .. import student
 from ..teacher import BATCH, Teacher, batches, cut, padded
+from .corpus import CUTS, mail, mail_lines, periods
 from .disguise import disguised
 
 if TYPE_CHECKING:
@@ -207,12 +208,7 @@ def measure(model: nn.Module, test: LabeledDataset) -> dict:
 
 def rate(hits: np.ndarray, days: np.ndarray) -> dict[str, float]:
     """Return a rate and its interval by a bootstrap of days."""
-    sums = pd.DataFrame({"hits": hits, "n": 1}).groupby(days).sum().to_numpy()
-    rng = np.random.default_rng(0)
-    draws = sums[rng.integers(len(sums), size=(1000, len(sums)))].sum(1)
-    low, high = np.quantile(draws[:, 0] / draws[:, 1], (0.025, 0.975))
-    facts = {"value": float(hits.mean()), "low": float(low), "high": float(high)}
-    return {key: round(value, 4) for key, value in facts.items()} | {"n": len(hits)}
+    return bootstrap(lambda rows: hits[rows].mean(), days).to_dict()
 
 
 def main() -> None:

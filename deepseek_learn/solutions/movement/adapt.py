@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.movements import ACTIVITIES, CLASSES, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
+from .hapt import ACTIVITIES, CLASSES, HZ, WINDOW
 
 BETA, GOOD = 0.2, 0.97  # the weight; the accuracy from which nothing is changed
 SECONDS, HOP = 10, 32  # of an example; between its windows

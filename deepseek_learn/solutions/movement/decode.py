@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.movements import CLASSES, HOP, WINDOW, Recording
+from .hapt import CLASSES, HOP, WINDOW, Recording
 
 COUNT = len(CLASSES)
 RARE = 1e-3  # added to each count of a learned matrix: anything may happen

@@ -15,8 +15,8 @@ from itertools import permutations, product
 
 import numpy as np
 
-from ...data.movements import HZ, WINDOW
 from ..verdicts import RefusedError
+from .hapt import HZ, WINDOW
 
 Part = tuple[float, np.ndarray]  # start in seconds, samples `[6, T]`
 UNITS = {"g": 1.0, "m/s²": 9.80665, "mg": 1000.0}  # the length of gravity

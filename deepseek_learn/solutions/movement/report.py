@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from ...catalog import text
-from ...data.movements import ACTIVITIES, CLASSES
 from ...files import atomic_write
 from ..page import VerdictReport, picture
+from .hapt import ACTIVITIES, CLASSES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

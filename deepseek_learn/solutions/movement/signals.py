@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...data.movements import HZ, SIGNALS, WINDOW
 from ..tables import read_table
+from .hapt import HZ, SIGNALS, WINDOW
 from .physics import (
     Part,
     SignalError,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ... import zoo
-from ...data.movements import CLASSES, HOP, HZ, WINDOW
+from .hapt import CLASSES, HOP, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
 from ..runner import Item, Solution, file_item, named, solutions
 from .decode import Decoder, windows

@@ -16,7 +16,7 @@ many were compared.
 
 import argparse
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data.movements import (
+from ...measure import bootstrap
+from ...optim import DeepOpt
+from ...training import Fit, predict
+from ...zoo import Evaluation, storage
+from ...zoo.nets.movement_net import MovementNet
+from .hapt import (
     ACTIVITIES,
     CLASSES,
     WINDOW,
@@ -34,10 +39,6 @@ from ...data.movements import (
     movements,
     recordings,
 )
-from ...optim import DeepOpt
-from ...training import Fit, predict
-from ...zoo import Evaluation, storage
-from ...zoo.nets.movement_net import MovementNet
 
 NAME, SPLIT, SEED = "movement_reader", "person", 0
 STEPS, BATCH, LR, SMOOTHING = 4000, 128, 3e-3, 0.1
@@ -166,20 +167,11 @@ def macro_f1_of(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 def metrics(logits: Tensor, labels: Tensor, people: np.ndarray) -> dict:
     """Return the metrics of a card; intervals resample people."""
-    rng, own = np.random.default_rng(0), sorted(set(people))
-    rows = {person: np.flatnonzero(people == person) for person in own}
-    draws = [
-        np.concatenate([rows[person] for person in rng.choice(own, len(own))])
-        for _ in range(1000)
-    ]
-    result = {}
-    for name, score in {"accuracy": activity_accuracy, "macro_f1": macro_f1}.items():
-        low, high = np.quantile(
-            [score(logits[i], labels[i]) for i in draws], (0.025, 0.975)
-        )
-        facts = {"value": score(logits, labels), "low": float(low), "high": float(high)}
-        result[name] = {k: round(v, 4) for k, v in facts.items()} | {"n": len(labels)}
-    return result
+
+    def estimate(score: Callable[[Tensor, Tensor], float]) -> dict[str, float]:
+        return bootstrap(lambda i: score(logits[i], labels[i]), people).to_dict()
+
+    return {"accuracy": estimate(activity_accuracy), "macro_f1": estimate(macro_f1)}
 
 
 def evaluation() -> Evaluation:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ...bar import Bar
 from ...training.precision import autocast_dtype, mixed_precision
 from ...zoo.nets.nodule_net import STRIDE, UNIT, UNIT_MM
+from ..phantoms.scans import gray
 from ..verdicts import RefusedError
 from .finding import Finding
-from .scans import gray
 from .volume import Volume
 
 AIR_HU = -500

@@ -10,9 +10,9 @@ from torch import nn
 
 from ...bar import Bar
 from ...files import atomic_write
+from ..phantoms.scans import boxes, deal, generate
 from .detector import mark
 from .measure import Judged, bootstrap, cpm, judge, sensitivity_at
-from .scans import boxes, deal, generate
 
 
 @dataclass(frozen=True, eq=False)

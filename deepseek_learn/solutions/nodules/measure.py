@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ... import measure
+
 OPERATING_POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 MAX_MARKS = 100  # per scan
 NO_DIAMETER_MM = 10.0  # of an annotation with a negative diameter
@@ -193,36 +195,34 @@ def froc(judged: Judged) -> Froc:
 
 
 def bootstrap(
-    judged: Judged,
-    statistic: Callable[[Judged], float],
+    judgments: Judged | Sequence[Judged],
+    statistic: Callable[..., float],
     repeats: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return a 95 % interval of a statistic by resampling whole scans.
 
     Samples without a nodule are drawn again.
+
+    Args:
+        judgments: of one detector, or of several on the same scans: each sample takes the
+            same scans of all of them.
     """
-    return bootstrap_pairs([judged], lambda one: statistic(one[0]), repeats, seed)
+    alone = isinstance(judgments, Judged)
+    several = [judgments] if isinstance(judgments, Judged) else judgments
+    nodules = several[0].nodules
 
+    def of_scans(scans: np.ndarray) -> float:
+        if not nodules[scans].sum():
+            return float("nan")
+        chosen = [each.select(scans) for each in several]
+        return statistic(chosen[0] if alone else chosen)
 
-def bootstrap_pairs(
-    judgments: Sequence[Judged],
-    statistic: Callable[[Sequence[Judged]], float],
-    repeats: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a 95 % interval of a statistic of several detectors on the same scans.
-
-    Each sample takes the same scans of all of them.
-    """
-    rng, values = np.random.default_rng(seed), list[float]()
-    count = len(judgments[0].nodules)
-    while len(values) < repeats:
-        scans = rng.integers(count, size=count)
-        if judgments[0].nodules[scans].sum():
-            values.append(statistic([each.select(scans) for each in judgments]))
-    ordered = np.sort(values)
-    return float(ordered[int(0.025 * repeats)]), float(ordered[int(0.975 * repeats)])
+    # "higher", as in the figures that were published
+    interval = measure.bootstrap(
+        of_scans, len(nodules), repeats=repeats, seed=seed, method="higher"
+    )
+    return interval.low, interval.high
 
 
 def cpm(judged: Judged) -> float:

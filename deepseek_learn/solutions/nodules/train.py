@@ -48,10 +48,10 @@ from ...optim import DeepOpt
 from ...training import Fit, Limits, Recipe, cosine, fit
 from ...zoo import storage
 from ...zoo.nets.nodule_net import NoduleNet, nodule_net
+from ..phantoms.scans import TRAINING_SCANS, WINDOW, training_scans
 from . import evaluate
 from .crops import CROP, Crops, Scans
 from .detector import mark
-from .scans import TRAINING_SCANS, WINDOW, training_scans
 from .uncertainty import calibrate
 
 STEPS, EPOCH_STEPS, BATCH, LR, SEED = 7000, 200, 4, 3e-3, 0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.reviews import mask
 from ..tables import read_table
 from ..verdicts import RefusedError
+from .corpus import mask
 
 ENDINGS = (".csv", ".txt")
 COLUMNS = ("text", "review", "comment", "content", "评论", "点评", "内容", "评价")

@@ -26,12 +26,13 @@ from torch import Tensor
 
 from ... import zoo
 from ...data import LabeledDataset, TextDataset
-from ...data.reviews import review_lines, reviews
+from ...measure import bootstrap
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.text_encoder import TextReader
 from .. import student
 from ..teacher import BATCH, Teacher, padded
+from .corpus import review_lines, reviews
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,13 +129,8 @@ def measure(model: torch.nn.Module, test: LabeledDataset) -> dict:
     logits, labels = predict(model, test)
     assert test.groups is not None
     hits = (logits.argmax(1) == labels).numpy()
-    sums = pd.DataFrame({"hits": hits, "n": 1}).groupby(test.groups).sum().to_numpy()
-    rng = np.random.default_rng(0)
-    draws = sums[rng.integers(len(sums), size=(1000, len(sums)))].sum(1)
-    low, high = np.quantile(draws[:, 0] / draws[:, 1], (0.025, 0.975))
-    facts = {"value": hits.mean(), "low": low, "high": high}
-    rounded = {key: round(float(value), 4) for key, value in facts.items()}
-    return {"all": {"accuracy": rounded | {"n": len(hits)}}}
+    accuracy = bootstrap(lambda rows: hits[rows].mean(), test.groups)
+    return {"all": {"accuracy": accuracy.to_dict()}}
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ import torch
 from torch import Tensor
 
 from ...data.dataset import SeriesDataset
-from ...data.wind_farm import RATED_KW, wind_farm
+from ...measure import bootstrap
 from ...training import Fit, predict
 from ...zoo import Evaluation, storage
 from ...zoo.nets.power_net import PowerNet
 from . import power
 from .power import MARGIN, WINDOW, Curve
 from .scada import Scada, from_frame
+from .wind_farm import RATED_KW, wind_farm
 
 NAME, SPLIT, UNSEEN, YEAR, SEED = "wind_power", "turbine", "R80790", "2015-01-01", 0
 STEP = WINDOW - 2 * MARGIN
@@ -140,25 +142,20 @@ def metrics(prediction: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
         for name, p in (("rmse", prediction), ("rmse_of_curve", labels[:, 1]))
     }
     counts = labels[:, 0].isfinite().sum(1).double()
-    rows = torch.from_numpy(
-        np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))
-    )
     sums = {name: each.nansum(1) for name, each in squares.items()}  # [N]
 
-    def statistics(index: Tensor) -> dict[str, np.ndarray]:
-        total = counts[index].sum(-1)
-        values = {n: 100 * (s[index].sum(-1) / total).sqrt() for n, s in sums.items()}
-        values["skill"] = 1 - values["rmse"] / values["rmse_of_curve"]
-        return {name: value.numpy() for name, value in values.items()}
+    def percent(name: str, rows: np.ndarray) -> float:
+        return float(100 * (sums[name][rows].sum() / counts[rows].sum()).sqrt())
 
-    whole, drawn = statistics(torch.arange(len(counts))), statistics(rows)
-    result = {}
-    for name, value in whole.items():
-        low, high = np.quantile(drawn[name], (0.025, 0.975))
-        facts = {"value": float(value), "low": float(low), "high": float(high)}
-        result[name] = {k: round(v, 4) for k, v in facts.items()}
-        result[name]["n"] = int(counts.sum())
-    return result
+    def skill(rows: np.ndarray) -> float:
+        return 1 - percent("rmse", rows) / percent("rmse_of_curve", rows)
+
+    statistics = {name: partial(percent, name) for name in sums} | {"skill": skill}
+    return {
+        name: bootstrap(statistic, len(counts), repeats=resamples).to_dict()
+        | {"n": int(counts.sum())}
+        for name, statistic in statistics.items()
+    }
 
 
 def score(

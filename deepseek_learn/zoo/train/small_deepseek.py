@@ -37,6 +37,7 @@ from ... import data
 from ...errors import require
 from ...files import atomic_write
 from ...lm import LanguageModel
+from ...measure import Bootstrap, bootstrap
 from ...optim import DeepOpt
 from ...training import Fit, Limits, Recipe, fit, wsd
 from .. import storage
@@ -220,15 +221,13 @@ def measured(
     for name, kind in TEXTS.items():
         text = getattr(data.load(name), part)
         frame = bits_per_byte(model, tokenizer, kind, text)
-        rng = np.random.default_rng(0)
-        draws = rng.integers(0, len(frame), (1000, len(frame)))
         bits, size = frame["bits"].to_numpy(), frame["bytes"].to_numpy()
-        low, high = np.quantile(bits[draws].sum(1) / size[draws].sum(1), (0.025, 0.975))
-        value = bits.sum() / size.sum()
-        interval = {"value": value, "low": low, "high": high}
-        interval = {k: round(float(v), 4) for k, v in interval.items()}
-        metrics[f"{name}: bits per byte"] = interval | {"n": len(frame)}
+        metrics[f"{name}: bits per byte"] = _ratio(bits, size).to_dict()
     return {"all": metrics}
+
+
+def _ratio(bits: np.ndarray, size: np.ndarray) -> Bootstrap:
+    return bootstrap(lambda lines: bits[lines].sum() / size[lines].sum(), len(bits))
 
 
 def main() -> None:

@@ -39,13 +39,13 @@ def texts(task, column):
 
 
 def reviews():
-    from deepseek_learn.data.reviews import review_lines
+    from deepseek_learn.solutions.reviews.corpus import review_lines
 
     return texts("reviews", review_lines()["text"])
 
 
 def mail():
-    from deepseek_learn.data.mail import mail_lines
+    from deepseek_learn.solutions.mail.corpus import mail_lines
 
     return texts("mail", mail_lines()["text"])
 
@@ -68,7 +68,7 @@ def movement():
     import gzip
     import importlib.util
 
-    from deepseek_learn.data.movements import FILE, PACKAGE, _columns, _Reader
+    from deepseek_learn.solutions.movement.hapt import FILE, PACKAGE, _columns, _Reader
 
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -81,7 +81,7 @@ def movement():
 
 
 def wind():
-    from deepseek_learn.data.wind_farm import COLUMNS, wind_farm
+    from deepseek_learn.solutions.wind.wind_farm import COLUMNS, wind_farm
 
     frame = wind_farm()
     for name in ("power", "temperature"):
@@ -92,7 +92,7 @@ def wind():
 
 
 def nodules():
-    from deepseek_learn.data.nodule_shapes import nodule_shapes
+    from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
 
     yield from stretches(nodule_shapes().bits, 32, ("u1",))
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from deepseek_learn.data.mime import LIMIT
 from deepseek_learn.solutions.mail.boxes import MailError, Message, find_boxes, read_box
+from deepseek_learn.solutions.mail.mime import LIMIT
 
 MAIL = b"From: a@b.c\nSubject: hello\n\nbody\n"
 

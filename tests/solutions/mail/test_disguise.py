@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deepseek_learn.data.mail_text import plain
 from deepseek_learn.solutions.mail.disguise import KINDS, LOOKS, disguised
+from deepseek_learn.solutions.mail.text import plain
 
 TEXT = "Buy cheap watches here: 20 of them, and one for free."
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from deepseek_learn import zoo
-from deepseek_learn.data.movements import Recording, movements
 from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
 from deepseek_learn.solutions.movement.decode import (
     COUNT,
@@ -15,6 +14,7 @@ from deepseek_learn.solutions.movement.decode import (
     window_labels,
     windows,
 )
+from deepseek_learn.solutions.movement.hapt import Recording, movements
 
 
 def brute(logits, transitions, t, last):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deepseek_learn import zoo
-from deepseek_learn.data.movements import Recording, movements
 from deepseek_learn.solutions.movement import train
+from deepseek_learn.solutions.movement.hapt import Recording, movements
 from deepseek_learn.solutions.movement.train import (
     Draws,
     activity_accuracy,

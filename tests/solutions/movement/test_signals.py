@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, solutions
 from deepseek_learn.cli.commands import app
-from deepseek_learn.data.movements import CLASSES, folds, recordings
 from deepseek_learn.solutions.movement import physics
+from deepseek_learn.solutions.movement.hapt import CLASSES, folds, recordings
 from deepseek_learn.solutions.movement.signals import SignalError, read_signal
 
 NAMES = ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]

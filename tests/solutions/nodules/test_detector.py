@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.solutions.nodules import crops, detector, scans, train
+from deepseek_learn.solutions.nodules import crops, detector, train
 from deepseek_learn.solutions.nodules.dicom import load_series
+from deepseek_learn.solutions.phantoms import scans
 from deepseek_learn.zoo.nets.nodule_net import NoduleNet
 from tests.solutions.nodules.dicom.traps import traps
 

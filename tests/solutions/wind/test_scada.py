@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepseek_learn.data import wind_farm
+from deepseek_learn.solutions.wind import wind_farm
 from deepseek_learn.solutions.wind.plausibility import HALF_LOAD
 from deepseek_learn.solutions.wind.scada import (
     ScadaError,

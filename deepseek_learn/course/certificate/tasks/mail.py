@@ -11,7 +11,7 @@ LETTERS = 600  # of an email
 @tasks.register("mail", title={"en": "Keep the mail clean", "zh": "拦截垃圾邮件"})
 def mail(rng: np.random.Generator, _: bytes | None = None) -> Draw:
     """Texts in two classes, 1 for unwanted; the tests are from after a drawn date."""
-    from ....data.mail import mail_lines
+    from ....solutions.mail.corpus import mail_lines
 
     frame = mail_lines()
     time = frame["time"].to_numpy()

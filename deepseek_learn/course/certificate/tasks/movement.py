@@ -23,7 +23,7 @@ def movement(rng: np.random.Generator, _: bytes | None = None) -> Draw:
 
 @cache
 def windows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from ....data.movements import ACTIVITIES, movements
+    from ....solutions.movement.hapt import ACTIVITIES, movements
 
     splits = movements()
     parts = [splits.train, splits.validation, splits.test]

@@ -23,7 +23,7 @@ def nodules(rng: np.random.Generator, _: bytes | None = None) -> Draw:
     dense inside the lung in their middle, mostly vessels. The tests are of other chests
     and of the nodules of other patients.
     """
-    from ....solutions.nodules.scans import split_shapes
+    from ....solutions.phantoms.scans import split_shapes
 
     shapes = split_shapes()
     x, y = cubes(rng, shapes["train"], SCANS)
@@ -34,8 +34,8 @@ def nodules(rng: np.random.Generator, _: bytes | None = None) -> Draw:
 def cubes(
     rng: np.random.Generator, shapes: Sequence[int], scans: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    from ....solutions.nodules.phantom import scan
-    from ....solutions.nodules.scans import gray
+    from ....solutions.phantoms.phantom import scan
+    from ....solutions.phantoms.scans import gray
 
     x, y = [], []
     for _ in range(scans):

@@ -11,7 +11,7 @@ LETTERS = 256  # of a review
 @tasks.register("reviews", title={"en": "Understand a review", "zh": "读懂评论"})
 def reviews(rng: np.random.Generator, _: bytes | None = None) -> Draw:
     """Texts in two classes, 1 for positive; near copies are on one side."""
-    from ....data.reviews import review_lines
+    from ....solutions.reviews.corpus import review_lines
 
     frame = review_lines()
     learn, test = hold_out(frame["group"].to_numpy(), 0.3, rng)

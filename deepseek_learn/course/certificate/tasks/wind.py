@@ -41,8 +41,8 @@ def wind(rng: np.random.Generator, _: bytes | None = None) -> Draw:
 
 @cache
 def farm() -> "Scada":
-    from ....data.wind_farm import wind_farm
     from ....solutions.wind.scada import from_frame
+    from ....solutions.wind.wind_farm import wind_farm
 
     return from_frame(wind_farm())
 
