@@ -18,9 +18,9 @@ from torch import nn
 from deepseek_learn import solutions, zoo
 from deepseek_learn.catalog import text
 from deepseek_learn.cli import solve
-from deepseek_learn.solutions.movement.hapt import recordings
 from deepseek_learn.errors import UnknownNameError
 from deepseek_learn.solutions.factory.surfaces import parts
+from deepseek_learn.solutions.movement.hapt import recordings
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
 from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
 from deepseek_learn.solutions.page import VerdictReport

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ... import zoo
-from .hapt import CLASSES, HOP, HZ, WINDOW
 from ...zoo.nets.movement_net import MovementNet
 from ..runner import Item, Solution, file_item, named, solutions
 from .decode import Decoder, windows
+from .hapt import CLASSES, HOP, HZ, WINDOW
 from .report import Movements, save_picture
 from .signals import Signal, SignalError, read_signal
 
