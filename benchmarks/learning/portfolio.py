@@ -22,8 +22,8 @@ from deepseek_learn.course.certificate import (
     start,
     verify,
 )
-from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
+from deepseek_learn.course.certificate.portfolio import read
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tests" / "course" / "certificate" / "examples"

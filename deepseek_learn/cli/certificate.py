@@ -82,7 +82,7 @@ def show(
 ) -> None:
     """Show what a certificate says, computed from its portfolio; runs nothing."""
     from ..course.certificate import check_without_running
-    from ..course.certificate.contents import read
+    from ..course.certificate.portfolio import read
 
     shown = check_without_running(read(portfolio), teacher, lambda sentence: None)
     typer.echo("\n".join(shown.lines()))

@@ -8,7 +8,7 @@ from .problem import Text
 
 
 @dataclass(frozen=True)
-class Start:
+class StartRule:
     """A place to begin, for those with few right answers in certain areas.
 
     Attributes:
@@ -26,7 +26,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingRule:
     """What to read after a mistake in an area; `lesson` is None for other sources."""
 
     area: str
@@ -38,8 +38,8 @@ class Reading:
 class Advice:
     """Where to begin, and what to read first."""
 
-    start: Start
-    reading: tuple[Reading, ...]
+    start: StartRule
+    reading: tuple[ReadingRule, ...]
 
     def __repr__(self) -> str:
         lines = [choose(self.start.text), *(choose(each.text) for each in self.reading)]

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..catalog import language, text
 from ..errors import UnknownNameError
-from .advice import Advice, Reading, Start
+from .advice import Advice, ReadingRule, StartRule
 from .diagnostic_form import Link, diagnostic_form
 from .lessons import Lesson, lesson, lessons
 from .places import address, course_folder, lesson_path
@@ -51,8 +51,8 @@ class Diagnostic:
     """
 
     questions: tuple[Question, ...]
-    starts: tuple[Start, ...]
-    readings: tuple[Reading, ...]
+    starts: tuple[StartRule, ...]
+    readings: tuple[ReadingRule, ...]
     lang: str | None = None
 
     def advise(self, right: Collection[str]) -> Advice:
@@ -147,14 +147,14 @@ def _list(tables: Mapping[str, Any], field: str) -> list[tuple[int, Any]]:
     return rows_of(rows or [])
 
 
-def _start(row: dict[str, Any], counts: Mapping[str, int], where: str) -> Start:
+def _start(row: dict[str, Any], counts: Mapping[str, int], where: str) -> StartRule:
     areas, below = tuple(row.get("areas", ())), row.get("below", 0)
     unknown = sorted(set(areas) - set(counts))
     require(not unknown, where, f"has the area {unknown[:1]}, which no question has")
     most = sum(counts[area] for area in areas)
     valid = 1 <= below <= most if areas else below == 0
     require(valid, where, f"has below = {below!r}; its areas have {most} questions")
-    return Start(
+    return StartRule(
         _lesson(row.get("lesson"), where),
         words(row.get("text"), where, "text"),
         areas,
@@ -162,11 +162,11 @@ def _start(row: dict[str, Any], counts: Mapping[str, int], where: str) -> Start:
     )
 
 
-def _reading(row: dict[str, Any], counts: Mapping[str, int], where: str) -> Reading:
+def _reading(row: dict[str, Any], counts: Mapping[str, int], where: str) -> ReadingRule:
     area = row.get("area", "")
     require(area in counts, where, f"has the area {area!r}, which no question has")
     place = _lesson(row["lesson"], where) if "lesson" in row else None
-    return Reading(area, words(row.get("text"), where, "text"), place)
+    return ReadingRule(area, words(row.get("text"), where, "text"), place)
 
 
 def _lesson(slug: Any, where: str) -> Lesson:

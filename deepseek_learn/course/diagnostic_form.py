@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from ..catalog import choose, text
-from .advice import Reading, Start
+from .advice import ReadingRule, StartRule
 from .display import inline
 from .lessons import Lesson
 from .questions import Question
@@ -62,8 +62,8 @@ document.querySelectorAll(".ds-quiz:not([data-live])").forEach(quiz => {
 
 def diagnostic_form(
     questions: Sequence[Question],
-    starts: Sequence[Start],
-    readings: Sequence[Reading],
+    starts: Sequence[StartRule],
+    readings: Sequence[ReadingRule],
     lang: str,
     link: Link | None = None,
 ) -> str:
@@ -94,7 +94,10 @@ def diagnostic_form(
 
 
 def _advice(
-    starts: Sequence[Start], readings: Sequence[Reading], lang: str, link: Link | None
+    starts: Sequence[StartRule],
+    readings: Sequence[ReadingRule],
+    lang: str,
+    link: Link | None,
 ) -> str:
     rules = "\n".join(_start(rule, lang, link) for rule in starts)
     rows = "\n".join(_reading(each, lang, link) for each in readings)
@@ -105,13 +108,13 @@ def _advice(
     )
 
 
-def _start(rule: Start, lang: str, link: Link | None) -> str:
+def _start(rule: StartRule, lang: str, link: Link | None) -> str:
     where = f'data-areas="{escape(" ".join(rule.areas))}" data-below="{rule.below}"'
     place = _place(rule.lesson, lang, link)
     return f"<p {where} hidden>{inline(choose(rule.text, lang))} {place}</p>"
 
 
-def _reading(reading: Reading, lang: str, link: Link | None) -> str:
+def _reading(reading: ReadingRule, lang: str, link: Link | None) -> str:
     place = f" {_place(reading.lesson, lang, link)}" if reading.lesson else ""
     words = inline(choose(reading.text, lang))
     return f'<li data-read="{escape(reading.area)}" hidden>{words}{place}</li>'

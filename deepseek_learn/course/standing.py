@@ -9,7 +9,7 @@ from .problem import Problem
 
 
 @dataclass(frozen=True)
-class Result:
+class ExerciseResult:
     """The best outcome of an exercise.
 
     Attributes:
@@ -42,7 +42,7 @@ class Standing:
     """
 
     lesson: Lesson
-    results: tuple[Result, ...]
+    results: tuple[ExerciseResult, ...]
 
     @property
     def passed(self) -> int:
@@ -111,8 +111,10 @@ def counts(part: Iterable[Standing]) -> tuple[int, int]:
     return sum(result.passed for result in results), len(results)
 
 
-def _best(problem: Problem, by_problem: dict[tuple, list[dict]]) -> Result:
+def _best(problem: Problem, by_problem: dict[tuple, list[dict]]) -> ExerciseResult:
     attempts = by_problem.get((problem.id, problem.version), [])
     passes = [record for record in attempts if record["status"] == "passed"]
     best = (passes[:1] or attempts[-1:] or [{}])[0]
-    return Result(problem, best.get("status", "not attempted"), best.get("time", ""))
+    return ExerciseResult(
+        problem, best.get("status", "not attempted"), best.get("time", "")
+    )

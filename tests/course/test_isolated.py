@@ -7,8 +7,8 @@ from deepseek_learn.course.isolated import (
     DATA_PACKAGES,
     OWN_DATA,
     PACKAGE,
+    answer_sandbox,
     hidden,
-    room,
 )
 from deepseek_learn.sandbox import copies, isolation, view
 
@@ -27,7 +27,7 @@ def test_a_kernel_that_is_built_is_not_compiled_again_in_the_room(
     source = b"""if True:
         from deepseek_learn.binary_cache import cache_folder
         print([path.read_bytes() for path in cache_folder().iterdir()])"""
-    with room({"show.py": source}, 60, hidden()) as (sandbox, _):
+    with answer_sandbox({"show.py": source}, 60, hidden()) as (sandbox, _):
         ended = sandbox.run(["python", "show.py"])
     assert ended.stdout == "[b'kernel']\n", ended.stderr
 

@@ -33,7 +33,7 @@ margin:auto;line-height:1.5}"""
 
 
 @dataclass(frozen=True)
-class Entry:
+class GlossaryTerm:
     """A term of the glossary.
 
     Attributes:
@@ -73,7 +73,7 @@ def write(out: str | Path, root: str | Path) -> int:
     return sum(len(deck.notes) for deck in decks)
 
 
-def read_glossary(path: Path) -> list[Entry]:
+def read_glossary(path: Path) -> list[GlossaryTerm]:
     """Read the terms of the book's glossary.
 
     Raises:
@@ -88,12 +88,12 @@ def read_glossary(path: Path) -> list[Entry]:
     return entries
 
 
-def _entry(part: str) -> Entry:
+def _entry(part: str) -> GlossaryTerm:
     head, *lines = part.splitlines()
     match = TERM.fullmatch(head)
     english, chinese = match.groups() if match else (head, "")
     definition = " ".join(line.strip() for line in lines)
-    return Entry(english, chinese, to_html(definition))
+    return GlossaryTerm(english, chinese, to_html(definition))
 
 
 def to_html(words: str) -> str:
@@ -108,7 +108,7 @@ def _english(term: str) -> str:
     return match[1] if match else term
 
 
-def _glossary_deck(genanki: Any, entries: list[Entry]) -> "genanki.Deck":
+def _glossary_deck(genanki: Any, entries: list[GlossaryTerm]) -> "genanki.Deck":
     back = "{{FrontSide}}<hr id=answer>"
     templates = [
         {

@@ -38,7 +38,7 @@ class Paper(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CitingFile:
     """A file that cites papers.
 
     Attributes:
@@ -54,7 +54,7 @@ class Entry:
     scripts: tuple[str, ...]
 
 
-def entries(root: str | Path) -> list[Entry]:
+def entries(root: str | Path) -> list[CitingFile]:
     """Return the files of the library that cite papers, sorted by path."""
     root = Path(root)
     graph, rows = ImportGraph(root), []
@@ -63,7 +63,7 @@ def entries(root: str | Path) -> list[Entry]:
         if papers := dict.fromkeys(map(Paper._make, CITATION.findall(prose))):
             file = path.relative_to(root).as_posix()
             rows.append(
-                Entry(file, (*papers,), _lesson(path, root), graph.scripts(file))
+                CitingFile(file, (*papers,), _lesson(path, root), graph.scripts(file))
             )
     return rows
 
@@ -127,7 +127,7 @@ def _lesson(path: Path, root: Path) -> Lesson | None:
     return None
 
 
-def _cells(entry: Entry, root: Path, lang: str | None) -> tuple[str, ...]:
+def _cells(entry: CitingFile, root: Path, lang: str | None) -> tuple[str, ...]:
     return (
         "\n    ".join(f"- {_source(paper)}" for paper in entry.papers),
         f"`{entry.file.split('/', 2)[2]}`",

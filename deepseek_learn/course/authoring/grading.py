@@ -1,11 +1,10 @@
 """Grade a folder of submissions, each answer in a sandbox of its own.
 
-An answer that crashes, loops or attacks costs its student this answer, and nobody else
-anything. The same holds for a file that is malformed, and for a check that an answer
-brings to its end. Where the answer is a function of plain data, the check stays outside the
-sandbox and the answer cannot reach it. Other answers (modules, optimizers, functions
-that get functions) are checked inside the same sandbox: they can harm nothing, but can
-forge their own outcome, so the report marks them.
+An answer that crashes, loops or attacks, a malformed file, and an answer that makes its
+check fail only cost their own student points. If the answer is a function of plain data,
+the check runs outside of the sandbox, where the answer cannot reach it. Other answers
+(modules, optimizers, functions that take functions) are checked inside the sandbox: they
+can do no harm, but can forge their own outcome, so the report marks them.
 """
 
 import json
@@ -21,7 +20,12 @@ from ...catalog import choose, text
 from ...errors import DeepSeekLearnError
 from ...sandbox import call, isolation
 from .. import problems
-from ..isolated import check_outside, hidden_beside_check, problem_folder, room
+from ..isolated import (
+    answer_sandbox,
+    check_outside,
+    hidden_beside_check,
+    problem_folder,
+)
 from ..lessons import lesson as find_lesson
 from ..lessons import lessons
 from ..problem import Problem
@@ -30,17 +34,17 @@ from .grading_report import Grade
 from .submissions import Submission
 from .workers import Worker, WorkerEnded, importable, share
 
-SECONDS, START = 60, 20  # of a check; for the imports before it
+SECONDS, IMPORT_SECONDS = 60, 20  # of a check, and of the imports before it
 STATUSES = ("passed", "failed", "raised", "not attempted")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a grading run has in common.
+    """The settings of a grading run.
 
     Attributes:
-        seed: from which the inputs of each problem follow; the same for all students.
-        seconds: the time for an answer, instead of the problem's own.
+        seed: determines the inputs of each problem, which are the same for all students.
+        seconds: the time limit of an answer, instead of the problem's own.
     """
 
     seed: int
@@ -50,7 +54,7 @@ class Rules:
         return zlib.crc32(f"{problem.id}:{self.seed}".encode()) % 2**31
 
     def seconds_of(self, problem: Problem) -> float:
-        return self.seconds or START + (problem.seconds or SECONDS)
+        return self.seconds or IMPORT_SECONDS + (problem.seconds or SECONDS)
 
 
 def grade(
@@ -88,10 +92,10 @@ def grade(
     if entry := importable(Path(folder)):
         raise DeepSeekLearnError(text("grading.importable", folder=entry))
     students = submissions.read(folder)
-    chosen = chosen_problems(students, lesson)
+    selection = select_problems(students, lesson)
     rules = Rules(secrets.randbelow(2**31) if seed is None else seed, seconds)
     start, grades = time.monotonic(), list[Grade]()
-    work = partial(grade_student, ids=[p.id for p in chosen], rules=rules)
+    work = partial(grade_student, ids=[p.id for p in selection], rules=rules)
     for student, rows in zip(students, share(work, students, jobs), strict=True):
         grades += rows
         points = sum(row.points for row in rows)
@@ -101,17 +105,17 @@ def grade(
     return grades
 
 
-def chosen_problems(
+def select_problems(
     students: Sequence[Submission], lesson: str | None
 ) -> list[Problem]:
     """Return the problems of a lesson, or of all lessons that anyone handed in."""
     slugs = [find_lesson(lesson).slug] if lesson else [each.slug for each in lessons()]
-    chosen = []
+    selection = []
     for slug in slugs:
         loaded = problems.load(slug)
         answered = any(s.has(p) for s in students for p in loaded)
-        chosen += loaded if answered or lesson else []
-    return chosen
+        selection += loaded if answered or lesson else []
+    return selection
 
 
 def grade_student(
@@ -122,17 +126,17 @@ def grade_student(
 
 
 def grade_in(worker: Worker, student: Submission, id: str, rules: Rules) -> Grade:
-    """Let a worker grade one answer; if the worker ends, the grade says so."""
+    """Let a worker grade one answer; if the worker dies, the grade says so."""
     problem, start = problems.get(id), time.monotonic()
     limit = 3 * max(rules.seconds_of(problem), Rules(0).seconds_of(problem)) + SECONDS
     try:
         return worker.ask((student, id, rules), limit)
     except WorkerEnded as error:
-        return graded(student, problem, "raised", str(error), start, True)
+        return make_grade(student, problem, "raised", str(error), start, True)
 
 
 def grade_answer(student: Submission, id: str, rules: Rules) -> Grade:
-    """Grade one answer; whatever it does, there is a grade."""
+    """Grade one answer; every exception becomes a grade."""
     problem, start, outside = problems.get(id), time.monotonic(), True
     try:
         cells = student.answer(problem)
@@ -149,10 +153,10 @@ def grade_answer(student: Submission, id: str, rules: Rules) -> Grade:
         status, why = "raised", str(error)
     except Exception as error:  # a check may stumble over what an answer returns
         status, why = "raised", f"{type(error).__name__}: {error}"
-    return graded(student, problem, status, why, start, outside)
+    return make_grade(student, problem, status, why, start, outside)
 
 
-def graded(
+def make_grade(
     student: Submission,
     problem: Problem,
     status: str,
@@ -178,13 +182,13 @@ def graded(
 def check_inside(
     problem: Problem, cells: list[str], seed: int, seconds: float
 ) -> tuple[str, str]:
-    """Check an answer in its own sandbox: return the status that it says, and why."""
+    """Check an answer in its own sandbox; return the claimed status and the reason."""
     files = {"cells.json": json.dumps(cells).encode()}
     hide, shown = hidden_beside_check(problem.id), [problem_folder(problem.id)]
     answers = {"starter": problem.starter}
     if problem.kind == "practice":  # it must have a solution, which is hidden
         answers["solution"] = ""
-    with room(files, seconds, hide, shown) as (sandbox, entry):
+    with answer_sandbox(files, seconds, hide, shown) as (sandbox, entry):
         arguments = problem.id, problem.answer, seed, answers
         outcome = call(entry, "check", *arguments, sandbox=sandbox)
     match outcome:
@@ -195,7 +199,7 @@ def check_inside(
 
 @cache
 def checks_outside(id: str) -> bool:
-    """Return whether a problem can be checked from outside: its solution passes so."""
+    """Return whether the solution passes when the check runs outside the sandbox."""
     problem = problems.get(id)
     reference = problem.reference()
     if reference is None:  # outside a teacher's checkout; these take plain data

@@ -1,9 +1,9 @@
-"""Processes that grade, beside files of students and out of reach of these.
+"""Worker processes for grading, which import nothing from the students' folders.
 
-`python -c` and `python -m` put the current folder first on the path of imports, where a
-student's folder `socket/` would take the place of Python's own module. A worker
-therefore starts in an empty folder, with the path of its owner. If it ends, this costs
-one answer, and the next one gets a new worker.
+`python -c` and `python -m` put the current folder first on `sys.path`, where a student's
+folder `socket/` would shadow Python's own module. A worker therefore starts in an empty
+folder, with the parent's `sys.path`. If a worker dies, only one answer is lost, and the
+next answer gets a new worker.
 """
 
 import os
@@ -26,13 +26,13 @@ from ..record import home
 
 MODULE = "deepseek_learn.course.authoring.grading_worker"
 ROOT = Path(__file__).resolve().parents[3]  # the folder of the package
-PATIENCE = 10  # seconds for a worker to close its rooms
+GRACE_PERIOD = 10  # seconds for a worker to remove its sandboxes
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
 class WorkerEnded(DeepSeekLearnError):
-    """Raised if a worker ended, or had to be ended, before it replied."""
+    """Raised if a worker exited, or was killed, before it replied."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ def share(
 
 
 def importable(folder: Path) -> str:
-    """Return an entry of the path of imports that lies in the folder, or ""."""
+    """Return an entry of `sys.path` that is inside the folder, or ""."""
     inside = folder.resolve()
     for entry in sys.path:
         path = Path(entry or os.getcwd()).resolve()
@@ -135,10 +135,10 @@ def _start(folder: str) -> subprocess.Popen:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ask a worker to end, so that it closes its room first, or else kill it."""
+    """Terminate a worker, so that it removes its sandbox first, or else kill it."""
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(GRACE_PERIOD)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

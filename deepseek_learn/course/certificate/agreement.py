@@ -1,8 +1,8 @@
-"""When the repetition of a run counts as the same run.
+"""Whether a repeated run reproduces the recorded one.
 
-On the machine that a portfolio was made on (the same processor and versions), all
-predictions must be the same. Elsewhere a sum in another order may turn single
-predictions: then 95 % must be, and the score may differ by 0.05.
+On the machine on which the portfolio was made (same processor, same versions), all
+predictions must be equal. On other machines the order of floating-point sums may flip a
+few predictions: 95 % of them must be equal, and the score may differ by 0.05.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ ELSEWHERE, SCORE = 0.95, 0.05
 
 
 def agreement(first: Sequence[int], second: Sequence[int]) -> float:
-    """Return the part of the predictions that are the same."""
+    """Return the fraction of equal predictions."""
     return float(np.mean(np.asarray(first) == np.asarray(second)))
 
 
 def check_same(task: str, recorded: Run, again: Run, same_machine: bool) -> float:
-    """Return the agreement of a recorded run with its repetition.
+    """Return the agreement between a recorded run and its repetition.
 
     Raises:
-        Refused: if it is too low to be the same run.
+        Refused: if the agreement is too low.
     """
-    part = agreement(recorded.predictions, again.predictions)
-    close = part >= ELSEWHERE and abs(recorded.score - again.score) <= SCORE
-    if part < 1 and (same_machine or not close):
+    fraction = agreement(recorded.predictions, again.predictions)
+    close = fraction >= ELSEWHERE and abs(recorded.score - again.score) <= SCORE
+    if fraction < 1 and (same_machine or not close):
         values = {"recorded": f"{recorded.score:.3f}", "again": f"{again.score:.3f}"}
         seed = recorded.seed
         raise Refused(
-            "not_reproduced", project=task, seed=seed, part=f"{part:.0%}", **values
+            "not_reproduced", project=task, seed=seed, part=f"{fraction:.0%}", **values
         )
-    return part
+    return fraction

@@ -1,9 +1,8 @@
-"""The Open Badge 3.0 credential: what it says follows from the portfolio alone.
+"""The Open Badge 3.0 credential, which is a function of the portfolio.
 
 It is a verifiable credential in the form of a JSON Web Token, signed with Ed25519. Its
-`Evidence` is the fingerprint of the portfolio, its `Result`s are the numbers. Whoever
-reads it computes the whole token once more, but for the signature, and compares its
-bytes: no word of it is free.
+`Evidence` is the fingerprint of the portfolio, and its `Result`s are the scores. The
+verifier recomputes the whole token except for the signature and compares the bytes.
 """
 
 import uuid
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ...catalog import choose, text
 from ...errors import require
 from . import jws
-from .contents import Contents
 from .keys import PublicKey
 from .learner import Learner
+from .portfolio import Portfolio
 from .refusal import Refused
 from .results import Project, Results
 from .tasks import tasks
@@ -30,11 +29,11 @@ LONGEST = 1 << 16  # characters of a token
 
 @dataclass(frozen=True)
 class Issuer:
-    """Who signs.
+    """The issuer of a certificate.
 
     Attributes:
-        name: of the teacher; empty if the learner signs.
-        key: the public key.
+        name: the teacher's name; empty if the learner signs.
+        key: the issuer's public key.
     """
 
     name: str
@@ -43,11 +42,13 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Certificate:
-    """All that a certificate says.
+    """The contents of a certificate.
 
     Attributes:
-        fingerprint: that of the portfolio.
-        issuer: who signs it.
+        learner: the learner who earned it.
+        results: the results of the projects and of the graded exercises.
+        fingerprint: the SHA-256 hash of the portfolio.
+        issuer: the learner or the teacher who signs it.
     """
 
     learner: Learner
@@ -56,11 +57,11 @@ class Certificate:
     issuer: Issuer
 
     @classmethod
-    def of(cls, contents: Contents, issuer: Issuer) -> "Certificate":
-        """Compute what the certificate of a portfolio says."""
-        learner = Learner.of(contents)
-        results = Results.of(contents, learner)
-        return cls(learner, results, contents.fingerprint, issuer)
+    def of(cls, portfolio: Portfolio, issuer: Issuer) -> "Certificate":
+        """Compute the certificate of a portfolio."""
+        learner = Learner.of(portfolio)
+        results = Results.of(portfolio, learner)
+        return cls(learner, results, portfolio.fingerprint, issuer)
 
     @property
     def title(self) -> str:
@@ -68,7 +69,7 @@ class Certificate:
 
     @property
     def issued(self) -> str:
-        """The sentence that says under whose key it stands, and under whose not."""
+        """The sentence that names the issuer and says that no university vouches for it."""
         if not self.issuer.name:
             return self._say("self_issued")
         return self._say("teacher_issued", teacher=self.issuer.name)
@@ -88,7 +89,7 @@ class Certificate:
         return self._say("graded", problems=", ".join(self.results.graded))
 
     def lines(self) -> list[str]:
-        """Return everything as lines of text."""
+        """Return the certificate as lines of text."""
         rows = (self.line(project) for project in self.results.projects)
         projects = [f"{title}: {words}" for title, words in rows]
         head = [self.title, self.learner.name, *projects, self.graded]
@@ -102,11 +103,11 @@ class Certificate:
         return jws.write(self.payload(), self.issuer.key, private_pem)
 
     def check(self, token: str) -> None:
-        """Compare a token with what the portfolio gives.
+        """Compare a token with the one that follows from the portfolio.
 
         Raises:
-            Refused: if another key signed it, it was changed, says anything else, or
-                says it in another form; the message says what.
+            Refused: if the token has another signer, another content or another form,
+                or was changed after signing; the message says which.
         """
         library = _library("openbadgeslib.ob3.verifier")
         errors = _library("openbadgeslib.errors").LibOpenBadgesException
@@ -167,7 +168,7 @@ class Certificate:
 
 
 def issuer_of(token: str) -> tuple[str, str]:
-    """Return the key and the name that an unverified token claims as its issuer's."""
+    """Return the key and the name of the issuer that an unverified token claims."""
     if len(token) > LONGEST:
         raise Refused("malformed", file="credential.jwt")
     try:
@@ -179,7 +180,7 @@ def issuer_of(token: str) -> tuple[str, str]:
 
 
 def difference(expected: Any, actual: Any, path: str = "") -> tuple[str, Any, Any]:
-    """Return where two trees of JSON first differ, and what stands there in each."""
+    """Return the path at which two JSON trees first differ, and both values there."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key in sorted(expected.keys() | actual.keys()):
             if expected.get(key) != actual.get(key):

@@ -1,12 +1,15 @@
-"""Where a portfolio was made: the learner's word, on which a tolerance depends."""
+"""The environment in which a portfolio was made, as the learner states it.
+
+The tolerance of a repeated run depends on it; see `agreement`.
+"""
 
 import importlib.metadata
 import platform
 
 from ... import __version__
 from ...escaping import printable
-from .contents import Contents
 from .learner import read_json
+from .portfolio import Portfolio
 from .refusal import Refused
 
 # matplotlib no longer matters, but portfolios state it, and the fields are fixed
@@ -14,19 +17,19 @@ PACKAGES = ("torch", "numpy", "matplotlib")
 
 
 def environment() -> dict[str, str]:
-    """Return what the results may depend on: versions and the processor."""
+    """Return the versions and the processor, on which the results may depend."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     facts = {"python": platform.python_version(), "library": __version__}
     return facts | versions | {"processor": _processor(), "system": platform.system()}
 
 
-def check_environment(contents: Contents) -> dict[str, str]:
+def check_environment(portfolio: Portfolio) -> dict[str, str]:
     """Return the recorded environment.
 
     Raises:
         Refused: if it has other fields, or values that are not short, visible text.
     """
-    record = read_json(contents, "environment.json", set(environment()))
+    record = read_json(portfolio, "environment.json", set(environment()))
     for value in record.values():
         if not isinstance(value, str) or printable(value) != value:
             raise Refused("malformed", file="environment.json")

@@ -1,8 +1,8 @@
-"""The one form of a signed token: every byte of it follows from what it says.
+"""A canonical JSON Web Signature (RFC 7515): each payload has exactly one token.
 
-A JSON Web Signature leaves much open: the order of fields, fields that occur twice (of
-which each reader sees another), fields of the header that nobody looks at. Here they are
-sorted and written without spaces, and the header names the key and nothing else.
+The standard leaves the order of the fields open, and does not exclude duplicate fields,
+of which parsers return different ones, or unused header fields. Here the fields are
+sorted and written without spaces, and the header contains the public key only.
 """
 
 import base64
@@ -23,9 +23,9 @@ def write(payload: dict[str, Any], key: PublicKey, private_pem: bytes) -> str:
 
 
 def is_canonical(token: str, payload: dict[str, Any], key: PublicKey) -> bool:
-    """Return whether a token is what `write` gives, as far as it shows without the key.
+    """Return whether a token has the form that `write` produces for this payload.
 
-    The signature itself is not checked.
+    The signature itself is not verified.
     """
     part, _, signature = token.rpartition(".")
     try:
@@ -37,7 +37,7 @@ def is_canonical(token: str, payload: dict[str, Any], key: PublicKey) -> bool:
 
 
 def signed_part(payload: dict[str, Any], key: PublicKey) -> str:
-    """Return the header and the payload, as they are signed."""
+    """Return the signing input: the encoded header and payload."""
     serialization = _serialization()
     raw = serialization.load_pem_public_key(key.pem).public_bytes(
         serialization.Encoding.Raw, serialization.PublicFormat.Raw
@@ -52,7 +52,7 @@ def signed_part(payload: dict[str, Any], key: PublicKey) -> str:
 
 
 def encoded(content: bytes) -> str:
-    """Return bytes in the letters of base64url, without padding."""
+    """Return bytes in base64url without padding (RFC 7515, appendix C)."""
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 

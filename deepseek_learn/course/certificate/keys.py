@@ -1,7 +1,7 @@
-"""Ed25519 keys: the learner's own, and a teacher's.
+"""The Ed25519 keys of learners and teachers.
 
-A private key is a file of its owner's, outside of every portfolio. No code of a
-learner runs while it is open: `make` reads it after the last run, `sign` runs nothing.
+A private key is a file of its owner, outside of every portfolio. It is never in memory
+while a learner's code runs: `make` reads it after the last run, and `sign` runs nothing.
 """
 
 import errno
@@ -21,8 +21,8 @@ class PublicKey:
     """A public key.
 
     Attributes:
-        did: the key itself, written as a `did:key`.
-        pem: the same in the form that the verifier reads.
+        did: the key as a decentralized identifier (`did:key:...`).
+        pem: the same key in PEM format.
     """
 
     did: str
@@ -83,7 +83,7 @@ def own_public(path: Path) -> PublicKey:
 
 
 def public_key(pem: bytes, path: Path) -> PublicKey:
-    """Return a public key in PEM; `path` is named if it is none."""
+    """Parse a public key in PEM format; `path` is for the error message."""
     try:
         keys = _library("openbadgeslib.keys")
         if keys.detect_key_type(pem) is keys.KeyType.ED25519 and b"PRIVATE" not in pem:
@@ -96,10 +96,10 @@ def public_key(pem: bytes, path: Path) -> PublicKey:
 
 
 def resolve(did: str) -> PublicKey:
-    """Return the public key that a `did:key` is.
+    """Return the public key that a `did:key` encodes.
 
     Raises:
-        Refused: if it is not one of Ed25519.
+        Refused: if it does not encode an Ed25519 key.
     """
     if not did.startswith("did:key:"):  # others would need the network
         raise Refused("not_a_key", file=did)
@@ -111,10 +111,10 @@ def resolve(did: str) -> PublicKey:
 
 
 def check_private(path: Path, portfolio: Path) -> None:
-    """Refuse a private key that code of the portfolio, or another user, could read.
+    """Refuse a private key that the portfolio's code or another user could read.
 
     Raises:
-        Refused: if it lies in the portfolio, or others than its owner may read it.
+        Refused: if it is in the portfolio, or users other than its owner may read it.
         FileNotFoundError: if it does not exist.
     """
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Whose portfolio it is, and the seeds that only this learner's runs have."""
+"""The owner of a portfolio, and the seeds of this learner's runs."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from ...catalog import LANGUAGES
 from ...escaping import printable
-from .contents import Contents
+from .portfolio import Portfolio
 from .refusal import Refused
 
 FILE = "learner.json"
@@ -23,7 +23,7 @@ class Learner:
     """The learner that a portfolio belongs to.
 
     Attributes:
-        name: as it stands on the certificate.
+        name: the learner's name, as printed on the certificate.
         lang: the language of the certificate.
         salt: 16 random bytes in hexadecimal digits.
         key: the learner's public key, as a `did:key`.
@@ -49,14 +49,14 @@ class Learner:
         return cls(name, lang, secrets.token_hex(16), key)
 
     @classmethod
-    def of(cls, contents: Contents) -> "Learner":
+    def of(cls, portfolio: Portfolio) -> "Learner":
         """Read `learner.json`.
 
         Raises:
             Refused: if it is missing or malformed, or if the name holds characters
                 that do not print.
         """
-        return cls(**read_json(contents, FILE, set(cls.__dataclass_fields__)))
+        return cls(**read_json(portfolio, FILE, set(cls.__dataclass_fields__)))
 
     def to_json(self) -> bytes:
         return write_json(asdict(self))
@@ -64,16 +64,15 @@ class Learner:
     def seeds(self, task: str) -> list[int]:
         """Return the seeds of the runs of a project.
 
-        They follow from the learner's name, key and salt, so that the results of
-        another learner do not fit, and nobody chooses seeds one by one.
+        They are a hash of the learner's name, key and salt, so that nobody can use the
+        results of another learner, or choose single seeds.
         """
         return [self._seed(f"{task}|{run}") for run in range(RUNS)]
 
     def training_seeds(self, task: str) -> list[int]:
-        """Return what the runs of a project get as their `seed`.
+        """Return the seeds that are passed to the runs of a project.
 
-        They say nothing about `seeds`, from which the tests' classes follow: whoever
-        knows those knows the answers.
+        They do not reveal `seeds`, which determine the classes of the test items.
         """
         return [self._seed(f"{task}|{run}|training") for run in range(RUNS)]
 
@@ -86,29 +85,29 @@ class Learner:
         return int.from_bytes(hashlib.sha256(content.encode()).digest()[:4]) >> 1
 
 
-def read_json(contents: Contents, path: str, fields: set[str]) -> dict:
-    """Return the object in a JSON file that must have exactly these fields.
+def read_json(portfolio: Portfolio, path: str, fields: set[str]) -> dict:
+    """Return the object in a JSON file, which must have exactly these fields.
 
     Raises:
-        Refused: if the file is missing, has anything else, or has a field twice, of
-            which a reader may see the other.
+        Refused: if the file is missing, has other content, or has duplicate fields, of
+            which parsers return different ones.
     """
-    if path not in contents.files:
+    if path not in portfolio.files:
         raise Refused("missing", file=path)
     try:
-        found = json.loads(contents.files[path], object_pairs_hook=once_each)
+        record = json.loads(portfolio.files[path], object_pairs_hook=once_each)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or set(found) != fields:
+        record = None
+    if not isinstance(record, dict) or set(record) != fields:
         raise Refused("malformed", file=path)
-    return found
+    return record
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return pairs as a dictionary; raise a `ValueError` if a field is there twice."""
+    """Return pairs as a dictionary; raise a `ValueError` for duplicate fields."""
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a field stands there twice")
+        raise ValueError("duplicate field")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Why a portfolio is refused: one sentence, in the language of the reader."""
+"""The exception with which a portfolio is refused."""
 
 from typing import Any
 
@@ -11,11 +11,12 @@ class Refused(DeepSeekLearnError):
     """Raised if a portfolio or its certificate is refused.
 
     Args:
-        reason: the key of the sentence in the catalog, without `certificate.`.
-        values: what to fill into the sentence; control characters are made visible.
+        reason: the key of the message in the catalog, without the prefix `certificate.`.
+        values: the values for the message's placeholders; control characters in them are
+            escaped.
     """
 
     def __init__(self, reason: str, **values: Any):
-        shown = {name: printable(value) for name, value in values.items()}
-        super().__init__(text(f"certificate.{reason}", **shown))
+        escaped = {name: printable(value) for name, value in values.items()}
+        super().__init__(text(f"certificate.{reason}", **escaped))
         self.reason = reason

@@ -8,9 +8,9 @@ from typing import Any
 from ..lessons import STAGES
 from ..problems import load
 from . import scoring
-from .contents import Contents
 from .environment import check_environment, environment
 from .learner import RUNS, Learner, read_json, write_json
+from .portfolio import Portfolio
 from .refusal import Refused
 from .running import check_config
 from .scoring import Interval
@@ -109,7 +109,7 @@ class Results:
         return files
 
     @classmethod
-    def of(cls, contents: Contents, learner: Learner) -> "Results":
+    def of(cls, portfolio: Portfolio, learner: Learner) -> "Results":
         """Read the recorded results and compute each of their numbers again.
 
         Nothing of the learner's runs: scores follow from the recorded predictions and
@@ -119,31 +119,31 @@ class Results:
             Refused: if a number differs, a seed is not this learner's, or something is
                 missing; the message says what.
         """
-        found = read_json(contents, "results.json", FIELDS)
-        if found["protocol"] != PROTOCOL:
-            raise Refused("protocol", found=found["protocol"], known=PROTOCOL)
-        check_date(found["made"])
-        names = projects(contents)
-        if not isinstance(found["projects"], dict) or set(found["projects"]) != set(
+        record = read_json(portfolio, "results.json", FIELDS)
+        if record["protocol"] != PROTOCOL:
+            raise Refused("protocol", found=record["protocol"], known=PROTOCOL)
+        check_date(record["made"])
+        names = projects(portfolio)
+        if not isinstance(record["projects"], dict) or set(record["projects"]) != set(
             names
         ):
             raise Refused("malformed", file="results.json")
-        graded = graded_answers(contents)
-        if found["graded"] != {id: learner.graded_seed(id) for id in graded}:
+        graded = graded_answers(portfolio)
+        if record["graded"] != {id: learner.graded_seed(id) for id in graded}:
             raise Refused("salt", project="graded")
         recomputed = (
-            recompute(contents, learner, name, found["projects"][name])
+            recompute(portfolio, learner, name, record["projects"][name])
             for name in names
         )
-        results = cls(found["made"], tuple(recomputed), tuple(graded))
-        check_environment(contents)
+        results = cls(record["made"], tuple(recomputed), tuple(graded))
+        check_environment(portfolio)
         expected = {path for path in results.files(learner) if path.startswith("runs/")}
-        if extra := {p for p in contents.files if p.startswith("runs/")} - expected:
+        if extra := {p for p in portfolio.files if p.startswith("runs/")} - expected:
             raise Refused("unknown_file", file=min(extra))
         return results
 
 
-def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Project:
+def recompute(portfolio: Portfolio, learner: Learner, task: str, rows: Any) -> Project:
     """Return a project's runs, with scores computed from their predictions."""
     seeds = learner.seeds(task), learner.training_seeds(task)
     for name, own in zip(ROW, seeds, strict=False):
@@ -151,8 +151,8 @@ def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Pro
             raise Refused("salt", project=task)
     runs = []
     for row, seed, training_seed in zip(rows, *seeds, strict=True):
-        predictions = read_predictions(contents, f"runs/{task}/{seed}.json")
-        run = measured(contents, task, seed, training_seed, predictions)
+        predictions = read_predictions(portfolio, f"runs/{task}/{seed}.json")
+        run = measure_run(portfolio, task, seed, training_seed, predictions)
         for name, value in (("score", run.score), ("baseline", run.baseline)):
             recorded = row_value(row, name)
             if type(recorded) is not float or not abs(recorded - value) < SAME:
@@ -164,8 +164,8 @@ def recompute(contents: Contents, learner: Learner, task: str, rows: Any) -> Pro
     return project
 
 
-def measured(
-    contents: Contents,
+def measure_run(
+    portfolio: Portfolio,
     task: str,
     seed: int,
     training_seed: int,
@@ -176,43 +176,43 @@ def measured(
     Raises:
         Refused: if there is not one prediction for each test.
     """
-    drawn = draw(task, seed, contents.files.get(f"projects/{task}/data.npz"))
-    if len(predictions) != len(drawn.test_y):
+    data = draw(task, seed, portfolio.files.get(f"projects/{task}/data.npz"))
+    if len(predictions) != len(data.test_y):
         raise Refused("malformed", file=f"runs/{task}/{seed}.json")
-    values = scoring.score(predictions, drawn.test_y), scoring.baseline(drawn)
+    values = scoring.score(predictions, data.test_y), scoring.baseline(data)
     return Run(seed, training_seed, *values, tuple(predictions))
 
 
-def projects(contents: Contents) -> list[str]:
+def projects(portfolio: Portfolio) -> list[str]:
     """Return the tasks of a portfolio's projects.
 
     Raises:
         Refused: if there are too few, one is unknown, or lacks a file.
     """
-    names = sorted({path.split("/")[0] for path in contents.below("projects")})
+    names = sorted({path.split("/")[0] for path in portfolio.below("projects")})
     for name in names:
         if name not in tasks:
             raise Refused("unknown_file", file=f"projects/{name}")
         for file in ("project.py", "config.json"):
-            if f"projects/{name}/{file}" not in contents.files:
+            if f"projects/{name}/{file}" not in portfolio.files:
                 raise Refused("missing", file=f"projects/{name}/{file}")
         path = f"projects/{name}/config.json"
-        check_config(contents.files[path], path)
-        if name != "own" and f"projects/{name}/data.npz" in contents.files:
+        check_config(portfolio.files[path], path)
+        if name != "own" and f"projects/{name}/data.npz" in portfolio.files:
             raise Refused("unknown_file", file=f"projects/{name}/data.npz")
     if len(names) < PROJECTS:
         raise Refused("few_projects", count=len(names), least=PROJECTS)
     return names
 
 
-def graded_answers(contents: Contents) -> list[str]:
+def graded_answers(portfolio: Portfolio) -> list[str]:
     """Return the ids of the graded answers, one or more of each stage.
 
     Raises:
         Refused: if a stage has none, or an answer belongs to no graded problem.
     """
     stages = {p.id: p.stage for p in load() if p.kind == "graded"}
-    ids = sorted(path.removesuffix(".py") for path in contents.below("graded"))
+    ids = sorted(path.removesuffix(".py") for path in portfolio.below("graded"))
     for id in ids:
         if id not in stages:
             raise Refused("unknown_file", file=f"graded/{id}.py")
@@ -244,13 +244,13 @@ def row_value(row: Any, name: str) -> Any:
     return row[name]
 
 
-def read_predictions(contents: Contents, path: str) -> list[int]:
-    if path not in contents.files:
+def read_predictions(portfolio: Portfolio, path: str) -> list[int]:
+    if path not in portfolio.files:
         raise Refused("missing", file=path)
     try:
-        found = json.loads(contents.files[path])
+        record = json.loads(portfolio.files[path])
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(type(label) is int for label in found):
+        record = None
+    if not isinstance(record, list) or not all(type(label) is int for label in record):
         raise Refused("malformed", file=path)
-    return found
+    return record

@@ -1,4 +1,4 @@
-"""Run a learner's project, or a graded answer, in a sandbox, and judge it outside."""
+"""Run projects and graded answers in a sandbox, and score them outside of it."""
 
 import json
 import secrets
@@ -6,11 +6,9 @@ import secrets
 import numpy as np
 
 from ...errors import DeepSeekLearnError
-from ...sandbox import Session, call
+from ...sandbox import SandboxError, call
 from .. import problems
-from ..expect import AnswerRaised
-from ..isolated import hidden, proxy, room
-from ..problem import Failed
+from ..isolated import answer_sandbox, check_outside, hidden
 from .refusal import Refused
 from .tasks import Draw
 
@@ -22,15 +20,15 @@ def run_project(files: dict[str, bytes], draw: Draw, training_seed: int) -> list
 
     Args:
         files: the files of `projects/NAME`, by their names.
-        training_seed: what `predict` gets as its seed. It must not be the one that
-            drew the data, with which the project could draw `test_y` as well.
+        training_seed: the seed that is passed to `predict`. It must not be the seed of
+            the draw, from which the project could compute `test_y`.
 
     Raises:
-        Refused: if it raises, takes too long, or returns anything other than one class
-            for each test.
+        Refused: if it raises an exception, takes too long, or does not return one class
+            per test item.
     """
     code = {name: files[name] for name in files if name != "data.npz"}
-    with room(code, SECONDS, hidden()) as (sandbox, entry):
+    with answer_sandbox(code, SECONDS, hidden()) as (sandbox, entry):
         try:
             inputs = draw.x, draw.y, draw.test_x, training_seed
             labels = call(entry, "predict", *inputs, sandbox=sandbox)
@@ -44,38 +42,32 @@ def run_project(files: dict[str, bytes], draw: Draw, training_seed: int) -> list
 
 
 def run_graded(id: str, source: bytes, seed: int, seconds: float = 120) -> str:
-    """Check a graded answer; the answer runs in a sandbox, its check does not.
+    """Check a graded answer, which runs in a sandbox; its check runs outside.
 
     Args:
-        seconds: the time for all calls of the answer, unless the problem has its own.
+        seconds: the time limit for all calls, unless the problem sets its own.
 
     Returns:
-        An empty string if the answer is right, otherwise why it is not.
+        An empty string if the answer is correct, otherwise the reason.
     """
     problem = problems.get(id)
-    code = {"cells.json": json.dumps([source.decode("utf-8", "replace")]).encode()}
-    with (
-        room(code, problem.seconds or seconds, hidden()) as (sandbox, entry),
-        Session.open(entry, sandbox) as session,
-    ):
-        try:
-            problem.check(proxy(session, problem), np.random.default_rng(seed))
-        except Failed as failed:
-            return f"Failed: {failed.key}"
-        except AnswerRaised as raised:
-            return str(raised.__cause__)
-        except Exception as error:  # a check may stumble over what an answer returns
-            return f"{type(error).__name__}: {error}"
-    return ""
+    cells = [source.decode("utf-8", "replace")]
+    try:
+        status, why = check_outside(problem, cells, seed, problem.seconds or seconds)
+    except SandboxError:
+        raise
+    except Exception as error:  # a check may stumble over what an answer returns
+        return f"{type(error).__name__}: {error}"
+    return "" if status == "passed" else why or status
 
 
 def fresh_seed() -> int:
-    """Return a seed for a draw: too large to be found by trying all of them."""
+    """Return a seed for a draw, of 63 bits to make a brute-force search infeasible."""
     return secrets.randbits(63)
 
 
 def fresh_training_seed() -> int:
-    """Return a seed that every library accepts."""
+    """Return a seed of 31 bits, which every library accepts."""
     return secrets.randbits(31)
 
 

@@ -1,13 +1,14 @@
-r"""How good predictions are, and where the next run's score will lie.
+r"""Balanced accuracy, its prediction interval, and the baseline classifier.
 
-The score is the balanced accuracy, the mean over the classes of the part of a class
-that is recognized: it cannot be raised by always naming the most frequent class.
+The balanced accuracy is the mean recall over the classes, so that always predicting the
+most frequent class does not raise it.
 
-The interval is one for a further run: with the mean :math:`\bar s` and the deviation
-:math:`\sigma` of the scores of n runs, it is :math:`\bar s \pm t\,\sigma \sqrt{1+1/n}`,
-where t belongs to 99 % of Student's distribution with n - 1 degrees of freedom. An honest
-project's new run falls below it once in 200 times, as far as scores are normal. Where all
-runs happen to agree, :math:`\sigma` is at least what the number of tests leaves open.
+The prediction interval covers the score of one further run. With the mean :math:`\bar s`
+and the standard deviation :math:`\sigma` of the scores of n runs, it is
+:math:`\bar s \pm t\,\sigma \sqrt{1+1/n}`, where t is the two-sided 99 % quantile of
+Student's distribution with n - 1 degrees of freedom. If scores are normal, a further run
+of an honest project falls below it once in 200 times. If all runs agree by chance,
+:math:`\sigma` is the binomial standard deviation for the number of test items.
 """
 
 import math
@@ -29,7 +30,7 @@ BLOCK = 1 << 21  # features at a time: 16 MiB
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of the scores, and where a further run's score will lie."""
+    """The mean score, and the 99 % prediction interval of a further run."""
 
     mean: float
     low: float
@@ -37,7 +38,7 @@ class Interval:
 
     @classmethod
     def of(cls, scores: Sequence[float], tests: int) -> "Interval":
-        """Return the interval of some runs' scores, each on about `tests` items."""
+        """Return the interval for the scores of runs on about `tests` items each."""
         count, mean = len(scores), float(np.mean(scores))
         smoothed = (mean * tests + 1) / (tests + 2)
         least = math.sqrt(smoothed * (1 - smoothed) / tests)
@@ -47,7 +48,7 @@ class Interval:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it reaches so far down that it says little about a further run."""
+        """Whether the lower limit is so low that it says little about a further run."""
         return self.mean - self.low > REACH
 
     def __str__(self) -> str:

@@ -8,11 +8,11 @@ from ...catalog import text
 from ...sandbox import isolation
 from . import keys
 from .agreement import check_same
-from .contents import CREDENTIAL, RENDERINGS, Contents, read
 from .credential import Certificate, Issuer, issuer_of
 from .environment import check_environment, environment
 from .learner import Learner, check_name
 from .making import Say, check_graded, run_once
+from .portfolio import CREDENTIAL, RENDERINGS, Portfolio, read
 from .refusal import Refused
 from .results import Project, Run
 from .running import fresh_seed, fresh_training_seed
@@ -43,21 +43,21 @@ def verify(
     Raises:
         Refused: with the reason, if anything does not hold.
     """
-    contents = read(folder)
-    certificate = check_without_running(contents, teacher, say)
+    portfolio = read(folder)
+    certificate = check_without_running(portfolio, teacher, say)
     if isolation() != "namespaces" and not trust:
         raise Refused("no_isolation")
     say(text("certificate.isolated", isolation=isolation()))
     results = certificate.results
-    check_graded(contents, {id: fresh_seed() for id in results.graded}, say)
-    same_machine = check_environment(contents) == environment()
+    check_graded(portfolio, {id: fresh_seed() for id in results.graded}, say)
+    same_machine = check_environment(portfolio) == environment()
     fresh: list[Run] = []
     for project in results.projects:
         # nobody who made the portfolio may know which run is repeated
         count = len(project.runs) if everything else 1
         for recorded in random.SystemRandom().sample(project.runs, count):
             seeds = recorded.seed, recorded.training_seed
-            again = run_once(contents, project.task, *seeds)
+            again = run_once(portfolio, project.task, *seeds)
             part = check_same(project.task, recorded, again, same_machine)
             say(
                 text(
@@ -67,7 +67,7 @@ def verify(
                     part=f"{part:.0%}",
                 )
             )
-        fresh.append(check_fresh(contents, project, say))
+        fresh.append(check_fresh(portfolio, project, say))
     say(text("certificate.verified", name=certificate.learner.name))
     for project, run in zip(results.projects, fresh, strict=True):
         say(beside(project, run))
@@ -76,23 +76,23 @@ def verify(
 
 
 def check_without_running(
-    contents: Contents, teacher: str | Path | None = None, say: Say = print
+    portfolio: Portfolio, teacher: str | Path | None = None, say: Say = print
 ) -> Certificate:
     """Check what can be checked without running anything of the learner's."""
-    contents.check_hashes()
-    say(text("certificate.hashes_hold", count=len(contents.files)))
-    if CREDENTIAL not in contents.files:
+    portfolio.check_hashes()
+    say(text("certificate.hashes_hold", count=len(portfolio.files)))
+    if CREDENTIAL not in portfolio.files:
         raise Refused("missing", file=CREDENTIAL)
-    token = contents.files[CREDENTIAL].decode("ascii", "replace")
-    certificate = Certificate.of(contents, issuer(contents, token, teacher))
+    token = portfolio.files[CREDENTIAL].decode("ascii", "replace")
+    certificate = Certificate.of(portfolio, issuer(portfolio, token, teacher))
     certificate.check(token)
     say(text("certificate.numbers_hold"))
-    if renderings := [path for path in RENDERINGS if path in contents.files]:
+    if renderings := [path for path in RENDERINGS if path in portfolio.files]:
         say(text("certificate.not_checked", files=", ".join(renderings)))
     return certificate
 
 
-def issuer(contents: Contents, token: str, teacher: str | Path | None) -> Issuer:
+def issuer(portfolio: Portfolio, token: str, teacher: str | Path | None) -> Issuer:
     """Return who must have signed the token.
 
     Raises:
@@ -100,7 +100,7 @@ def issuer(contents: Contents, token: str, teacher: str | Path | None) -> Issuer
             if one is named.
     """
     claimed, name = issuer_of(token)
-    learner = Learner.of(contents)
+    learner = Learner.of(portfolio)
     if teacher is None:
         if claimed != learner.key:
             raise Refused("foreign_key", signer=claimed, name=name)
@@ -112,10 +112,10 @@ def issuer(contents: Contents, token: str, teacher: str | Path | None) -> Issuer
     return Issuer(name, key)
 
 
-def check_fresh(contents: Contents, project: Project, say: Say) -> Run:
+def check_fresh(portfolio: Portfolio, project: Project, say: Say) -> Run:
     """Run a project on fresh data; compare it with its interval and the baseline."""
     seeds = fresh_seed(), fresh_training_seed()
-    fresh = run_once(contents, project.task, *seeds)
+    fresh = run_once(portfolio, project.task, *seeds)
     interval = project.interval
     values: dict[str, Any] = {
         "project": project.task,

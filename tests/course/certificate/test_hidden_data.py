@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepseek_learn.course.certificate.tasks import tasks
-from deepseek_learn.course.isolated import hidden, room
+from deepseek_learn.course.isolated import answer_sandbox, hidden
 from deepseek_learn.sandbox import isolation
 from deepseek_learn.sandbox.view import PACKAGE, always_readable
 
@@ -135,7 +135,7 @@ def search(probes, folders, hide):
         "search.py": SEARCH.read_bytes(),
         "probes.json": json.dumps(plain).encode(),
     }
-    with room(files, 1800, hide) as (sandbox, _):
+    with answer_sandbox(files, 1800, hide) as (sandbox, _):
         words = ["python", "search.py", "probes.json", *map(str, folders)]
         ended = sandbox.run(words)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.reason

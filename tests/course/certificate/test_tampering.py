@@ -25,9 +25,9 @@ from deepseek_learn.course.certificate import (
     verify,
     verifying,
 )
-from deepseek_learn.course.certificate.contents import Contents, read
 from deepseek_learn.course.certificate.credential import Certificate, Issuer
 from deepseek_learn.course.certificate.learner import Learner
+from deepseek_learn.course.certificate.portfolio import Portfolio, read
 from deepseek_learn.course.certificate.results import Results
 from deepseek_learn.course.certificate.running import run_project
 from deepseek_learn.course.certificate.tasks import draw
@@ -380,22 +380,22 @@ def predict(x, y, test_x, seed, config):
 
 def test_a_project_is_not_told_what_drew_its_tests(portfolio, monkeypatch):
     """Neither in its recorded runs nor in those of a verification."""
-    drawn, told = [], []
+    draw_seeds, project_seeds = [], []
     run, draw_once = making.run_project, making.draw
 
     def draw_and_note(task, seed, data):
-        drawn.append(seed)
+        draw_seeds.append(seed)
         return draw_once(task, seed, data)
 
     def run_and_note(files, draw, seed):
-        told.append(seed)
+        project_seeds.append(seed)
         return run(files, draw, seed)
 
     monkeypatch.setattr(making, "draw", draw_and_note)
     monkeypatch.setattr(making, "run_project", run_and_note)
     verify(portfolio, say=silent)
-    assert len(drawn) == len(told) == 2 * len(TASKS)
-    assert not set(drawn) & set(told)
+    assert len(draw_seeds) == len(project_seeds) == 2 * len(TASKS)
+    assert not set(draw_seeds) & set(project_seeds)
     rows = json.loads((portfolio / "results.json").read_text())["projects"]
     for row in (row for task in TASKS for row in rows[task]):
         assert row["training_seed"] != row["seed"]
@@ -441,7 +441,7 @@ def test_a_fresh_run_at_chance_level_in_a_wide_interval(portfolio, monkeypatch):
         b"def predict(x, y, test_x, seed, config): return y[:1].repeat(200)"
     )
     with pytest.raises(Refused) as error:
-        verifying.check_fresh(Contents(spoilt), wide, silent)
+        verifying.check_fresh(Portfolio(spoilt), wide, silent)
     assert error.value.reason == "run_not_better"
 
 
@@ -578,11 +578,11 @@ def test_a_lookup_of_the_classes_is_not_possible_inside():
         "rng =", "from deepseek_learn import data; data.mail(); rng ="
     )
     files = {"project.py": source.encode(), "config.json": CONFIG.encode()}
-    drawn = rings(np.random.default_rng(0))
+    data = rings(np.random.default_rng(0))
     with pytest.raises(Refused, match="did not run to its end"):
-        run_project(files, drawn, 0)
+        run_project(files, data, 0)
     files["project.py"] = PROJECT.encode()
-    assert len(run_project(files, drawn, 0)) == len(drawn.test_y)
+    assert len(run_project(files, data, 0)) == len(data.test_y)
 
 
 def test_where_nothing_isolates_only_trusted_code_runs(portfolio, monkeypatch):

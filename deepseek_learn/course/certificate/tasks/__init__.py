@@ -1,9 +1,8 @@
-"""The tasks of the practical projects: small ones, on data that is here.
+"""The tasks of the practical projects, on small data sets that the course includes.
 
-A task draws its data from a seed: examples to learn from, and others whose classes only
-the one who draws them knows. The two never share a group (a person, a turbine, a module,
-a thread of emails), and a new seed draws new ones, so that a project is measured, not a
-file of predictions.
+A task draws a training set and a test set from a seed. The classes of the test set are
+never given to the project. The two sets share no group (a person, a turbine, a module, a
+thread of emails), and a new seed draws new sets, so that memorized predictions fail.
 """
 
 from . import factory, mail, movement, nodules, own, reviews, wind  # noqa: F401  # they register themselves

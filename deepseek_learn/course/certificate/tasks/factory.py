@@ -1,4 +1,4 @@
-"""Find the defective solar cells in photographs of modules that were not seen."""
+"""Defect detection in solar cells, on modules that are not in the training set."""
 
 from functools import cache
 
@@ -11,10 +11,10 @@ LEARN, TEST, SIZE = 1600, 700, 64
 
 @tasks.register("factory", title={"en": "Find defects", "zh": "检测缺陷"})
 def factory(rng: np.random.Generator, _: bytes | None = None) -> Draw:
-    """Photographs by electroluminescence, `[N, 1, 64, 64]`, 1 for a defective cell.
+    """Electroluminescence images, `[N, 1, 64, 64]`; class 1 is a defective cell.
 
-    The nearest mean is hard to beat here: a small network that learns for a few epochs
-    is often below it on one of five draws, and its project is then refused.
+    The nearest-mean classifier is hard to beat here: a small network trained for a few
+    epochs is often below it on one of five draws, and its project is then refused.
     """
     x, y, modules = cells()
     learn, test = hold_out(modules, 0.3, rng)

@@ -1,4 +1,4 @@
-"""Read what ten people do from the sensors of the telephone at their waist."""
+"""Activity recognition from the inertial sensors of a smartphone, across people."""
 
 from functools import cache
 
@@ -11,9 +11,9 @@ LEARN, TEST = 3000, 1200
 
 @tasks.register("movement", title={"en": "Read a movement", "zh": "识别动作"})
 def movement(rng: np.random.Generator, _: bytes | None = None) -> Draw:
-    """Windows of 2.56 s, `[N, 6, 128]`, in six activities; the tests are other people's.
+    """Windows of 2.56 s, `[N, 6, 128]`, in six activities; the test people are new.
 
-    The channels are the acceleration in g and the rotation in rad/s, 50 per second.
+    The channels are acceleration in g and angular velocity in rad/s, sampled at 50 Hz.
     """
     x, y, people = windows()
     learn, test = hold_out(people, 1 / 3, rng)

@@ -17,15 +17,15 @@ from .task import Draw, hold_out, tasks
 
 ITEMS, GROUPS = 200, 10  # at least
 ARRAYS = ("x", "y", "groups")
-MOST = 20_000  # items
-UNPACKED = 64 << 20  # bytes of an array, its numbers counted as four bytes or more
+MAX_ITEMS = 20_000
+UNPACKED = 64 << 20  # bytes of an array, at no less than four bytes per number
 HEADER = 1 << 16  # bytes
 TABLE = 1 << 12  # bytes of an archive's table of contents
 
 
 @tasks.register("own", title={"en": "A project on own data", "zh": "自有数据项目"})
 def own(rng: np.random.Generator, data: bytes | None = None) -> Draw:
-    """The learner's inputs and classes; a third of the groups is for the tests.
+    """The learner's own data; a third of the groups is the test set.
 
     Raises:
         Refused: if there is no such file, or it cannot be used; the message says why.
@@ -70,10 +70,10 @@ def parsed(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def check_table(data: bytes) -> None:
-    """Refuse an archive whose table of contents is long: parsed, it is ten times so.
+    """Refuse a zip file with a long central directory, which zipfile reads at once.
 
     Raises:
-        ValueError: if it is, or does not end as `numpy.savez` ends one.
+        ValueError: if it is too long, or the file does not end as `numpy.savez` writes.
     """
     mark, size = data[-22:-18], int.from_bytes(data[-10:-6], "little")
     if mark != b"PK\x05\x06" or data[-42:-38] == b"PK\x06\x07" or size > TABLE:
@@ -83,7 +83,8 @@ def check_table(data: bytes) -> None:
 def check_sizes(archive: zipfile.ZipFile) -> None:
     """Refuse arrays that would take too much memory, before any of them is read.
 
-    A small file may unpack to a very large one, and one byte of it to a number of four.
+    A small file can decompress to a very large one (a zip bomb), and integers of one
+    byte become float32.
 
     Raises:
         ValueError: if the file holds anything other than the three arrays, or their
@@ -99,12 +100,12 @@ def check_sizes(archive: zipfile.ZipFile) -> None:
         items, values = shape[0] if shape else 0, math.prod(shape)
         if values * max(dtype.itemsize, 4) > UNPACKED or unpacked > UNPACKED + HEADER:
             raise ValueError(f"{name} {shape} {dtype} takes over {UNPACKED} bytes")
-        if items > MOST:
-            raise ValueError(f"{name} has over {MOST} items")
+        if items > MAX_ITEMS:
+            raise ValueError(f"{name} has over {MAX_ITEMS} items")
 
 
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Return the shape and the kind that an array's file states."""
+    """Return the shape and the dtype in the header of an `.npy` file."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,

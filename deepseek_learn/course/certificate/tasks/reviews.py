@@ -1,4 +1,4 @@
-"""Tell good reviews from bad ones (Chinese: hotels, books, computers)."""
+"""Sentiment of Chinese reviews (hotels, books, computers)."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ LETTERS = 256  # of a review
 
 @tasks.register("reviews", title={"en": "Understand a review", "zh": "读懂评论"})
 def reviews(rng: np.random.Generator, _: bytes | None = None) -> Draw:
-    """Texts in two classes, 1 for positive; near copies are on one side."""
+    """Reviews in two classes, 1 for positive; near-duplicates are on one side."""
     from ....solutions.reviews.corpus import review_lines
 
     frame = review_lines()

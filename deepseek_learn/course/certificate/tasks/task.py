@@ -1,4 +1,4 @@
-"""What a task is."""
+"""The interface of a task, and its splits by group."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Draw:
     """The data of one run.
 
     Attributes:
-        x: what to learn from: a list of N texts, or a float32 array `[N, ...]`.
-        y: its classes, int64 `[N]`.
-        test_x: M more inputs.
-        test_y: their classes, which the project never sees, `[M]`.
+        x: the training inputs: a list of N texts, or a float32 array `[N, ...]`.
+        y: the training classes, int64 `[N]`.
+        test_x: the test inputs: M texts, or a float32 array `[M, ...]`.
+        test_y: the test classes, int64 `[M]`, which the project never sees.
     """
 
     x: Any
@@ -31,7 +31,7 @@ tasks: Registry[Task] = Registry("task")
 
 
 def draw(task: str, seed: int, data: bytes | None = None) -> Draw:
-    """Draw the data of a run; the same seed draws the same.
+    """Draw the data of a run, deterministically from a seed.
 
     Args:
         task: the name of a task.
@@ -46,11 +46,11 @@ def draw(task: str, seed: int, data: bytes | None = None) -> Draw:
 
 
 def hold_out(
-    groups: np.ndarray, part: float, rng: np.random.Generator
+    groups: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices to learn from and to test on: whole groups, in random order."""
+    """Return shuffled training and test indices; no group is on both sides."""
     names = rng.permutation(np.unique(groups))
-    test = np.isin(groups, names[: max(1, round(part * len(names)))])
+    test = np.isin(groups, names[: max(1, round(fraction * len(names)))])
     return rng.permutation(np.flatnonzero(~test)), rng.permutation(np.flatnonzero(test))
 
 

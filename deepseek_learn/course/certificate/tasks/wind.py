@@ -1,7 +1,7 @@
-"""Tell which fault a turbine has from one day of its records.
+"""Fault diagnosis of a wind turbine from one day of SCADA records.
 
-Nobody recorded faults on this farm: they are injected, as in `solutions.wind.faults`,
-so that each seed makes days that nobody has seen.
+No faults were recorded on this farm. They are injected, as in `solutions.wind.faults`,
+so that each seed generates new days.
 """
 
 from dataclasses import replace
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 LEARN, TEST, DAY = 1500, 800, 144  # days, days, steps of ten minutes
 FAULTS = (None, ("loss", 0.25, 48.0), ("stuck", 0.0, 12.0), ("cap", 0.5, 48.0))
-WINDY = 5.0  # m/s, the mean wind of a day on which a fault can show
+WINDY = 5.0  # m/s, the least mean wind speed at which a fault is visible
 
 
 @tasks.register("wind", title={"en": "Watch a wind farm", "zh": "监测风电场"})
 def wind(rng: np.random.Generator, _: bytes | None = None) -> Draw:
     """Days of 144 steps, `[N, 3, 144]`, in four classes.
 
-    The channels are the power as a part of the rated power, the wind in m/s and the
-    temperature in degrees Celsius. Class 0 is healthy, 1 has lost a quarter of its
-    power, in 2 the wind sensor is stuck for 12 hours, in 3 the power is capped at half.
-    The tests are of a drawn turbine in 2015, the others are of the rest in 2014.
+    The channels are the power as a fraction of the rated power, the wind speed in m/s
+    and the temperature in degrees Celsius. Class 0 is healthy; in class 1 a quarter of
+    the power is lost; in class 2 the anemometer is stuck for 12 hours; in class 3 the
+    power is capped at half of the rated power. The test days are from one random turbine
+    in 2015, the training days from all others in 2014.
     """
     scada = farm()
     turbines = len(scada.turbines)
@@ -54,14 +55,14 @@ def days(
     span: tuple[int, int],
     count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw complete, windy days, and inject a fault of a random class into each."""
+    """Draw windy days without gaps, and inject a fault of a random class into each."""
     x: list[np.ndarray] = []
     y: list[int] = []
     while len(x) < count:
         turbine = int(rng.choice(turbines))
         day = one_day(scada, turbine, int(rng.integers(span[0], span[1] - DAY)))
-        known = np.isfinite(day.power + day.wind + day.temperature).all()
-        if known and day.wind.mean() > WINDY:
+        complete = np.isfinite(day.power + day.wind + day.temperature).all()
+        if complete and day.wind.mean() > WINDY:
             label = int(rng.integers(len(FAULTS)))
             x.append(channels(inject(day, label, rng)))
             y.append(label)

@@ -1,7 +1,7 @@
-"""Read a portfolio: plain files with strict names, each read exactly once.
+"""The files of a portfolio: regular files with strict names, each read exactly once.
 
-Whatever is checked, run or hashed afterwards comes from these bytes, never from the
-folder again, which somebody might change in the meantime.
+Everything that is checked, run or hashed later uses these bytes and never reads the
+folder again, since somebody could change it in the meantime (TOCTOU).
 """
 
 import hashlib
@@ -29,26 +29,26 @@ PAGE, BADGE = "certificate.html", "certificate.svg"
 RENDERINGS = (PAGE, BADGE, "certificate.pdf")
 SEALS = (HASHES, CREDENTIAL, *RENDERINGS)
 RESULTS = re.compile(r"(results|environment)\.json|runs/.*")
-LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes of a file, of all
-CODE = 64 << 10  # bytes of all that a project brings along: no room for weights
+LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes: per file, all files together
+CODE = 64 << 10  # bytes of a project's code and settings: too few for weights
 DATA = "data.npz"  # what the learner's own project learns from
-JSON = 1 << 20  # bytes; a parsed one takes twenty times as much memory
+JSON = 1 << 20  # bytes; once parsed, JSON takes twenty times as much memory
 FILES = 500
 
 
 @dataclass(frozen=True)
-class Contents:
+class Portfolio:
     """The files of a portfolio.
 
     Attributes:
-        files: the content of each, by its path with slashes.
+        files: a mapping from relative POSIX paths to contents.
     """
 
     files: dict[str, bytes]
 
     @property
     def hashes(self) -> str:
-        """The lines of `hashes.txt`, which `sha256sum --check` reads."""
+        """The content of `hashes.txt`, in the format of `sha256sum --check`."""
         rows = ((path, self.files[path]) for path in sorted(self.files))
         return "".join(
             f"{hashlib.sha256(content).hexdigest()}  {path}\n"
@@ -58,11 +58,11 @@ class Contents:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of `hashes`, and thereby of all that the certificate rests on."""
+        """The SHA-256 hash of `hashes`, which covers every file but the seals."""
         return hashlib.sha256(self.hashes.encode()).hexdigest()
 
     def below(self, folder: str) -> dict[str, bytes]:
-        """Return the files of a folder, by their paths in it."""
+        """Return the files below a folder, with paths relative to that folder."""
         start = f"{folder}/"
         return {
             path.removeprefix(start): content
@@ -70,9 +70,9 @@ class Contents:
             if path.startswith(start)
         }
 
-    def without_results(self) -> "Contents":
-        """Return what the learner wrote: no results and no seals."""
-        return Contents(
+    def without_results(self) -> "Portfolio":
+        """Return the learner's own files, without results and seals."""
+        return Portfolio(
             {
                 path: content
                 for path, content in self.files.items()
@@ -91,18 +91,17 @@ class Contents:
         recorded = self.files[HASHES].decode("ascii", "replace")
         if recorded == self.hashes:
             return
-        known = set(recorded.splitlines())
-        changed = [line[66:] for line in self.hashes.splitlines() if line not in known]
-        gone = [line[66:] for line in known if line not in self.hashes.splitlines()]
-        raise Refused("edited", file=min([*changed, *gone], default=HASHES))
+        # the lines of edited, added and removed files: "HASH  PATH"
+        lines = set(recorded.splitlines()) ^ set(self.hashes.splitlines())
+        raise Refused("edited", file=min((line[66:] for line in lines), default=HASHES))
 
 
-def read(folder: str | Path) -> Contents:
+def read(folder: str | Path) -> Portfolio:
     """Read a portfolio.
 
     Raises:
-        Refused: if it has links, hidden files, bytecode, odd names, files that no
-            portfolio has, or is too large.
+        Refused: if it contains links, hidden files, bytecode, or files whose names are
+            not in `ALLOWED`, or if it is too large.
         NotADirectoryError: if it is not a folder.
     """
     root = Path(folder)
@@ -115,15 +114,15 @@ def read(folder: str | Path) -> Contents:
             raise Refused("many_files", most=FILES)
         if sum(map(len, files.values())) > TOTAL:
             raise Refused("too_large", file=folder, size=TOTAL)
-    contents = Contents(files)
-    _check_code(contents)
-    return contents
+    portfolio = Portfolio(files)
+    _check_code(portfolio)
+    return portfolio
 
 
-def _check_code(contents: Contents) -> None:
+def _check_code(portfolio: Portfolio) -> None:
     """Refuse a project whose code and settings, names included, are too large."""
     sizes: dict[str, int] = {}
-    for path, content in contents.below("projects").items():
+    for path, content in portfolio.below("projects").items():
         project, name = path.split("/")
         if name != DATA:
             sizes[project] = sizes.get(project, 0) + len(name) + len(content)
@@ -151,7 +150,7 @@ def _walk(root: Path, start: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _content(file: Path, path: str) -> bytes:
-    # the file may have been exchanged since `lstat`: do not follow, look again
+    # the file may have been replaced since `lstat`: O_NOFOLLOW, then `fstat`
     with open(
         os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
     ) as lines:
