@@ -253,8 +253,8 @@ class Verdicts:
 
 def warn_set_aside(path: Path, count: int, changes: str) -> None:
     """Warn that earlier verdicts do not count, because something has changed since."""
-    said = text("solution.set_aside", path=path, count=count, changes=changes)
-    warnings.warn(said, stacklevel=2)
+    sentence = text("solution.set_aside", path=path, count=count, changes=changes)
+    warnings.warn(sentence, stacklevel=2)
 
 
 def read_verdicts(path: str | Path) -> list[dict[str, Any]]:

@@ -82,8 +82,8 @@ class MovementReading(Solution):
 
     def sources(self, folder: Path, out: Path) -> list[tuple[str, Path]]:
         """Return the CSV files."""
-        found = [folder] if folder.is_file() else folder.glob("**/*.[cC][sS][vV]")
-        paths = [path for path in sorted(found) if path.is_file()]  # no broken links
+        paths = [folder] if folder.is_file() else folder.glob("**/*.[cC][sS][vV]")
+        paths = [path for path in sorted(paths) if path.is_file()]  # no broken links
         if not paths:
             raise FileNotFoundError(
                 f"{str(folder)!r} is not a CSV file or a folder of them."

@@ -530,6 +530,18 @@ def test_neither_program_goes_on_with_the_verdicts_of_the_other(
     assert line.judge(deployed.folder, folder, out)["set_aside"] == 0
 
 
+def test_lines_of_an_earlier_version_are_set_aside(deployed, folder, tmp_path):
+    """They have no schema, and another word for "refused"."""
+    save(folder / "a.png", some_part())
+    out = tmp_path / "out"
+    line.judge(deployed.folder, folder, out)
+    log = out / "verdicts.jsonl"
+    log.write_text(log.read_text().replace('"schema": 2, ', ""))
+    counts = line.judge(deployed.folder, folder, out)
+    assert (counts["judged"], counts["set_aside"]) == (1, 1)
+    assert line.judge(deployed.folder, folder, out)["judged"] == 0
+
+
 def test_each_verdict_names_its_provenance_and_another_line_judges_again(
     deployed, folder, tmp_path
 ):
