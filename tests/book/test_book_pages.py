@@ -185,7 +185,7 @@ def test_the_ledger_is_filtered_and_sorted_with_the_keyboard(book, tab):
     tab.get_by_label("Verdict").select_option("missed")
     assert 0 < count < total
     assert tab.locator("details.ledger-claim tbody tr:visible").count() == count
-    assert tab.locator(".ledger-count").inner_text() == f"{count} measurements match"
+    assert tab.locator(".ledger-count").inner_text() == f"{count} figures match"
     tab.get_by_label("Verdict").select_option("")
     assert tab.locator("details.ledger-claim[open]").count() == 0
     sort = tab.locator(".ledger-glance th button").last
