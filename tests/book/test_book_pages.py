@@ -199,6 +199,24 @@ def test_the_ledger_is_filtered_and_sorted_with_the_keyboard(book, tab):
     assert again == sorted(order, reverse=True) != order
 
 
+@pytest.mark.parametrize("edition", ["", "zh/"])
+def test_the_ledger_is_short_where_it_is_folded(book, tab, edition):
+    page = book / f"{edition}book/claims.html"
+    assert page.stat().st_size < 300_000
+    opened(tab, page)
+    assert tab.evaluate("document.documentElement.scrollHeight") < 8000
+
+
+def test_details_are_shown_in_a_frame_once_they_are_unfolded(book, tab):
+    opened(tab, book / "book" / "claims.html")
+    details = tab.locator("details.ledger-details").first
+    details.locator("> summary").click()
+    details.locator("details > summary").first.click()
+    frame = details.frame_locator("iframe").first
+    frame.locator("table tbody tr").first.wait_for()
+    assert frame.locator("pre").inner_text()  # the protocol
+
+
 def test_a_link_to_a_claim_unfolds_it(book, tab):
     tab.goto((book / "book" / "claims.html").as_uri() + "#c6")
     tab.wait_for_selector("details.ledger-claim[open]")
