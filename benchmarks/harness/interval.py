@@ -67,7 +67,7 @@ def half_width(error: float, n: int) -> float:
 
 
 def share(hits: int, n: int) -> Estimate:
-    """A share of n with Wilson's 95 % interval."""
+    """A proportion of n with Wilson's 95 % interval."""
     rest = measure.measured_error(n - hits, n)
     return Estimate(hits / n, 1 - rest.high, 1 - rest.low, "95 % Wilson", n)
 

@@ -1,4 +1,4 @@
-"""What two models answer to the same items, and the interval of their difference."""
+"""The outcomes of two models on the same items, and the interval of their difference."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ SAMPLES = 2000
 
 
 def tally(*columns: Sequence[float]) -> list[list[int]]:
-    """Rows of whole numbers, one for each item, as few: each with how often it occurs."""
+    """Return each distinct row of integers with its count, from one row per item."""
     rows, counts = np.unique(np.column_stack(columns), axis=0, return_counts=True)
     return np.column_stack([rows, counts]).astype(int).tolist()
 
 
 def columns(table: list[list[int]]) -> np.ndarray:
-    """The columns `[K, items]` of which `tally` made a table."""
+    """Return the columns `[K, items]`, which `tally` counted."""
     *rows, counts = np.array(table).T
     return np.repeat(np.stack(rows), counts, axis=1)
 
 
 def points_lost(table: list[list[int]]) -> Estimate:
-    """By how many points the score of one model lies below the other's.
+    """Return how many points the second model loses to the first.
 
     A score is the sum of one number over the sum of another, such as hits over images,
     or intersections over unions. The interval is 95 % of 2,000 resamplings of the items,
@@ -44,7 +44,7 @@ def _lost(sums: np.ndarray) -> np.ndarray:
 
 
 def in_words(table: list[list[int]]) -> str:
-    """How many images turn the difference, and what a single one counts for."""
+    """Return how many images got worse or better, and the points that one is worth."""
     hits, totals, after, totals_after = columns(table)
     change = after * totals - hits * totals_after  # the sign is that of the difference
     worse, better, n = int((change < 0).sum()), int((change > 0).sum()), len(change)

@@ -185,7 +185,7 @@ def test_the_ledger_is_filtered_and_sorted_with_the_keyboard(book, tab):
     tab.get_by_label("Verdict").select_option("missed")
     assert 0 < count < total
     assert tab.locator("details.ledger-claim tbody tr:visible").count() == count
-    assert tab.locator(".ledger-count").inner_text() == f"{count} measurements match"
+    assert tab.locator(".ledger-count").inner_text() == f"{count} figures match"
     tab.get_by_label("Verdict").select_option("")
     assert tab.locator("details.ledger-claim[open]").count() == 0
     sort = tab.locator(".ledger-glance th button").last
@@ -197,6 +197,24 @@ def test_the_ledger_is_filtered_and_sorted_with_the_keyboard(book, tab):
     tab.keyboard.press("Enter")
     again = tab.eval_on_selector_all(verdicts, "a => a.map(d => +d.dataset.value)")
     assert again == sorted(order, reverse=True) != order
+
+
+@pytest.mark.parametrize("edition", ["", "zh/"])
+def test_the_ledger_is_short_where_it_is_folded(book, tab, edition):
+    page = book / f"{edition}book/claims.html"
+    assert page.stat().st_size < 300_000
+    opened(tab, page)
+    assert tab.evaluate("document.documentElement.scrollHeight") < 8000
+
+
+def test_details_are_shown_in_a_frame_once_they_are_unfolded(book, tab):
+    opened(tab, book / "book" / "claims.html")
+    details = tab.locator("details.ledger-details").first
+    details.locator("> summary").click()
+    details.locator("details > summary").first.click()
+    frame = details.frame_locator("iframe").first
+    frame.locator("table tbody tr").first.wait_for()
+    assert frame.locator("pre").inner_text()  # the protocol
 
 
 def test_a_link_to_a_claim_unfolds_it(book, tab):

@@ -108,9 +108,9 @@ def test_the_chinese_page_has_chinese_words(page):
 def test_each_comparison_is_one_figure_of_the_ledger():
     for entry in versus.entries():
         rows = read_result(folder() / f"{entry['result']}.json").rows
-        found = [row for row in rows if row.what == entry["row"]]
-        assert len({row.figure for row in found}) == 1, entry["row"]
-        assert all("peer" in entry or row.peer for row in found)
+        columns = [row for row in rows if row.what == entry["row"]]
+        assert len({row.figure for row in columns}) == 1, entry["row"]
+        assert all("peer" in entry or row.peer for row in columns)
         assert entry["zh"] != entry["en"]
     pairs = [(entry["en"], entry.get("peer")) for entry in versus.entries()]
     assert len(set(pairs)) == len(pairs)
