@@ -17,7 +17,7 @@ _LAZY = {
     "LatentAttention": "latent",
     "MixtureOfExperts": "experts",
     "MultiTokenPrediction": "model",
-    "SparseAttention": "latent",
+    "SparseAttention": "sparse",
     "generate": "generation",
     "load": "checkpoint",
     "separate": "experts",

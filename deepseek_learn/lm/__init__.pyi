@@ -11,6 +11,6 @@ from .generation import stream as stream
 from .hybrid import HybridAttention as HybridAttention
 from .hybrid import attentions as attentions
 from .latent import LatentAttention as LatentAttention
-from .latent import SparseAttention as SparseAttention
 from .model import LanguageModel as LanguageModel
 from .model import MultiTokenPrediction as MultiTokenPrediction
+from .sparse import SparseAttention as SparseAttention

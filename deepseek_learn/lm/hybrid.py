@@ -22,17 +22,9 @@ from torch import Tensor, nn
 
 from .cache import Step
 from .config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING, Config
-from .latent import (
-    Indexer,
-    RMSNorm,
-    attention,
-    attentions,
-    best,
-    index_scores,
-    learning,
-    linear,
-)
+from .latent import RMSNorm, attention, attentions, learning, linear
 from .rotary import angles, rotate
+from .sparse import Indexer, best, index_scores
 
 
 def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:

@@ -7,8 +7,9 @@ from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
 from .hybrid import attentions  # importing hybrid registers V4's attention
-from .latent import Indexer, RMSNorm, linear
+from .latent import RMSNorm, linear
 from .rotary import angles
+from .sparse import Indexer
 
 
 class DecoderLayer(nn.Module):

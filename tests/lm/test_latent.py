@@ -7,16 +7,9 @@ import torch
 
 from deepseek_learn.lm import Config
 from deepseek_learn.lm.cache import Step
-from deepseek_learn.lm.latent import (
-    Indexer,
-    LatentAttention,
-    RMSNorm,
-    TokenIndexer,
-    attention,
-    best,
-    index_scores,
-)
+from deepseek_learn.lm.latent import LatentAttention, RMSNorm, attention
 from deepseek_learn.lm.rotary import angles
+from deepseek_learn.lm.sparse import Indexer, TokenIndexer, best, index_scores
 
 CONFIG = Config(q_lora_rank=24)  # rank 64, heads of 32 + 16 and of 32
 

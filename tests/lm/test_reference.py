@@ -8,7 +8,7 @@ from transformers.modeling_layers import MtpModel
 
 from deepseek_learn.lm import Cache, Config, LanguageModel, generate
 from deepseek_learn.lm.config import COMPRESSED_SPARSE, SPARSE
-from deepseek_learn.lm.latent import best
+from deepseek_learn.lm.sparse import best
 
 from .references import (
     CASES,
