@@ -11,12 +11,14 @@ from ..errors import DeepSeekLearnError
 from ..escaping import printable_lines
 from .author import author
 from .certificate import certificate
+from .federated import federated
 from .solve import solve
 from .submit import submit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(author, name="author")
 app.add_typer(certificate, name="certificate")
+app.add_typer(federated, name="federated")
 app.add_typer(solve, name="solve")
 app.add_typer(submit, name="submit")
 

@@ -93,6 +93,18 @@ solve bakery . --out new
 solve factory nowhere --out new
 solve factory . --out new
 solve factory . --out new --rate x
+federated simulate --out new --hospital nowhere
+federated simulate --out new --rounds 0
+federated simulate --out file
+federated certificates new
+federated certificates new a/b
+federated certificates file localhost
+federated ledger new
+federated ledger new harbor
+federated ledger new harbor x
+federated ledger file harbor 4
+federated ledger file --seal
+federated ledger nothing --seal
 deploy gives:boom --target cpp-cpu --out new
 deploy gives:linear --target nothing --out new --shape 1,3
 deploy gives:linear --target cpp-cpu --out new --shape 1,3 --precision int3

@@ -1,6 +1,6 @@
 """Make a certificate authority and a server's certificate for TLS.
 
-    python -m deepseek_learn.solutions.federated.certificates FOLDER HOST [HOST ...]
+    deepseek-learn federated certificates FOLDER HOST [HOST ...]
 
 The folder then contains `ca.pem`, which every hospital needs to recognize the server, and
 `server.pem` and `server.key`, which only the server may have. The authority's own key is
@@ -8,7 +8,6 @@ not kept, so nobody can make another certificate that the hospitals would believ
 certificates end after a year.
 """
 
-import argparse
 import ipaddress
 import os
 import re
@@ -101,11 +100,3 @@ def _host(name: str) -> x509.GeneralName:
                 f"hosts must be names or addresses of machines; got {name!r}."
             ) from None
         return x509.DNSName(name)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("hosts", nargs="+", metavar="HOST")
-    arguments = parser.parse_args()
-    write_certificates(arguments.folder, arguments.hosts)

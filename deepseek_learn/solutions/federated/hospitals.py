@@ -1,7 +1,7 @@
 """Three hospitals that differ by scanner, by reader and by size, and a fourth one.
 
     python -m deepseek_learn.solutions.federated.hospitals   # writes crops.npz
-    python -m deepseek_learn.solutions.federated.hospitals --scans FOLDER
+    deepseek-learn federated scans FOLDER
 
 A hospital's patients are phantoms (`phantoms.phantom`) with the nodules of real patients
 (LIDC-IDRI). No such patient belongs to two hospitals, or to training and test at once. A
@@ -13,7 +13,6 @@ the crops, on which a detector is trained, are too large for the package: the se
 generates them, a folder per hospital.
 """
 
-import argparse
 import hashlib
 import io
 from collections.abc import Iterator
@@ -343,17 +342,5 @@ def make_scans(
     return own
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / FILE)
-    parser.add_argument("--scans", type=Path, help="write whole scans into this folder")
-    arguments = parser.parse_args()
-    if arguments.scans is None:
-        make(arguments.out)
-    else:
-        for name in TRAINING:
-            print(make_scans(HOSPITALS[name], arguments.scans))
-
-
 if __name__ == "__main__":
-    main()
+    make(Path(__file__).parent / FILE)

@@ -1,6 +1,6 @@
 """What a hospital has spent of its patients' privacy, in a file that outlives processes.
 
-    python -m deepseek_learn.solutions.federated.ledger /srv/ledger.json harbor 4.0
+    deepseek-learn federated ledger /srv/ledger.json harbor 4.0
 
 The command makes a ledger with a budget (epsilon; delta is 0.0001). A hospital without one
 does not train privately: if a missing ledger counted as an empty one, whoever deletes it
@@ -12,10 +12,9 @@ that less was spent. A ledger from before there was a checksum is refused as wel
 nobody can tell whether it is damaged. Compare its spendings with the record of the runs;
 then this command checks it as far as possible and adds the checksum:
 
-    python -m deepseek_learn.solutions.federated.ledger /srv/ledger.json --seal
+    deepseek-learn federated ledger /srv/ledger.json --seal
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,7 @@ from ...files import exclusive
 from .privacy import Budget, BudgetSpentError, Spending, epsilon_of, noise_for
 from .sealed import SEAL, parse, unseal, write_sealed
 
-DELTA, MOST = 1e-4, 2.0
+MOST = 2.0
 
 
 class Ledger:
@@ -129,7 +128,7 @@ def _read(
         return facts["hospital"], Budget(**facts["budget"]), spent
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"There is no ledger {path}; `python -m {__name__}` makes one."
+            f"There is no ledger {path}; `deepseek-learn federated ledger` makes one."
         ) from None
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedFileError(
@@ -152,20 +151,3 @@ def _write(
     rows = [asdict(each) for each in spent]
     facts = {"hospital": hospital, "budget": asdict(budget), "spent": rows}
     write_sealed(path, facts)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path, help="the file, which must not exist")
-    parser.add_argument("hospital", nargs="?", help="as in the node's configuration")
-    parser.add_argument("epsilon", nargs="?", type=float)
-    parser.add_argument("--delta", type=float, default=DELTA)
-    parser.add_argument("--seal", action="store_true", help="of an old ledger instead")
-    options = parser.parse_args()
-    if options.seal:
-        Ledger.seal(options.path)
-    elif options.epsilon is None:
-        parser.error("a new ledger needs a hospital and its epsilon")
-    else:
-        budget = Budget(options.epsilon, options.delta)
-        Ledger.create(options.path, options.hospital, budget)

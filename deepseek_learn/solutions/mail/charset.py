@@ -45,7 +45,7 @@ def one_line(value: str) -> str:
 
 
 def decode_words(raw: str) -> str:
-    """Decode the encoded words of a header (RFC 2047)."""
+    """Decode the encoded words of a header (:rfc:`2047`)."""
     pieces = []
     try:
         for piece, charset in decode_header(raw):

@@ -2,8 +2,8 @@
 
 `read_mail` takes the bytes of an email and survives malformed ones: headers may be cut,
 charsets wrong and parts missing. The standard library's `email.policy.default` parses them.
-Here is what it leaves open: limits, a boundary (RFC 2046) that separates nothing, and text
-that is not in the declared charset. Attachments are named and never opened.
+Here is what it leaves open: limits, a boundary (:rfc:`2046`) that separates nothing, and
+text that is not in the declared charset. Attachments are named and never opened.
 """
 
 import html

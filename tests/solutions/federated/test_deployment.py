@@ -170,7 +170,7 @@ def test_a_port_in_use_is_named(federation):
 def test_certificates_are_made_once(tmp_path):
     command = [
         sys.executable,
-        *("-m", "deepseek_learn.solutions.federated.certificates"),
+        *("-m", "deepseek_learn", "federated", "certificates"),
         *(str(tmp_path / "tls"), "hospital.example", "10.0.0.7"),
     ]
     subprocess.run(command, check=True)

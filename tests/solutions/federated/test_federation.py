@@ -495,3 +495,22 @@ def test_the_mean_loss_counts_each_patient_once(size):
     )
     losses = [1.0, 2.0, 4.0, 8.0, 16.0]
     assert learning.mean_loss(None, losses, size, task) == pytest.approx(31 / 5)
+
+
+def test_the_command_trains_and_continues(tmp_path, monkeypatch, capsys):
+    from deepseek_learn import cli
+
+    def run(rounds):
+        words = ["federated", "simulate", "--out", str(tmp_path), "--rounds", rounds]
+        monkeypatch.setattr("sys.argv", ["deepseek-learn", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        record = capsys.readouterr().out.strip()
+        assert (ended.value.code or 0, record) == (0, str(tmp_path / "rounds.jsonl"))
+        lines = map(json.loads, (tmp_path / "rounds.jsonl").read_text().splitlines())
+        return [(line["round"], line["hospital"]) for line in lines]
+
+    first = run("1")
+    assert sorted(first) == [(1, name) for name in ("harbor", "north", "valley")]
+    assert run("2")[:3] == first  # the first round is not run again
+    assert len(run("2")) == 6

@@ -157,7 +157,7 @@ def test_a_ledger_without_a_checksum_is_sealed_by_command_only(path):
     path.write_text(EMPTY.replace("SPENT", spent))
     with pytest.raises(DamagedFileError, match="it has no checksum"):
         Ledger(path)
-    command = ["-m", "deepseek_learn.solutions.federated.ledger", str(path)]
+    command = ["-m", "deepseek_learn", "federated", "ledger", str(path)]
     subprocess.run([sys.executable, *command, "--seal"], check=True)
     assert Ledger(path).spent == (Spending(1.0, 0.1, 9),)
     assert Ledger(path).budget == Budget(8.0)
@@ -205,7 +205,7 @@ def test_what_is_left_can_be_used_and_no_more(path):
 
 def test_the_command_makes_a_ledger(tmp_path):
     path = tmp_path / "own.json"
-    command = ["-m", "deepseek_learn.solutions.federated.ledger", str(path)]
+    command = ["-m", "deepseek_learn", "federated", "ledger", str(path)]
     subprocess.run([sys.executable, *command, "harbor", "2.5"], check=True)
     assert Ledger(path).hospital == "harbor"
     assert Ledger(path).budget == Budget(2.5, 1e-4)
