@@ -63,10 +63,18 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
 
 FEDERATION := $(addprefix tests/solutions/federated/test_, deployment.py machines.py)
-test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
-	@$(TESTS) -n 2 $(PYTEST)
+# Four parts that can run alone (PART=book); the library is all that the others leave.
+PARTS          := library book course solutions
+part_book      := tests/book/
+part_solutions := tests/solutions/
+part_course    := tests/course/ $(patsubst %,tests/test_%.py,notebooks lessons_of_a_change lab colab)
+part_library   := $(filter-out $(part_book) $(part_course) $(part_solutions) tests/__pycache__/, \
+                    $(wildcard tests/*/ tests/test_*.py))
+test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg or PART=course: a part)
+	@$(if $(filter-out $(PARTS),$(PART)),echo "PART must be one of: $(PARTS); got '$(PART)'"; exit 2)
+	@$(TESTS) -n 2 $(or $(PYTEST),$(part_$(PART)))
 	@# servers and hospitals as processes, with nothing beside them: they have time limits
-	@[ -n "$(PYTEST)" ] || FEDERATION=1 $(TESTS) $(FEDERATION)
+	@[ -n "$(PYTEST)$(filter-out solutions,$(PART))" ] || FEDERATION=1 $(TESTS) $(FEDERATION)
 
 notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
 	@test -f "$(NB)" || { echo "NB must be the path of a notebook, such as" \
@@ -83,7 +91,7 @@ bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; A
 	@$(BIN)/python benchmarks/harness/all.py $(ARGS)
 
 # A speed row needs three readings of different hours; none is ever overwritten.
-SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py lm_decode.py dpg_monitor.py \
+SPEED := attention_cost.py dpg_memory.py+--speed dpg_time.py lm_speed.py \
          lm_weights.py+--speed deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed factory_line.py+--speed \
          nodules_deployed.py+--speed industries.py+--speed

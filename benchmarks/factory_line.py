@@ -70,8 +70,8 @@ from deepseek_learn.measure.clock import in_turn
 from deepseek_learn.solutions.factory import line
 from deepseek_learn.solutions.factory.alarms import alarm
 from deepseek_learn.solutions.factory.drift import Drift, statistics
-from deepseek_learn.solutions.factory.inspector import inspect
 from deepseek_learn.solutions.factory.memory import PatchMemory
+from deepseek_learn.solutions.factory.solution import inspect
 from deepseek_learn.solutions.factory.surfaces import parts
 
 PARTS = ("exact", "speed", "compression", "size", "kills", "promise", "drift", "hidden")

@@ -42,6 +42,7 @@ from harness.interval import student
 from harness.runs import Runs
 from harness.script import BENCHMARKS, Run, Script, Skip
 from models import federated_runs as runs_of
+from models import marks
 from models.federated_runs import ALONE, POOLED, PRIVATE, WAYS, Plan
 
 from deepseek_learn.files import atomic_write
@@ -189,7 +190,7 @@ def detectors(runs: Runs) -> dict[str, dict]:
     facts = {way: trained(runs, plan, way) for way in WAYS}
     marked: dict[str, dict] = {way: {} for way in WAYS}
     for name in HOSPITALS:
-        for way, rows in marks(runs, name).items():
+        for way, rows in marked_by(runs, name).items():
             marked[way][name] = rows
     return {way: {"facts": facts[way], "marked": marked[way]} for way in WAYS}
 
@@ -227,7 +228,7 @@ def detector(way: str) -> torch.nn.Module:
     return network.eval()
 
 
-def marks(runs: Runs, name: str) -> dict[str, list[Marked]]:
+def marked_by(runs: Runs, name: str) -> dict[str, list[Marked]]:
     """What each detector marks in a hospital's test scans, each generated once."""
     ways = [w for w in WAYS if w not in ALONE or name in (OWN[w], "elsewhere")]
     marked: dict[str, list[Marked]] = {way: [] for way in ways}
@@ -236,9 +237,9 @@ def marks(runs: Runs, name: str) -> dict[str, list[Marked]]:
         for way in ways:
             row = runs.once(
                 key(way) | {"hospital": name, "scan": index},
-                lambda w=way, s=scan: runs_of.marked(detector(w), s()).to_dict(),
+                lambda w=way, s=scan: marks.to_dict(runs_of.marked(detector(w), s())),
             )
-            marked[way].append(Marked.from_dict(row))
+            marked[way].append(marks.from_dict(row))
     return marked
 
 

@@ -47,6 +47,7 @@ from deploying.backends import peer_python
 from harness.interval import share, student
 from harness.runs import Runs
 from harness.script import BENCHMARKS, Run, Script
+from models import marks
 from models.nodule_peers import Monai, blobs
 
 from deepseek_learn import zoo
@@ -80,8 +81,8 @@ Mark = Callable[[scans.Scan], np.ndarray]
 
 
 def network_marks(model: torch.nn.Module, scan: scans.Scan) -> np.ndarray:
-    marks = mark(model, scan.hu, scan.spacing_mm)
-    return np.column_stack([marks.table(), marks.diameters_mm])
+    answer = mark(model, scan.hu, scan.spacing_mm)
+    return np.column_stack([answer.table(), answer.diameters_mm])
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ class Marker:
 
     runs: Runs
     name: str
-    marks: Mark
+    mark: Mark
 
     def __call__(self, part: str, count: int | None = None) -> list[Marked]:
         total = len(scans.deal(part)) if count is None else count
-        return [Marked.from_dict(self.row(part, index)) for index in range(total)]
+        return [marks.from_dict(self.row(part, index)) for index in range(total)]
 
     def row(self, part: str, index: int) -> dict:
         key = {"detector": self.name, "part": part, "scan": index}
@@ -103,8 +104,8 @@ class Marker:
 
     def _scan(self, part: str, index: int) -> dict:
         scan = scans.generate(part, index)
-        answer = Marked(self.marks(scan), scans.boxes(scan), scan.specks)
-        return answer.to_dict() | {"shapes": [each.shape for each in scan.nodules]}
+        answer = Marked(self.mark(scan), scans.boxes(scan), scan.specks)
+        return marks.to_dict(answer) | {"shapes": [each.shape for each in scan.nodules]}
 
 
 class Trained:
@@ -320,8 +321,8 @@ def peer_rows(
         "blob filter": lambda s: blobs(s.hu, s.spacing_mm),
         f"MONAI RetinaNet, {monai_steps} steps": lambda s: detector(s.hu, s.spacing_mm),
     }
-    for name, marks in peers.items():
-        judged = evaluate.judged(Marker(trained.runs, name, marks)(part, few))
+    for name, peer_mark in peers.items():
+        judged = evaluate.judged(Marker(trained.runs, name, peer_mark)(part, few))
         yield row(f"CPM of the {name}, {few} phantoms", judged, measure.cpm)
 
     def ahead(all_judged: Sequence[Judged]) -> float:

@@ -1,6 +1,9 @@
-"""Do experts pay? A mixture against dense models of equal active and equal total size.
+"""What experts bring, and what they take: against dense models, and from the disk.
 
-    python benchmarks/lm_experts.py [--quick]
+    python benchmarks/lm_experts.py [--quick] [--speed] [--part PART ...]
+
+*train*:
+Do experts pay? A mixture against dense models of equal active and equal total size.
 
 Protocol. The zoo's `small_deepseek` without its block for drafts, and the same with one
 network in each layer in place of the experts: together as many neurons as the mixture
@@ -28,213 +31,60 @@ processor times with one another only.
 `--quick`: 30 steps, one seed, the zoo's rate. Each finished run is one line of
 results/lm_experts.jsonl; an interrupted script goes on.
 
-Added later: `--speed` takes one more reading of the processor times: 20 steps of each
+*disk*:
+A mixture of experts larger than its memory: the experts stay on disk, few in memory.
+
+Protocol. A language model of `deepseek_learn.lm`: width 1,024, 24 layers of latent
+attention, in each a shared expert and 64 routed ones of 1,216 neurons, 4 for a token;
+5.7 billion weights in experts, which are files of 4-bit planes (3.05 GB with their
+scales), mapped by `dpg.MappedExperts`. All else is bfloat16 in memory. The weights are
+random (no trained model of that size is here): tokens then go to all experts alike,
+which is the worst that a cache can meet; text has favourites. The prompt is 8 tokens,
+32 more are written, greedily. What is given back is dropped from the system's cache of
+files too, as if memory were short, and before each run all of it is: an expert that is
+not in memory is read from the disk. One process for each number of experts a layer that
+stay in memory (4, 8, 16, 32, 64), one after the other.
+
+Measured: the largest anonymous memory of the process after any token, from the system
+(`RssAnon`: what it could not drop and read again), tokens a second, and how many of the
+wanted experts were in memory. `--quick`: 4 layers, 8 tokens.
+
+Targets, stated before the run: the files hold at least 3.0 GB, and anonymous memory
+stays below 1.0 GB (10^9 bytes) in every run. The pace has no target.
+
+And by arithmetic, for ten billion parameters of this architecture (42 such layers): what
+is always in memory, and with a quarter of the experts.
+
+Added later (*train*):
+`--speed` takes one more reading of the processor times: 20 steps of each
 contestant in turn, with each seed, without making the tokens.
 """
 
-import time
-from dataclasses import replace
+from collections.abc import Iterator
 
-from harness.interval import Estimate, student
-from harness.runs import Runs, end_time
 from harness.script import Run, Script
+from language import experts_on_disk, experts_trained
 
-from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
 
-SCRIPT = Script(__file__, __doc__, quick="30 steps, one seed", speed=True)
-STEPS, SEEDS = 600, (0, 1, 2)
-SEARCH, SEARCH_SEED, RATES = 200, 100, (0.003, 0.006, 0.012)
-PACE_STEPS = 20
-QUICK_RATE = 0.006
-MIXTURE = "mixture"
+PARTS = {"train": experts_trained.measure, "disk": experts_on_disk.measure}
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="30 steps, one seed; 4 layers, 8 tokens",
+    speed=True,
+    children={"run": experts_on_disk.print_generation},
+    parts=(*PARTS,),
+)
 
 
-def contestants() -> dict:
-    from deepseek_learn.zoo.nets.small_deepseek import CONFIG, DENSE
-
-    configs = {MIXTURE: CONFIG} | DENSE
-    return {n: replace(c, num_nextn_predict_layers=0) for n, c in configs.items()}
-
-
-def tokens_of(writer):
-    """The lines of the training parts, shuffled, as tokens `[N]`."""
-    import numpy as np
-    import torch
-
-    from deepseek_learn import data
-    from deepseek_learn.zoo.nets.small_deepseek import TEXTS
-    from deepseek_learn.zoo.writing import document
-
-    documents = []
-    for name, kind in TEXTS.items():
-        text = bytes(data.load(name).train.numpy()).decode()
-        documents += [(kind, line) for line in text.splitlines()]
-    order = np.random.default_rng(0).permutation(len(documents))
-    tokens = [t for i in order for t in document(writer.tokenizer, *documents[i])]
-    return torch.tensor(tokens)
-
-
-def train_one(name: str, seed: int, steps: int, lr: float, tokens):
-    """One model of a contestant, trained for `steps` steps."""
-    import torch
-
-    from deepseek_learn.lm import LanguageModel
-    from deepseek_learn.zoo.train.small_deepseek import train
-
-    torch.manual_seed(seed)
-    model = LanguageModel(contestants()[name])
-    train(model, tokens, steps=steps, seed=seed, lr=lr, progress=False)
-    return model
-
-
-def one_run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
-    """Train one model and evaluate it."""
-    from deepseek_learn import zoo
-
-    writer = zoo.writer("small_deepseek")
-    start = time.process_time()
-    model = train_one(name, seed, steps, lr, tokens_of(writer))
-    seconds = (time.process_time() - start) / steps
-    return {
-        **bits(model.eval(), writer.tokenizer, part),
-        "cpu_seconds": seconds,
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
-
-
-def pace() -> dict[str, list[dict]]:
-    """Contestant → processor seconds per step for each seed, interleaved."""
-    from deepseek_learn import zoo
-
-    tokens, readings = tokens_of(zoo.writer("small_deepseek")), {}
-    for seed in SEEDS:
-        for name in contestants():
-            start = time.process_time()
-            train_one(name, seed, PACE_STEPS, QUICK_RATE, tokens)
-            seconds = (time.process_time() - start) / PACE_STEPS
-            readings.setdefault(name, []).append(
-                {"cpu_seconds": seconds, "time": now()}
-            )
-    return readings
-
-
-def time_row(name: str, runs: dict[str, list[dict]], note: str) -> Row:
-    """Step time of the mixture over that of a dense model: a speed reading."""
-    pairs = zip(runs[MIXTURE], runs[name], strict=True)
-    ratios = [m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs]
-    what = f"mixture of experts, processor time of a step over that of {name}"
-    facts = row(what, "ratio", student(ratios), LIMITS[name][1], note)
-    return facts.at(end_time(*runs[MIXTURE], *runs[name]))
-
-
-def bits(model, tokenizer, part: str) -> dict:
-    """Bits per byte of both texts together and of each; imbalance of the loads."""
-    from deepseek_learn import data
-    from deepseek_learn.zoo.nets.small_deepseek import TEXTS
-    from deepseek_learn.zoo.train.small_deepseek import bits_per_byte
-
-    routers = model.routers()
-    loads = [0] * len(routers)
-    hooks = [
-        router.register_forward_hook(
-            lambda module, inputs, out, i=i: count(loads, i, out)
-        )
-        for i, router in enumerate(routers)
-    ]
-    frames = {
-        text: bits_per_byte(model, tokenizer, kind, getattr(data.load(text), part))
-        for text, kind in TEXTS.items()
-    }
-    for hook in hooks:
-        hook.remove()
-    sums = {text: frame.sum() for text, frame in frames.items()}
-    every = sum(sums.values())
-    return {
-        "bits": float(every["bits"] / every["bytes"]),
-        **{text: float(each["bits"] / each["bytes"]) for text, each in sums.items()},
-        "violation": [float(load.max() / load.float().mean() - 1) for load in loads],
-    }
-
-
-def count(loads: list, layer: int, out: tuple) -> None:
-    loads[layer] = loads[layer] + out[0].flatten().bincount(minlength=16)
-
-
-def search(runs: Runs, name: str) -> float:
-    """The learning rate with the fewest bits on the validation parts."""
-    results = {
-        lr: runs.once(
-            {"contestant": name, "seed": SEARCH_SEED, "steps": SEARCH, "lr": lr},
-            lambda lr=lr: one_run(name, SEARCH_SEED, SEARCH, lr, "validation"),
-        )
-        for lr in RATES
-    }
-    return min(results, key=lambda lr: results[lr]["bits"])
-
-
-# per dense model: upper bounds on the bits difference and on the time ratio
-LIMITS = {"dense, equal active": (0.0, None), "dense, equal total": (0.02, 1.0)}
-
-
-def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[Row]:
-    rows, mixture = [], runs[MIXTURE]
-    for name, (most_bits, _) in LIMITS.items():
-        pairs = list(zip(mixture, runs[name], strict=True))
-        ours, dense = (each["parameters"] for each in pairs[0])
-        settings = (
-            f"{ours:,} parameters against {dense:,}; learning rates {rates[MIXTURE]}"
-        )
-        settings += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
-        bits = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
-        gain = student([m["bits"] - d["bits"] for m, d in pairs])
-        what = f"mixture of experts, bits per byte less those of {name}"
-        rows.append(row(what, "bits", gain, most_bits, f"{bits}; {settings}"))
-        rows.append(time_row(name, runs, settings))
-    worst = max(max(m["violation"]) for m in mixture)
-    what = "mixture of experts, largest load over the mean less 1, worst layer and seed"
-    each = "; ".join(", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture)
-    rows.append(row(what, "violation", Estimate(worst, n=len(mixture)), 1.0, each))
-    return rows
-
-
-def row(
-    what: str, unit: str, estimate: Estimate, target: float | None, note: str
-) -> Row:
-    return Row(
-        claim="C7",
-        source="ours",
-        what=what,
-        unit=unit,
-        better="lower",
-        target=target,
-        note=note,
-        **vars(estimate),
-    )
-
-
-def measure(run: Run) -> list[Row]:
-    import torch
-
-    torch.set_num_threads(1)
+def measure(run: Run) -> Iterator[Row]:
     if run.speed:
-        readings, note = pace(), f"{PACE_STEPS} steps of each in turn"
-        return [time_row(name, readings, note) for name in LIMITS]
-    steps, seeds = (30, SEEDS[:1]) if run.quick else (STEPS, SEEDS)
-    runs = run.finished_runs()
-    rates = {n: QUICK_RATE if run.quick else search(runs, n) for n in contestants()}
-    print("learning rates:", rates)
-    results = {
-        name: [
-            runs.once(
-                {"contestant": name, "seed": seed, "steps": steps, "lr": lr},
-                lambda name=name, seed=seed, lr=lr: one_run(name, seed, steps, lr),
-            )
-            for seed in seeds
-        ]
-        for name, lr in rates.items()
-    }
-    return summarize(results, rates)
+        yield from PARTS["train"](run)
+        return
+    for part, work in PARTS.items():
+        if part in run.parts:
+            yield from work(run)
 
 
 if __name__ == "__main__":

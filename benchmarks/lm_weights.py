@@ -1,6 +1,9 @@
-"""SmolLM2 in 4 and in 3 bits: what is lost at equal bytes, against seven ways to round.
+"""Language models in few bits: SmolLM2 against its peers, a small DeepSeek at many budgets.
 
-    python benchmarks/lm_weights.py [--quick] [--anew] [--speed]
+    python benchmarks/lm_weights.py [--quick] [--anew] [--speed] [--part PART ...]
+
+*weights*:
+SmolLM2 in 4 and in 3 bits: what is lost at equal bytes, against seven ways to round.
 
 Protocol. SmolLM2-135M-Instruct (`zoo.smollm2`; its head is tied to the embedding, and its
 weights come from a file of 4 to 5 bits, which is the reference for all). Calibration: 32
@@ -33,12 +36,49 @@ ours, gptq and llama.cpp's formats.
 Finished runs are lines in `results/lm_weights.jsonl`. `--quick`: 4 bits, two windows a
 text, 8 to calibrate, llama.cpp's formats.
 
-Added later: how far few calibration inputs are trusted (`dpg.statistics`) was chosen on
+*budgets*:
+DPG on a language model of experts: what the zoo's small DeepSeek keeps of its answers.
+
+Protocol. `small_deepseek` without its block for drafts (which takes no part in these
+answers, so that nothing of it could be measured), its experts as layers each
+(`lm.separate`), compressed by DPG as it comes at 2 to 5 bits a weight on average,
+really packed and run by the kernel that `dpg.backend()` names. "gptq" beside it is the
+same storage, rounding and kernel with 3, 4 or 5 bits in every row. Calibration: 48
+windows of 256 tokens of the train parts of `data.tang_poems` and `data.english_verses`,
+half of each. Figures from their test parts, 96 windows of 256 tokens of lines in a random
+order: accuracy of the next token over the float32 model's, the mean divergence from its
+answer in nats, bits a token. Bytes are those of the whole stored model, the embedding and
+what else stays in float32 included.
+
+Equal bytes. DPG pads more than gptq does, so that the same number of bits is not the same
+number of bytes. At the bytes of gptq the logarithm of DPG's divergence is interpolated,
+in the bytes, between the two measured points around them, of which one is no more than
+2 % away. Its ratio to gptq's divergence has an interval: 95 % of 2,000 resamplings of the
+windows, the same for both. How it depends on the number of calibration windows: the same
+at gptq's 4 bits with 6, 12, 24 and 96 windows, the first of the same order.
+
+Targets, stated before the first run. The guide's: 98 % of the accuracy at 35 % of the
+memory, for the smallest budget of 3, 4 and 5 bits that keeps 98 %. Ours: at 4 bits at
+least 99 % of the accuracy, and a divergence of at most 0.7 of gptq's.
+
+Seen before: in a first run the block for drafts was part of the model. Calibration never
+reaches it, so that it stayed in float32, and the guide's memory was missed by about one
+point; then it was taken out, of both sides. In the run after it the divergences at 4 bits
+were compared, DPG's at 27.4 % of the bytes with gptq's at 25.3 %: a ratio of 0.55, which
+the target was said to meet. Read off by hand at equal bytes it was near 1. No target was
+changed.
+
+Finished points are lines in `results/lm_weights.budgets.jsonl`. `--quick`: gptq at 4 bits,
+DPG at the three points around it, a third of the windows.
+
+Added later (*weights*):
+how far few calibration inputs are trusted (`dpg.statistics`) was chosen on
 other windows, eight of earlier emails and eight of the verses' training part, in about
 thirty tries at 3, 4 and 4.75 bits. The windows above were not looked at for it, but once by
-`lm_decode.py`, whose divergence on verses, 1.05 of Q4_0's, was the reason to try.
+`lm_speed.py`, whose divergence on verses, 1.05 of Q4_0's, was the reason to try.
 
-Added later: torchao and bitsandbytes round the head and leave the tied embedding as it was,
+Added later (*weights*):
+torchao and bitsandbytes round the head and leave the tied embedding as it was,
 which would be stored beside it. Its lookups were unrounded and its bytes not counted in a
 first run (torchao int4 0.057 and 0.071, its HQQ 0.097 and 0.068, nf4 0.482 and 0.491 nats
 on emails and verses; ours 0.80, 0.47, 0.32 and 1.48, 1.55, 0.63 of that). Now the lookup
@@ -50,253 +90,39 @@ very format that torchao rounds to, so that it loses nothing there. On models wh
 never were in 4 bits, `dpg_quality.py` and `versus.py` compare with it. The rows keep their
 target.
 
-Added later: the condition of AutoRound's and NNCF's rows stands in their notes. All sides
+Added later (*weights*):
+the condition of AutoRound's and NNCF's rows stands in their notes. All sides
 have the same 32 windows of 256 tokens; AutoRound's authors advise 128 of 2,048, and NNCF
 takes 128 samples by default. Neither was measured with these.
 """
 
-import json
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
 
-import numpy as np
-from deploying.backends import peer_python
-from harness.interval import ratio_of_means
-from harness.runs import Runs, end_time
-from harness.script import BENCHMARKS, Run, Script
-from language.smollm_files import HEAD, export, in_gguf
-from language.texts import CALIBRATION, TEST, Losses, material
-from language.weight_peers import PACKAGES
-from models.at_bytes import at_most
+from harness.script import Run, Script
+from language import budgets, weights
 
 from deepseek_learn.ledger.rows import Row
 
-ENVIRONMENT, WORKER = BENCHMARKS / ".venv" / "weights", "language/weight_peers.py"
-GROUP = 64
-BETTER, SECONDS = 0.8, 60
-ELSEWHERE = {4: ("nncf", "nncf hawq", "autoround"), 3: ("nncf", "autoround")}
-HERE = {4: ("Q4_0", "Q5_0", "torchao int4", "torchao int4 HQQ", "nf4"), 3: ()}
-TEXTS = ("emails", "verses")
-
-
-class Bench:
-    """The model, its texts, and every way to round it."""
-
-    def __init__(self, run: Run):
-        counts = (2, 8) if run.quick else (TEST, CALIBRATION)
-        self.model, self.calibration, self.texts = material(*counts)
-        self._losses = Losses(self.model, self.texts)
-        self.runs = run.finished_runs(anywhere=True)
-
-    @cached_property
-    def statistics(self):
-        from deepseek_learn import dpg
-
-        return dpg.calibrate(self.model, self.calibration.split(4))
-
-    def answers(self, model) -> dict:
-        return self._losses.answers(model)
-
-    def losses(self, answers: dict) -> dict:
-        return self._losses.of(answers)
-
-    def ours(self, most: int) -> dict:
-        """DPG with the largest budget that is stored in no more than `most` bytes."""
-        from deepseek_learn import dpg
-
-        chosen, bits = at_most(self.model, self.statistics, most)
-        small = dpg.simulate(self.model, chosen, self.statistics)
-        facts = {"bytes": chosen.stored_bytes, "bits": bits}
-        return facts | self.losses(self.answers(small))
-
-    def gptq(self, bits: int) -> dict:
-        from deepseek_learn import dpg
-
-        uniform = dpg.uniform(self.model, bits, GROUP, {HEAD: 8})
-        small = dpg.simulate(self.model, uniform, self.statistics)
-        return {"bytes": uniform.stored_bytes} | self.losses(self.answers(small))
-
-    def here(self, method: str) -> dict:
-        """A peer that runs in this process."""
-        from models import peers
-
-        from deepseek_learn import dpg
-
-        if method.startswith("Q"):
-            small, size = in_gguf(self.model, method)
-            return {"bytes": size} | self.losses(self.answers(small))
-        small = {
-            "torchao int4": peers.torchao_int4,
-            "torchao int4 HQQ": lambda model: peers.torchao_int4(model, hqq=True),
-            "nf4": peers.bitsandbytes_nf4,
-        }[method](self.model)
-        look_up_rounded(small)
-        linear = dpg.uniform(self.model, 4).bits
-        weights = {n: self.model.get_submodule(n).weight.numel() for n in linear}
-        size = dpg.bytes_of(self.model) - 4 * sum(weights.values())
-        size += sum(peers.weight_bytes(small.get_submodule(n)) for n in linear)
-        return {"bytes": size} | self.losses(self.answers(small))
-
-    def elsewhere(self, method: str, bits: int) -> dict:
-        """A peer in an environment and a process of its own."""
-        import torch
-
-        python = peer_python(ENVIRONMENT, *PACKAGES)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            export(self.model, folder)
-            np.save(folder / "calibration.npy", self.calibration.numpy())
-            rows = torch.cat([rows[:, :-1] for rows in self.texts.values()])
-            np.save(folder / "texts.npy", rows.numpy())
-            words = [python, BENCHMARKS / WORKER, method, bits, GROUP, folder]
-            done = subprocess.run([*map(str, words)], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(done.stderr.strip().splitlines()[-1])
-            facts = json.loads((folder / "facts.json").read_text())
-            logits = torch.from_numpy(np.load(folder / "logits.npy"))
-        parts = logits.split([len(rows) for rows in self.texts.values()])
-        pairs = zip(self.texts, parts, strict=True)
-        return facts | self.losses({name: z.log_softmax(-1) for name, z in pairs})
-
-
-def look_up_rounded(small) -> None:
-    """Let the embedding of a quantized copy be its head's matrix again, as rounded."""
-    import torch
-
-    with torch.inference_mode():
-        columns = torch.eye(small.config.hidden_size, dtype=torch.bfloat16)
-        rounded = small.lm_head(columns).T.clone()
-    small.model.embed_tokens.weight = torch.nn.Parameter(rounded, requires_grad=False)
-
-
-def grid_row(model) -> Row:
-    """How many groups of 32 weights have 16 evenly spaced values already."""
-    import torch
-
-    from deepseek_learn import dpg
-
-    hits = []
-    for name in dpg.uniform(model, 4).bits:
-        if name == HEAD:
-            continue
-        groups = model.get_submodule(name).weight.detach().reshape(-1, 32)
-        low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
-        step = (high - low).clamp(min=1e-12) / 15
-        error = ((groups - low) / step).round() * step + low - groups
-        hits.append(error.norm(dim=1) <= 1e-3 * groups.norm(dim=1))
-    hit = torch.cat(hits).double()
-    return Row(
-        claim="C2",
-        source="ours",
-        what="SmolLM2 outside the head: groups of 32 weights on a grid of 16 levels",
-        unit="%",
-        better="higher",
-        measured=100 * hit.mean().item(),
-        n=len(hit),
-    )
-
-
-def compress_once() -> None:
-    """Compress with two threads, and print the seconds."""
-    import torch
-
-    from deepseek_learn import dpg
-
-    torch.set_num_threads(2)
-    model, calibration, _ = material(1, CALIBRATION)
-    start = time.monotonic()
-    dpg.compress(model, calibration.split(4), progress=False)
-    print(time.monotonic() - start)
-
-
+PARTS = {"weights": weights.measure, "budgets": budgets.measure}
 SCRIPT = Script(
     __file__,
     __doc__,
     quick="few windows",
     anew=True,
     speed=True,
-    children={"child": compress_once},
+    children={"child": weights.compress_once},
     of_the_machine=False,
+    parts=(*PARTS,),
 )
-
-
-def time_row(runs: Runs, again: bool) -> Row:
-    def measure() -> dict:
-        command = [sys.executable, __file__, "--child"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return {"seconds": float(done.stdout.split()[-1])}
-
-    result = (runs.again if again else runs.once)({"way": "dpg.compress"}, measure)
-    return Row(
-        claim="C2",
-        source="ours",
-        what="SmolLM2: dpg.compress, two threads",
-        unit="s",
-        better="lower",
-        target=SECONDS,
-        measured=result["seconds"],
-    ).at(end_time(result))
-
-
-CONDITION = "; calibrated, as all here, on 32 windows of 256 tokens, where "
-CONDITIONS = {
-    "autoround": f"{CONDITION}AutoRound's authors advise 128 of 2,048",
-    "nncf": f"{CONDITION}NNCF takes 128 samples by default",
-}
-
-
-def against(name: str, bits: int, text: str, ours: dict, peer: dict, target) -> Row:
-    """Our divergence over a peer's, at the peer's bytes or fewer."""
-    a, b = (statistics.mean(side[text]) for side in (ours, peer))
-    perplexity = f"{text}, perplexity"
-    return Row(
-        claim="C2",
-        source="ours",
-        what=f"SmolLM2, {text}: DPG's divergence over that of {name}, {bits} bits",
-        unit="ratio",
-        better="lower",
-        target=target,
-        note=f"{a:.3f} against {b:.3f} nats, perplexity "
-        f"{ours[perplexity]:.1f} against {peer[perplexity]:.1f}, "
-        f"{ours['bytes'] / 1e6:.1f} against {peer['bytes'] / 1e6:.1f} MB"
-        f"{CONDITIONS.get(name.split()[0], '')}",
-        **vars(ratio_of_means(ours[text], peer[text])),
-    )
 
 
 def measure(run: Run) -> Iterator[Row]:
     if run.speed:
-        yield time_row(run.finished_runs(), again=True)
+        yield from PARTS["weights"](run)
         return
-    bench = Bench(run)
-    once = bench.runs.once
-    for bits in (4,) if run.quick else (4, 3):
-        here = HERE[bits][:2] if run.quick else HERE[bits]
-        there = () if run.quick else ELSEWHERE[bits]
-        peers = {
-            n: once({"way": n, "bits": bits}, lambda n=n: bench.here(n)) for n in here
-        }
-        for name in there:
-            key = {"way": name, "bits": bits}
-            peers[name] = once(key, lambda n=name, b=bits: bench.elsewhere(n, b))
-        peers["gptq"] = once(
-            {"way": "gptq", "bits": bits}, lambda b=bits: bench.gptq(b)
-        )
-        for text in TEXTS:
-            for name, other in peers.items():
-                key = {"way": "dpg", "most": other["bytes"]}
-                ours = once(key, lambda o=other: bench.ours(o["bytes"]))
-                target = None if name == "gptq" else BETTER
-                yield against(name, bits, text, ours, other, target)
-    yield grid_row(bench.model)
-    if not run.quick:
-        yield time_row(run.finished_runs(), again=False)
+    for part, work in PARTS.items():
+        if part in run.parts:
+            yield from work(run)
 
 
 if __name__ == "__main__":

@@ -67,11 +67,13 @@ from sklearn.svm import LinearSVC
 
 from deepseek_learn import dpg
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.solutions.mail import disguise, reading, train
-from deepseek_learn.solutions.mail.boxes import Item
+from deepseek_learn.solutions.mail import disguise, train
+from deepseek_learn.solutions.mail.boxes import Message
 from deepseek_learn.solutions.mail.corpus import CUTS, mail_lines, periods
 from deepseek_learn.solutions.mail.drift import changes
+from deepseek_learn.solutions.mail.solution import MailReading
 from deepseek_learn.solutions.mail.text import looks_english, plain
+from deepseek_learn.solutions.runner import Item
 from deepseek_learn.solutions.teacher import Teacher, padded
 
 PARTS = ("cuts", "leaks", "drift", "everyday")
@@ -305,7 +307,8 @@ def drift(verdicts: Sequence[Sequence[int]]) -> dict:
 
 def everyday(mails: Mails) -> dict:
     """Verdicts on everyday mails, by kind; and mails that do not look English."""
-    reader = reading.Reader()
+    solution = MailReading(words=False)
+    reader = solution.learn(EVERYDAY.parent, progress=False)
     counts: dict[str, dict[str, int]] = {"wanted": {}, "unwanted": {}}
     for row in tomllib.loads(EVERYDAY.read_text("utf-8"))["mail"]:
         kind = "html" if row["html"] else "plain"
@@ -313,8 +316,9 @@ def everyday(mails: Mails) -> dict:
             f"From: {row['sender']}\nSubject: {row['subject']}\n"
             f"Content-Type: text/{kind}; charset=utf-8\n\n"
         )
-        item = Item("mail.eml", (head + row["body"]).encode())
-        (facts,) = reading.judge(reader, [(item, "")], words=False)
+        message = Message("mail.eml", (head + row["body"]).encode())
+        item = Item(message.name, "", message)
+        (facts,) = solution.judged([item], reader, EVERYDAY.parent)
         own = counts[row["kind"]]
         own[facts["verdict"]] = own.get(facts["verdict"], 0) + 1
     before = np.concatenate(mails.rows(CUTS[-1])[:2])

@@ -9,7 +9,7 @@ both sides take turns; one thread and processor time unless a row says otherwise
 protocols, more peers and the targets are those of the scripts named here; this one has
 fewer rounds and no target.
 
-- `decode` (`lm_decode.py`): a token of SmolLM2 after 512, and the prompt, against
+- `decode` (`lm_speed.py`): a token of SmolLM2 after 512, and the prompt, against
   llama.cpp with Q4_0, on one thread and on two (by the clock); a token of the decoder of
   100 M against torchao's int4.
 - `experts` (`lm_speed.py`): 64 tokens through 64 experts of 128 neurons, 6 for a token,
@@ -32,6 +32,11 @@ Added later: the sampler was changed while the table of digits was looked at, so
 the table of movements alone, which was held out. `tuner_peers.py` decides, on three
 problems held out: level with GPSampler after 30 and 60 trials, .2 points of the best
 hypervolume behind after 100.
+
+Added later: the book's page shows the rows of the scripts named here, chosen in
+`ledger/versus.toml`, and beside them the run of this one on the reader's machine, which
+goes to `results/quick/versus.json`. The details in the ledger's folder are of two earlier
+runs.
 """
 
 import tempfile
@@ -49,7 +54,12 @@ from deepseek_learn.measure.memory import REUSE_FREED
 
 PARTS = ("decode", "experts", "rounding", "optimizer", "tuner", "deploy")
 SCRIPT = Script(
-    __file__, __doc__, quick="two rounds", parts=PARTS, environment=REUSE_FREED
+    __file__,
+    __doc__,
+    quick="two rounds",
+    parts=PARTS,
+    own=True,
+    environment=REUSE_FREED,
 )
 READ, ROUNDS, SEEDS, TRIALS, REPEATS = 512, 5, 3, 30, 10
 NETWORKS = (
@@ -81,8 +91,8 @@ def against(
 
 
 def decode(rounds: int) -> Iterator[Row]:
+    from language.against_llama_cpp import Sides, measured
     from language.other_decoders import decoder_rows
-    from lm_decode import Sides, measured
 
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), quick=True)
@@ -106,8 +116,8 @@ def decode(rounds: int) -> Iterator[Row]:
 
 def experts(rounds: int) -> Iterator[Row]:
     import torch
+    from language.against_transformers import MIXTURES, mixture_pair
     from language.decoding import BLOCK, paces, ratios
-    from lm_speed import MIXTURES, mixture_pair
 
     from deepseek_learn import dpg, lm
 
@@ -131,7 +141,7 @@ def experts(rounds: int) -> Iterator[Row]:
 
 
 def rounding(rounds: int) -> Iterator[Row]:
-    from dpg_quality import WINDOW, Language
+    from compressing.quality import WINDOW, Language
     from models import peers
 
     from deepseek_learn import dpg

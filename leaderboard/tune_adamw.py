@@ -23,7 +23,12 @@ import torch
 from deepseek_learn.files import atomic_write
 from deepseek_learn.leaderboard import EntryError
 from deepseek_learn.leaderboard.entry import read
-from deepseek_learn.leaderboard.update_rules import TASKS, Task, Updating, train
+from deepseek_learn.leaderboard.update_rules import (
+    TASKS,
+    TrainingTask,
+    UpdateServer,
+    train,
+)
 from deepseek_learn.optim import TuningResult, tune
 
 FOLDER = Path(__file__).parent / "update_rules"
@@ -46,14 +51,14 @@ class InThisProcess:
         spec = importlib.util.spec_from_file_location("entry", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        self.serving = Updating()
-        self.serving.take(module)
+        self.server = UpdateServer()
+        self.server.take(module)
 
     def ask(self, question: str, *arguments: Any) -> Any:
-        return getattr(self.serving, question)(*arguments)
+        return getattr(self.server, question)(*arguments)
 
 
-def search(name: str, task: Task, budget: int) -> TuningResult:
+def search(name: str, task: TrainingTask, budget: int) -> TuningResult:
     """Tune an entry on a task."""
     path = FOLDER / f"{name}.py"
     process, before = InThisProcess(path), read(path).settings.get(task.name, {})

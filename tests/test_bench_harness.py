@@ -1,6 +1,7 @@
 """What the benchmark scripts share: one main, one resume rule, one home of intervals."""
 
 import ast
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -243,12 +244,124 @@ LINES = sorted((SCRIPTS / "results").glob("*.jsonl"))
 
 @pytest.mark.parametrize("path", LINES, ids=lambda path: path.stem)
 def test_finished_runs_in_the_repository_count_by_their_scripts_protocol(path):
+    from harness.runs import HEADING, Runs
+
+    name = path.name.partition(".")[0]  # a part's runs are in NAME.PART.jsonl
+    source = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+    protocol = ast.get_docstring(ast.parse(source), clean=False)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    count = sum(set(line) != HEADING for line in lines)
+    assert 0 < len(Runs(path, protocol, anywhere=True).rows) == count
+
+
+def test_the_results_in_the_repository_are_small():
+    """3.9 MiB when they were packed; new readings may add some."""
+    files = [path for path in LINES[0].parent.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 5 * 2**20
+
+
+def test_a_heading_states_protocol_and_machine_of_the_lines_below(tmp_path):
     from harness.runs import Runs
 
-    source = (SCRIPTS / path.stem).with_suffix(".py").read_text(encoding="utf-8")
-    protocol = ast.get_docstring(ast.parse(source), clean=False)
-    count = len([line for line in path.read_text().splitlines() if line.strip()])
-    assert len(Runs(path, protocol, anywhere=True).rows) == count
+    path = tmp_path / "runs.jsonl"
+    runs = Runs(path, "protocol")
+    for seed in (0, 1):
+        runs.once({"seed": seed}, lambda: {"loss": 1.0})
+    Runs(path, "protocol").once({"seed": 2}, lambda: {"loss": 1.0})
+    assert len(path.read_text().splitlines()) == 4
+    Runs(path, "another").once({"seed": 3}, lambda: {"loss": 1.0})
+    assert len(path.read_text().splitlines()) == 6
+    again = Runs(path, "protocol").rows
+    assert [row["seed"] for row in again] == [0, 1, 2]
+    assert again[:2] == runs.rows
+    assert {row["date"] for row in again} == {row["time"][:10] for row in again}
+
+
+def test_a_truncated_heading_spoils_no_line(tmp_path):
+    from harness.runs import Runs
+
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"protocol": "ab", "mach')  # a kill
+    Runs(path, "protocol").once({"model": "a"}, lambda: {"loss": 1.0})
+    assert [row["model"] for row in Runs(path, "protocol").rows] == ["a"]
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(9, 40))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.arange(300).tolist(), "u2"),
+        ((np.arange(300) - 150).reshape(2, 3, 50).tolist(), "i2"),
+        ([-(2**62)] * 300, "i8"),
+        ([[True, False]] * 200, "b1"),
+        (NUMBERS.tolist(), "f8"),
+        (NUMBERS.astype("f4").tolist(), "f4"),
+        (NUMBERS.round(4).tolist(), "d4"),
+        ([0.1 + 0.2] * 300, "f8"),
+        ([-0.0, 0.1] * 200, "f8"),  # -0.0 has no integer
+        ([f"images/{i}.png" for i in range(99)], "text"),
+        ([{"a": 0.5 * i, "b": "x"} for i in range(99)], "table"),
+        ({str(i): [[1, 0]] * 20 for i in range(30)}, "object"),
+    ],
+)
+def test_a_long_list_is_packed_exactly(value, kind):
+    from harness.packed import pack, unpack
+
+    packed = json.loads(json.dumps(pack(value)))
+    assert packed["packed"] == kind
+    assert len(json.dumps(packed)) < len(json.dumps(value))
+    again = unpack(packed)
+    assert json.dumps(again) == json.dumps(value)  # the types as well
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, 2, 3],
+        [[1] * 200, [2]],  # its parts are packed
+        [1, 2.0] * 200,  # of two types
+        [float("inf")] * 100,
+        [None, 1] * 200,
+        ["a\nb"] * 99,
+        [[]] * 200,
+        [{"a": 1}, {"b": 2}] * 99,
+        {"a": [1] * 300, "b": "words"},
+        "words" * 99,
+    ],
+)
+def test_what_is_no_long_list_of_one_type_stays_as_it_is(value):
+    from harness.packed import pack, unpack
+
+    packed = pack(value)
+    assert not isinstance(packed, dict) or "packed" not in packed
+    assert json.dumps(unpack(json.loads(json.dumps(packed)))) == json.dumps(value)
+
+
+def test_of_a_false_mark_the_score_is_kept_and_the_judge_says_the_same():
+    from models import marks
+
+    from deepseek_learn.solutions.nodules import evaluate
+
+    rng = np.random.default_rng(1)
+    scans = []
+    for _ in range(5):
+        spheres = np.column_stack([rng.uniform(0, 300, (6, 3)), rng.uniform(4, 30, 6)])
+        near = spheres[:4, :3] + rng.normal(0, 4, (4, 3))
+        places = np.concatenate([near, rng.uniform(0, 300, (120, 3))])
+        scores = np.sort(rng.uniform(size=124))[::-1].round(3)  # with ties
+        table = np.column_stack([scores, places, rng.uniform(4, 30, 124)])
+        scans.append(evaluate.Marked(table, spheres[:4], spheres[4:]))
+    whole = [evaluate.Marked.from_dict(each.to_dict()) for each in scans]
+    lines = [json.loads(json.dumps(marks.to_dict(each))) for each in scans]
+    small = [marks.from_dict(line) for line in lines]
+    assert all(len(line["near"]) < 20 and len(line["false"]) > 100 for line in lines)
+    one, other = evaluate.judged(whole), evaluate.judged(small)
+    for name, values in vars(one).items():
+        nan = name == "best"
+        assert np.array_equal(values, vars(other)[name], equal_nan=nan), name
+    assert evaluate.diameters(whole) == evaluate.diameters(small) != []
 
 
 def test_what_was_added_later_lets_finished_runs_count_on(tmp_path):

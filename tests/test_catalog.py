@@ -6,9 +6,10 @@ from string import Formatter
 
 import pytest
 
-from deepseek_learn import catalog
+from deepseek_learn import catalog, solutions
 from deepseek_learn.catalog import LANGUAGES, choose, messages, text
 from deepseek_learn.files import REPOSITORY
+from deepseek_learn.solutions.page import VerdictReport
 
 FOLDER = Path(catalog.__file__).parent
 
@@ -35,6 +36,17 @@ def used():
                 key, whole = literal(node.args[0])
                 if isinstance(key, str):
                     yield key, whole
+    yield from ((key, True) for key in of_solutions())
+
+
+def of_solutions():
+    """The keys that begin with a solution's name, which `solutions.page` looks up."""
+    for name in solutions.names():
+        solutions.load(name)
+    for report in VerdictReport.__subclasses__():
+        verdicts = {*report.order} - {"refused"}
+        for key in ("title", "bar", "not_for", *verdicts):
+            yield f"{report.name}.{key}"
 
 
 @pytest.mark.parametrize("key", messages())

@@ -200,15 +200,7 @@ def test_no_local_versions_or_hosts_in_the_lock(name):
     assert " @ " not in text
 
 
-# circles of files that remain: a result and its views, a study and its tables
-CIRCLES = [
-    {"cache", "experts", "hybrid", "latent", "model"},  # lm
-    {"comparison", "page", "result", "views"},  # profiler
-    {"explaining", "export", "importance", "plots", "study", "tables", "volume"},
-]
-
-
-def test_no_circle_of_files_is_new():
+def test_there_is_no_circle_of_files():
     """Among all imports, those for the type checker and those in functions included."""
     graph = grimp.build_graph("deepseek_learn")
     edges = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
@@ -228,6 +220,4 @@ def test_no_circle_of_files_is_new():
         for module in edges
         if module in ahead[module]
     }
-    assert {frozenset(name.split(".")[-1] for name in each) for each in circles} == {
-        frozenset(each) for each in CIRCLES
-    }
+    assert circles == set()

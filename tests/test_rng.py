@@ -96,7 +96,7 @@ FIRST_USES = {  # each imports a package that draws random numbers
     "from types import SimpleNamespace as S\n"
     "trials = [S(params={'x': 0.5}, values=[1.0])]\n"
     "from deepseek_learn.tuner.space import read_space\n"
-    "i._main_effects(S(space=read_space({'x': (0.0, 1.0)})), trials, 0, 5)",
+    "i._fanova(S(space=read_space({'x': (0.0, 1.0)})), trials, 0, 5)",
     "repeats": "from deepseek_learn.data.repeats import near_repeats\n"
     "near_repeats(['a text', 'a text'])",
 }

@@ -30,7 +30,7 @@ from deepseek_learn.sandbox import (
     values,
     view,
 )
-from deepseek_learn.sandbox.values import HEAD, decode, encode
+from deepseek_learn.sandbox.values import HEADER, decode, encode
 
 PACKAGE = Path(view.PACKAGE)
 closed = pytest.mark.skipif(
@@ -140,7 +140,7 @@ def test_it_cannot_read_hidden_paths(room, tmp_path):
 @pytest.mark.parametrize("root", [True, False])
 def test_it_cannot_write_outside_its_folder(room, tmp_path, root, monkeypatch):
     if not root:  # take the way of users who are not root
-        monkeypatch.setattr(process, "stranger", lambda: None)
+        monkeypatch.setattr(process, "unused_user", lambda: None)
     places = ["/", "/usr", "/proc/self", sys.prefix, PACKAGE, "/dev", "/home"]
     source = f"""if True:
         for place in {[str(place) for place in places]}:
@@ -179,7 +179,7 @@ print(libc.syscall(442, -100, b"/", 0, writable, 32), os.listdir(keys))
 def test_it_cannot_get_privileges(room, root, monkeypatch, tmp_path):
     """It gets no namespace of its own, and cannot undo what was mounted."""
     if not root:  # take the way of users who are not root
-        monkeypatch.setattr(process, "stranger", lambda: None)
+        monkeypatch.setattr(process, "unused_user", lambda: None)
     ended = room.run(["sh", "-c", "mount -t tmpfs none /usr; id -u"])
     assert ended.stdout.strip() not in ("", "0")
     assert "superuser" in ended.stderr or "permission denied" in ended.stderr.lower()
@@ -407,7 +407,7 @@ def test_objects_do_not_travel(room):
 
 
 def test_a_pickle_is_no_value():
-    for content in (pickle.dumps(1), b"", HEAD.pack(1, 0, 0) + b"1"):
+    for content in (pickle.dumps(1), b"", HEADER.pack(1, 0, 0) + b"1"):
         with pytest.raises(ValueRefused, match="JSON and safetensors"):
             decode(content)
 
@@ -466,7 +466,7 @@ print("thread", libc.unshare(0x400))  # CLONE_FILES, which needs no privilege
 @pytest.mark.parametrize("fixture", ["room", "loose"])
 def test_calls_that_pass_by_namespaces_are_refused(fixture, root, request, monkeypatch):
     if not root:  # take the way of users who are not root
-        monkeypatch.setattr(process, "stranger", lambda: None)
+        monkeypatch.setattr(process, "unused_user", lambda: None)
     room = request.getfixturevalue(fixture)
     machine = syscalls.this_machine()
     assert machine is not None
@@ -513,7 +513,9 @@ def test_root_without_its_powers_makes_a_room_as_any_user_does(command, tmp_path
         encoding="utf-8",
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("namespaces 0\nEnded(returncode=0, stdout='1\\n'")
+    assert done.stdout.startswith(
+        "namespaces 0\nCompletedProcess(returncode=0, stdout='1\\n'"
+    )
     assert (tmp_path / "in").stat().st_uid == os.geteuid()
 
 
@@ -523,7 +525,7 @@ def test_a_folder_that_cannot_be_given_away_is_named(room, monkeypatch):
     def refuse(folder, user):
         raise PermissionError(errno.EPERM, "Operation not permitted", str(folder))
 
-    monkeypatch.setattr(process, "own", refuse)
+    monkeypatch.setattr(process, "chown", refuse)
     with pytest.raises(SandboxError, match=r"cannot give .*room to the user \d+: Oper"):
         python(room, "open('written', 'w')")
     assert not (Path(room.folder) / "written").exists()
@@ -706,7 +708,7 @@ def test_a_folder_that_does_not_exist_is_not_removed(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_folder_of_any_depth_changes_its_owner(tmp_path):
     deep_folder(tmp_path / "deep")
-    tree.own(tmp_path / "deep", 61184)
+    tree.chown(tmp_path / "deep", 61184)
     for parent, name, _ in tree.walk(tmp_path / "deep"):
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
         assert (facts.st_uid, facts.st_gid) == (61184, 61184)
@@ -728,7 +730,7 @@ def test_nothing_stays_of_a_temporary_folder(fixture, request):
 @pytest.mark.parametrize("root", [True, False])
 def test_a_copy_of_the_folder_ends_with_the_room(room, root, monkeypatch):
     if not root:  # take the way of users who are not root
-        monkeypatch.setattr(process, "stranger", lambda: None)
+        monkeypatch.setattr(process, "unused_user", lambda: None)
     folder = Path(room.folder)
     (folder / "sub").mkdir()
     for name in ("sub/given", "hidden"):
@@ -767,12 +769,12 @@ def test_a_folder_that_is_too_large_is_not_copied(room):
 
 def encoded(tree):
     content = json.dumps(tree).encode()
-    return HEAD.pack(len(content), 0, 0) + content
+    return HEADER.pack(len(content), 0, 0) + content
 
 
 def test_arrays_of_texts_have_a_limit_together(monkeypatch):
     """A reply of one megabyte made an array of two gigabytes."""
-    monkeypatch.setattr(values, "TEXTS", 8000)
+    monkeypatch.setattr(values, "MAX_TEXT_BYTES", 8000)
     texts = ["texts", [[20], ["x" * 50] + [""] * 19]]  # 20 texts, each 50 wide
     assert decode(encoded(texts)).nbytes == 4000
     assert len(decode(encoded(["list", [texts] * 2]))) == 2

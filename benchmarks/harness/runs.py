@@ -1,15 +1,21 @@
-"""Finished runs, one JSON line each: an interrupted script resumes where it stopped."""
+"""Finished runs, one JSON line each: an interrupted script resumes where it stopped.
+
+A line with nothing but the protocol's hash and a machine is a heading, which holds for the
+lines below it. Long lists are packed (`packed.py`).
+"""
 
 import hashlib
 import json
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.results import machine, same_machine
 
+from .packed import pack, unpack
+
+HEADING = {"protocol", "machine"}
 LATER = "\nAdded later"  # what follows changes no run, so finished runs stay valid
 
 
@@ -33,6 +39,7 @@ class Runs:
         path.parent.mkdir(parents=True, exist_ok=True)
         if anew:
             path.unlink(missing_ok=True)
+        self._heading: dict[str, Any] | None = None  # the last one in the file
         self.rows = [row for row in self._lines() if self._counts(row)]
 
     def once(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
@@ -49,10 +56,11 @@ class Runs:
 
     def record(self, key: dict[str, Any], result: dict) -> dict:
         """Add a line for a run that has just ended."""
-        row = key | result | {"protocol": self.protocol, "machine": self.machine}
-        row |= {"date": date.today().isoformat(), "time": now()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        heading = {"protocol": self.protocol, "machine": self.machine}
+        line = key | result | {"time": now()}
+        self._append(*([line] if heading == self._heading else [heading, line]))
+        self._heading = heading
+        row = _dated(line | heading)
         self.rows.append(row)
         hidden = ("protocol", "machine", "date", "time")
         visible = {k: v for k, v in row.items() if k not in hidden}
@@ -63,18 +71,35 @@ class Runs:
         """A new result of `measure`, added to the earlier ones: a speed reading."""
         return self.once(key | {"reading": now()}, measure)
 
-    def _lines(self):
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+    def _append(self, *lines: dict[str, Any]) -> None:
+        texts = [json.dumps(pack(json.loads(json.dumps(line)))) for line in lines]
+        content = self.path.read_text() if self.path.exists() else ""
+        if content and not content.endswith("\n"):  # a truncated line
+            texts.insert(0, "")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(texts) + "\n")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        for text in self.path.read_text().splitlines() if self.path.exists() else ():
             try:
-                yield json.loads(line)
+                line = json.loads(text)
             except ValueError:  # a truncated line
                 continue
+            if set(line) == HEADING:
+                self._heading = line
+            else:
+                yield _dated(unpack(line) | (self._heading or {}))
 
     def _counts(self, row: dict) -> bool:
         same_protocol = row.get("protocol") == self.protocol
         return same_protocol and (
             self.anywhere or same_machine(row["machine"], self.machine)
         )
+
+
+def _dated(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with its day; early lines record nothing else of the time."""
+    return {"date": row.get("time", "")[:10]} | row
 
 
 def end_time(*runs: dict) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +38,7 @@ class Script:
         flags: further options → what they do.
         parts: what `--part` may choose; the result is written if all parts are there.
         of_the_machine: see `write_result`.
+        own: whether the results are the reader's own: they always go to `results/quick/`.
         children: option → function of the words after it. The script calls itself with
             such an option to measure in a fresh process.
         environment: variables that have to be set before the interpreter starts.
@@ -50,6 +52,7 @@ class Script:
     flags: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     of_the_machine: bool = True
+    own: bool = False
     children: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,9 +60,12 @@ class Script:
     def name(self) -> str:
         return Path(self.path).stem
 
-    def runs(self, quick: bool, anew: bool = False, anywhere: bool = False) -> "Runs":
-        """The finished runs in this script's file."""
-        path = RESULTS / ("quick" if quick else "") / f"{self.name}.jsonl"
+    def runs(
+        self, quick: bool, anew: bool = False, anywhere: bool = False, part: str = ""
+    ) -> "Runs":
+        """The finished runs in this script's file, or in that of one of its parts."""
+        name = f"{self.name}.{part}" if part else self.name
+        path = RESULTS / ("quick" if quick else "") / f"{name}.jsonl"
         return Runs(path, self.protocol, anew, anywhere)
 
     def main(self, measure: Callable[["Run"], Iterable[Row]]) -> None:
@@ -78,7 +84,7 @@ class Script:
             os.execve(sys.executable, command, os.environ | self.environment)
         run = Run(self, options)
         try:
-            rows = list(measure(run))
+            rows = [_measured_here(row) for row in measure(run)]
         except (Skip, ImportError) as error:
             self._skip(error)
         for row in rows:
@@ -107,7 +113,7 @@ class Script:
             self.name,
             rows,
             f"python benchmarks/{self.name}.py",
-            "quick" if run.quick else "full",
+            "quick" if run.quick or self.own else "full",
             protocol=self.protocol,
             of_the_machine=self.of_the_machine,
             only_speed=run.speed,
@@ -140,9 +146,14 @@ class Run:
         """Whether the script was called with a flag, which it need not know."""
         return getattr(self.options, flag, False)
 
-    def finished_runs(self, anywhere: bool = False) -> Runs:
+    def finished_runs(self, anywhere: bool = False, part: str = "") -> Runs:
         """The finished runs that count; a quick run starts anew."""
-        return self.script.runs(self.quick, self.anew, anywhere)
+        return self.script.runs(self.quick, self.anew, anywhere, part)
+
+
+def _measured_here(row: Row) -> Row:
+    """Return the row with this machine, as many threads as torch has at the moment."""
+    return row.on(results.machine(), date.today().isoformat())
 
 
 def in_words(row: Row) -> str:

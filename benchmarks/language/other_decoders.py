@@ -61,7 +61,7 @@ def in_turn(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 def decoder_rows(rounds: int) -> Iterator[Row]:
     """The decoder of 100 M parameters."""
     import torch
-    from dpg_memory import PREFILL, build, mixture
+    from compressing.resident import PREFILL, build, mixture
 
     from deepseek_learn import dpg, lm
 
@@ -74,7 +74,7 @@ def decoder_rows(rounds: int) -> Iterator[Row]:
     ways: dict[str, Callable] = {}
     with torch.inference_mode():
         for name in names[:2]:
-            cache = lm.decoder.Cache()
+            cache = lm.decoder.KeyValueCache()
             models[name](tokens, cache)
             pairs = dict(cache.pairs)
 

@@ -19,7 +19,6 @@ from deepseek_learn.course.certificate import (
     keys,
     make,
     making,
-    pdf,
     start,
     verify,
 )
@@ -116,11 +115,6 @@ def change_the_token(folder: Path) -> None:
     path.write_text(".".join([head, body, other]))
 
 
-def repaint_the_picture(folder: Path) -> None:
-    path = folder / "certificate.svg"
-    path.write_bytes(path.read_bytes().replace(b"A. Learner", b"Prof. Dr. L"))
-
-
 def edit_the_code(folder: Path) -> None:
     path = folder / "projects" / "mail" / "project.py"
     path.write_text(path.read_text() + "# better\n")
@@ -138,18 +132,6 @@ def seal_again(folder: Path) -> None:
     contents, path = read(folder), keys.learners_key()
     certificate = Certificate.of(contents, Issuer("", keys.own_public(path)))
     making.seal(folder, contents, certificate, path.read_bytes())
-
-
-def swap_the_pdf(folder: Path) -> None:
-    """The portfolio claims to be made with another matplotlib."""
-
-    def change(content: dict) -> None:
-        content["matplotlib"] = "3.0.0"
-
-    change_json(folder, "environment.json", change)
-    seal_again(folder)
-    page = pdf.document("A doctorate", [(30, "Prof. Dr. L")])
-    (folder / "certificate.pdf").write_bytes(page)
 
 
 def say_a_field_twice(folder: Path) -> None:
@@ -189,12 +171,10 @@ FORGERIES: Mapping[Callable[[Path], None], tuple[str, ...]] = {
     exchange_two_runs: ("number",),
     sign_with_a_foreign_key: ("foreign_key",),
     change_the_token: ("signature",),
-    repaint_the_picture: ("picture",),
     edit_the_code: ("edited",),
     train_less_and_seal_again: ("not_reproduced", "below"),
     hide_a_file: ("name", "unknown_file"),
     link_a_file: ("link",),
-    swap_the_pdf: ("picture",),
     say_a_field_twice: ("credential_form",),
     carry_weights: ("too_much_code",),
 }

@@ -1,8 +1,8 @@
-/* The ledger page: sort its tables by column, filter the rows of all claims by verdict and
+/* The ledger page: sort its tables by column, filter the figures of all claims by verdict and
    machine, and unfold the claim that a link leads to. Without it, everything is shown. */
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const value = (row, column) => row.cells[column].dataset.value;
+  const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
 
   function compare(a, b) {
     if (a === "" || b === "") return (a === "") - (b === ""); // what has no value goes last
@@ -34,13 +34,20 @@
       titles.forEach((title, i) => { row.cells[i].dataset.title = title; });
   }
 
+  function matches(row, select) {
+    if (select.dataset.filter === "verdict") return row.dataset.verdict === select.value;
+    const titles = all("th", row.closest("table")); // a column for each machine
+    const column = titles.findIndex(th => th.dataset.machine === select.value);
+    return column >= 0 && value(row, column) !== "";
+  }
+
   function filter(panel) {
     const wanted = all("select", panel).filter(s => s.value);
     let count = 0;
     all("details.ledger-claim").forEach(claim => {
       const rows = all("tbody tr", claim);
       rows.forEach(row => {
-        row.hidden = wanted.some(s => row.dataset[s.dataset.filter] !== s.value);
+        row.hidden = wanted.some(select => !matches(row, select));
       });
       const shown = rows.filter(row => !row.hidden).length;
       count += shown;

@@ -93,7 +93,7 @@ def attach(
         attention.to(reference).train(module.training)
         attended[place] = WithAttention(module, attention)
     for place, module in attended.items():
-        _replace(model, place, module)
+        model.set_submodule(place, module)
     return model
 
 
@@ -226,11 +226,6 @@ def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
     children = module.children()
     for child in [module.module] if isinstance(module, WithAttention) else children:
         yield from _without_gates(child)
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
 
 
 def attention_maps(

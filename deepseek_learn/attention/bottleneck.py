@@ -183,12 +183,13 @@ class FoldedBottleneck(nn.Module):
         """Map features `[B, C, *space]` to features `[B, C', *space']`."""
         h = F.relu(self.conv1(x), inplace=True)
         h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, *space']
-        y = self.conv3(h)
+        y = self.conv3(h)  # [B, C', *space']
         shortcut = x if self.downsample is None else self.downsample(x)
         if isinstance(self.attention, NarrowGates):
             y = self.attention(y, h)
         elif self.attention is not None:
             y = self.attention(y)
+        # in place: `y` is a new tensor, while `x` and the shortcut may be used elsewhere
         return F.relu(y.add_(shortcut), inplace=True)
 
 
@@ -229,6 +230,7 @@ class NarrowGates(nn.Module):
         k = tap_weight(attention.spatial)  # [k*k, C']
         w1, b1 = attention.squeeze.weight, attention.squeeze.bias
         with torch.no_grad():
+            # y = W3 h + b3 is affine, so K y and W1 y are products with h; see `fold.py`
             taps = (k @ w3).reshape(*(k @ w3).shape, *(1,) * attention.dims)
             self.register_buffer("tap_weight", taps.contiguous())
             self.register_buffer("tap_bias", k @ b3)
@@ -246,9 +248,12 @@ class NarrowGates(nn.Module):
             y: the features, of shape `[B, C', *space]`.
             h: the input of `conv3`, of shape `[B, C'/4, *space]`.
         """
-        taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
+        # K b3 is added here, before the shifts: they pad with zeros, not with K b3
+        taps = POINTWISE[self.dims](
+            h, self.tap_weight, self.tap_bias
+        )  # [B, k**d, *space]
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
         hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)
-        channel = torch.sigmoid(self.excite(F.relu(hidden)))
+        channel = torch.sigmoid(self.excite(F.relu(hidden)))  # [B, C']
         channel = channel.reshape(*channel.shape, *(1,) * self.dims)
         return combine(y, spatial, channel, self.gain)

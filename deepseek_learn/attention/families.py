@@ -138,6 +138,8 @@ def create(
         for layer in facts["last"](module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+    # At 0.5 per sigmoid gate, modules shrink their input by different factors: `gain` makes
+    # them start alike, so that a comparison is about the attention and not the scale.
     gain = 1.0
     if scale != "native":
         gain = resolve_scale(scale) / facts["native_scale"]
@@ -257,9 +259,9 @@ class ProjectExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the gate to features of shape `[B, C, D, H, W]`."""
-        depth = x.mean((3, 4), keepdim=True)
-        height = x.mean((2, 4), keepdim=True)
-        width = x.mean((2, 3), keepdim=True)
+        depth = x.mean((3, 4), keepdim=True)  # [B, C, D, 1, 1]
+        height = x.mean((2, 4), keepdim=True)  # [B, C, 1, H, 1]
+        width = x.mean((2, 3), keepdim=True)  # [B, C, 1, 1, W]
         projected = depth + height + width  # broadcast to [B, C, D, H, W]
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(projected))))
 
@@ -309,5 +311,6 @@ class SelfAttention(nn.Module):
         else:
             weights = (q @ k.transpose(2, 3) / self.width**0.5).softmax(3)  # N x N
             y = weights @ v
+        # [B, 1, N, d] → [B, d, *space]
         y = y[:, 0].transpose(1, 2).reshape(x.shape[0], self.width, *x.shape[2:])
         return x + self.project(y)

@@ -18,7 +18,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .attach import WithAttention, _replace
+from .attach import WithAttention
 from .bottleneck import FoldedBottleneck, find_bottleneck, is_conv, is_norm, is_plain
 from .forward_graph import count_uses, forward_graph, forwards, steps
 
@@ -52,6 +52,8 @@ def fold(model: nn.Module) -> nn.Module:
     holder = nn.Sequential(
         copy.deepcopy(model).eval()
     )  # the model itself may be a block
+    # whole blocks first: the pairs in them would otherwise be folded one by one, and the
+    # block would not be recognized any more
     if _fold_bottlenecks(holder) + _fold_pairs(holder) == 0:
         raise ValueError(
             f"{type(model).__name__} has nothing to fold, because tracing its forward "
@@ -68,7 +70,7 @@ def _fold_bottlenecks(model: nn.Module) -> int:
     for forward in traced_modules:
         parts = find_bottleneck(forward.module, forward.graph, uses)
         if forward.name and parts:
-            _replace(model, forward.name, FoldedBottleneck(parts))
+            model.set_submodule(forward.name, FoldedBottleneck(parts))
             count += 1
     return count
 
@@ -85,6 +87,7 @@ def _fold_pairs(model: nn.Module) -> int:
         for conv, norm in _neighbors(forward.graph):
             norm, layers = _innermost(parent, norm)
             conv_layer = parent.get_submodule(conv)
+            # a layer that is called twice would need two different folded weights
             once = all(uses[id(m)] == 1 for m in [conv_layer, *layers])
             if is_conv(conv_layer) and once and _activation(layers[-1]) is not None:
                 count += _fold_pair(parent, conv, norm, forward.graph)
@@ -141,10 +144,11 @@ def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool
     assert is_conv(old_conv)
     assert isinstance(old_norm, nn.modules.batchnorm._BatchNorm)
     assert activation is not None
-    _replace(parent, conv, fuse_conv_bn_eval(old_conv, old_norm))
-    _replace(parent, norm, activation)
+    parent.set_submodule(conv, fuse_conv_bn_eval(old_conv, old_norm))
+    parent.set_submodule(norm, activation)
     if steps(forward_graph(parent)) == steps(graph):
         return True
-    _replace(parent, conv, old_conv)
-    _replace(parent, norm, old_norm)
+    # `forward` itself depends on the layers, for example on their type: undo it
+    parent.set_submodule(conv, old_conv)
+    parent.set_submodule(norm, old_norm)
     return False

@@ -57,12 +57,14 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
               [1., 1., 1.]]]])
     """
     space = taps.shape[2:]
-    padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
+    padded = F.pad(
+        taps, (kernel_size // 2,) * (2 * len(space))
+    )  # zeros, as a conv pads
     windows = []
     for t, shift in enumerate(product(range(kernel_size), repeat=len(space))):
         window = padded[:, t : t + 1]
         for axis, (start, size) in enumerate(zip(shift, space, strict=True), start=2):
-            window = window.narrow(axis, start, size)
+            window = window.narrow(axis, start, size)  # a view: nothing is copied
         windows.append(window)
     return sum(windows[1:], windows[0])
 
@@ -138,7 +140,9 @@ class SpatialChannelAttention(nn.Module):
         self.spatial = CONV[dims](channels, 1, kernel_size, padding=kernel_size // 2)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
-        if identity:
+        if (
+            identity
+        ):  # sigmoid(0) is 0.5; earlier layers stay random, or nothing would learn
             for layer in (self.spatial, self.excite):
                 for parameter in layer.parameters():
                     nn.init.zeros_(parameter)
@@ -151,13 +155,16 @@ class SpatialChannelAttention(nn.Module):
             `[B, C, 1, ...]`.
         """
         self._check(x)
+        # 1. The spatial gate: a 1x1 convolution computes what each tap contributes, and
+        # the shifted sum adds it up, as one kernel of size k**d would.
         weight = tap_weight(self.spatial).reshape(-1, self.channels, *(1,) * self.dims)
         taps = POINTWISE[self.dims](x, weight)  # [B, k**d, *space]
         assert self.spatial.bias is not None
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.spatial.bias)
+        # 2. The channel gate, from the mean over all positions.
         mean = x.flatten(2).mean(2)  # [B, C]
         channel = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
-        channel = channel.reshape(*channel.shape, *(1,) * self.dims)
+        channel = channel.reshape(*channel.shape, *(1,) * self.dims)  # [B, C, 1, ...]
         return spatial.to(x.dtype), channel.to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def grade(
     jobs: Annotated[int, typer.Option(help="answers at a time", min=1)] = 1,
     trust: Annotated[bool, typer.Option(help="grade without isolation")] = False,
 ) -> None:
-    """Grade submissions in sandboxes; write grades.csv and index.html to OUT."""
+    """Grade submissions in sandboxes; write a page and two tables to OUT."""
     from ..course.authoring.grading import grade as run
 
     run(folder, out, lesson, seed, jobs, trust, say=typer.echo)
@@ -74,7 +74,7 @@ def sandbox(
     memory: Annotated[int, typer.Option(help="MiB of each process")] = 8192,
     trust: Annotated[bool, typer.Option(help="run it without isolation")] = False,
 ) -> None:
-    """Run any command, such as nbgrader autograde, without network in FOLDER."""
+    """Run any command, such as a student's program, without network in FOLDER."""
     from ..sandbox import Sandbox, isolation
 
     if isolation() != "namespaces" and not trust:

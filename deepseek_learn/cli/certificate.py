@@ -1,14 +1,24 @@
 """The `deepseek-learn certificate` commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..course.certificate import Certificate
 
 certificate = typer.Typer(
     no_args_is_help=True, help="Earn a certificate, or verify one by running it again."
 )
 Portfolio = Annotated[Path, typer.Argument(help="the portfolio, a folder")]
+TeacherKey = Annotated[
+    Path | None, typer.Option(help="public key of the teacher who signed it")
+]
+Page = Annotated[
+    Path | None,
+    typer.Option(help="write the certificate as an HTML page to print", metavar="FILE"),
+]
 
 
 @certificate.command()
@@ -37,20 +47,19 @@ def make(portfolio: Portfolio) -> None:
 @certificate.command()
 def verify(
     portfolio: Portfolio,
-    teacher: Annotated[
-        Path | None, typer.Option(help="public key of the teacher who signed it")
-    ] = None,
+    teacher: TeacherKey = None,
     everything: Annotated[
         bool, typer.Option("--all", help="repeat every recorded run")
     ] = False,
     trust: Annotated[
         bool, typer.Option(help="run it even where it cannot be isolated")
     ] = False,
+    page: Page = None,
 ) -> None:
     """Compute all that a certificate says, and run its portfolio again."""
     from ..course.certificate import verify as run
 
-    run(portfolio, teacher, everything, trust, typer.echo)
+    _write_page(run(portfolio, teacher, everything, trust, typer.echo), page)
 
 
 @certificate.command()
@@ -68,9 +77,8 @@ def sign(
 @certificate.command()
 def show(
     portfolio: Portfolio,
-    teacher: Annotated[
-        Path | None, typer.Option(help="public key of the teacher who signed it")
-    ] = None,
+    teacher: TeacherKey = None,
+    page: Page = None,
 ) -> None:
     """Show what a certificate says, computed from its portfolio; runs nothing."""
     from ..course.certificate import check_without_running
@@ -78,6 +86,7 @@ def show(
 
     shown = check_without_running(read(portfolio), teacher, lambda sentence: None)
     typer.echo("\n".join(shown.lines()))
+    _write_page(shown, page)
 
 
 @certificate.command()
@@ -87,3 +96,14 @@ def key(path: Annotated[Path, typer.Argument(help="a new file")]) -> None:
 
     create_key(path)
     typer.echo(f"{path}\n{path}.pub")
+
+
+def _write_page(shown: "Certificate", path: Path | None) -> None:
+    """Write the page of a verified certificate, which does not trust the portfolio's."""
+    if path is not None:
+        from ..course.certificate.page import page
+        from ..files import atomic_write
+
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(page(shown))
+        typer.echo(path)

@@ -130,7 +130,7 @@ def profile(
     `module:callable` must return a model, or a model and an example input.
     """
     from ..profiler import profile as run
-    from ..profiler.result import check_by
+    from ..profiler.tables import check_by
     from .named_models import model_and_example
 
     check_by(by)  # fail now rather than after a minute of profiling
@@ -197,12 +197,15 @@ def deploy(
 def ledger(
     claim: Annotated[str, typer.Argument(help="a claim, such as C6")] = "",
     missed: Annotated[bool, typer.Option(help="only what missed its target")] = False,
+    details: Annotated[
+        bool, typer.Option(help="also what was measured without a target")
+    ] = False,
 ) -> None:
-    """Show all claims in the guide with their verdicts, or one claim's measurements."""
+    """Show all claims in the guide with their verdicts, or one claim's figures."""
     from ..course import ledger as read
     from ..ledger.terminal import show
 
-    show(read(), claim, missed)
+    show(read(), claim, missed, details)
 
 
 @app.command()

@@ -18,13 +18,12 @@ def place(path: str) -> Path:
 
 
 def source(help: str) -> Any:
+    """Return the argument of a command that says what is judged."""
     return typer.Argument(parser=place, metavar="FOLDER", help=help)
 
 
-def target(help: str) -> Any:
-    return typer.Option(parser=place, metavar="PATH", help=help)
-
-
+OUT = typer.Option(parser=place, metavar="PATH", help="folder for verdicts and a page")
+Out = Annotated[Path, OUT]
 solve = typer.Typer(
     no_args_is_help=True,
     help="Run the solution for an industry on a folder; an interrupted run continues.",
@@ -34,11 +33,8 @@ solve = typer.Typer(
 @solve.command()
 def factory(
     folder: Annotated[Path, source("the images, good parts in good/")],
-    out: Annotated[
-        Path,
-        target("folder for verdicts, overlays and a page"),
-    ],
-    rate: Annotated[float, typer.Option(help="acceptable rate of false alarms")] = 0.05,
+    out: Out,
+    rate: Annotated[float, typer.Option(help="acceptable false-alarm rate")] = 0.05,
 ) -> None:
     """Find defective parts after seeing good ones only."""
     _run("factory", folder, out, rate=rate)
@@ -47,10 +43,7 @@ def factory(
 @solve.command()
 def nodules(
     folder: Annotated[Path, source("DICOM series, or .mhd files")],
-    out: Annotated[
-        Path,
-        target("folder for findings, pictures and a page"),
-    ],
+    out: Out,
     rate: Annotated[float, typer.Option(help="false findings per scan")] = 0.8,
     gaps: Annotated[str, typer.Option(help="refuse or interpolate")] = "refuse",
     tilt: Annotated[str, typer.Option(help="refuse or resample")] = "refuse",
@@ -62,10 +55,7 @@ def nodules(
 @solve.command()
 def movement(
     folder: Annotated[Path, source("a CSV file, or a folder of them")],
-    out: Annotated[
-        Path,
-        target("folder for verdicts, pictures and a page"),
-    ],
+    out: Out,
     delay: Annotated[
         int | None, typer.Option(help="windows of 1.28 s to wait; default: all")
     ] = None,
@@ -77,20 +67,14 @@ def movement(
     ] = None,
 ) -> None:
     """Read movements from a sensor at the waist. Not a medical device."""
-    _run(
-        "movement",
-        folder,
-        out,
-        delay=delay,
-        columns=_columns(column, "acc-x=X"),
-        rate=rate,
-    )
+    columns = _columns(column, "acc-x=X")
+    _run("movement", folder, out, delay=delay, columns=columns, rate=rate)
 
 
 @solve.command()
 def reviews(
     folder: Annotated[Path, source("a .txt or .csv file, or a folder")],
-    out: Annotated[Path, target("folder for verdicts and a page")],
+    out: Out,
     column: Annotated[
         str | None, typer.Option(help="the column of a CSV file with the reviews")
     ] = None,
@@ -108,7 +92,7 @@ def reviews(
 @solve.command()
 def mail(
     folder: Annotated[Path, source("an .mbox or .eml file, a Maildir, or a folder")],
-    out: Annotated[Path, target("folder for verdicts and a page")],
+    out: Out,
     words: Annotated[
         bool, typer.Option(help="name the deciding words (takes most of the time)")
     ] = True,
@@ -126,10 +110,7 @@ def mail(
 @solve.command()
 def wind(
     folder: Annotated[Path, source("a CSV file, or a folder of them")],
-    out: Annotated[
-        Path,
-        target("folder for verdicts, pictures and a page"),
-    ],
+    out: Out,
     healthy_until: Annotated[str, typer.Option(help="learn from before this date")],
     column: Annotated[
         list[str] | None, typer.Option(help="a column's own name, as power=P_mean")
@@ -139,12 +120,9 @@ def wind(
     ] = None,
     steps: Annotated[int, typer.Option(help="training steps of each network")] = 600,
 ) -> None:
-    """Watch the turbines of a wind farm. An interrupted run starts anew."""
-    options = {
-        "healthy_until": healthy_until,
-        "columns": _columns(column, "power=P_mean"),
-    }
-    _run("wind", folder, out, **options, rated_kw=rated_kw, steps=steps)
+    """Watch the turbines of a wind farm."""
+    options = {"columns": _columns(column, "power=P_mean"), "rated_kw": rated_kw}
+    _run("wind", folder, out, healthy_until=healthy_until, steps=steps, **options)
 
 
 def _columns(options: list[str] | None, example: str) -> dict[str, str]:

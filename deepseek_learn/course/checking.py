@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import choose, text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from . import problems
 from .clock import CHECK, answer_time
@@ -164,7 +164,7 @@ def _explain(
     # whatever the learner's code raises is its own, even if it takes our exceptions
     if not learners[-1]:
         if isinstance(error, Failed):
-            return "failed", _sentence(problem, error)
+            return "failed", problem.sentence(error)
         if isinstance(error, GaveUp):
             words = text("outcome.gave_up", seconds=f"{seconds:g}")
             return "failed", "\n".join(filter(None, [words, _last_line(error)]))
@@ -185,12 +185,6 @@ def _build_kernel(problem: Problem) -> None:
 
         with suppress(KernelUnavailable):  # then PyTorch computes the same
             load()
-
-
-def _sentence(problem: Problem, failed: Failed) -> str:
-    if failed.key in problem.sentences:
-        return choose(problem.sentences[failed.key]).format(**failed.values)
-    return text(failed.key, **failed.values)
 
 
 def _how_to_repeat(problem: Problem, seed: int) -> str:

@@ -6,17 +6,21 @@ and returns what comes back, which is only data.
 """
 
 import inspect
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..binary_cache import cache_folder
 from ..sandbox import Sandbox, Session, copies, temporary_folder
 from . import problems
 from .arguments import same
-from .problem import Problem
+from .expect import AnswerRaised
+from .problem import Failed, Problem
 from .record import home
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -55,6 +59,40 @@ def hidden_beside_check(id: str) -> list[Path]:
 def problem_folder(id: str) -> Path:
     """Return the folder of an exercise."""
     return next(problems.FOLDER.glob(f"*/{id}"))
+
+
+def check_outside(
+    problem: Problem, cells: Sequence[str], seed: int, seconds: float
+) -> tuple[str, str]:
+    """Check an answer that runs in a sandbox, where it cannot reach the check.
+
+    Args:
+        cells: the learner's code; the last cell defines the answer.
+        seed: the seed of the check's inputs.
+        seconds: the time limit for all calls of the answer.
+
+    Returns:
+        The status, as in `Outcome`, and the reason in words.
+    """
+    files = {"cells.json": json.dumps(list(cells)).encode()}
+    with (
+        room(files, seconds, hidden()) as (sandbox, entry),
+        Session.open(entry, sandbox) as session,
+    ):
+        rng = np.random.default_rng(seed)
+        try:
+            match session.call("kind", problem.answer):
+                case ["function", None]:
+                    problem.check(proxy(session, problem), rng)
+                case ["value", value]:
+                    problem.check(value, rng)
+                case _:
+                    return "raised", ""
+        except Failed as failed:
+            return "failed", problem.sentence(failed)
+        except AnswerRaised as raised:
+            return "raised", str(raised.__cause__)
+    return "passed", ""
 
 
 def proxy(session: Session, problem: Problem) -> Callable:

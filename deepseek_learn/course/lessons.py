@@ -40,6 +40,11 @@ class Lesson:
         """The path in `notebooks/` or `exercises/`, such as `basic/00_tour.ipynb`."""
         return f"{self.stage}/{self.number}_{self.slug}.ipynb"
 
+    @property
+    def assignment(self) -> str:
+        """The name of the lesson's nbgrader assignment, such as `basic_00_tour`."""
+        return f"{self.stage}_{self.number}_{self.slug}"
+
 
 @cache
 def lessons() -> tuple[Lesson, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..catalog import choose, text
 from ..files import REPOSITORY
 
 Text = dict[str, str]  # {"en": ..., "zh": ...}
@@ -123,6 +124,12 @@ class Problem:
             return self.solution
         file = Path(repository) / "exercises" / "graded" / f"{self.id}.py"
         return file.read_text(encoding="utf-8") if file.exists() else None
+
+    def sentence(self, failed: Failed) -> str:
+        """Return the message for the learner about a failed check."""
+        if failed.key in self.sentences:
+            return choose(self.sentences[failed.key]).format(**failed.values)
+        return text(failed.key, **failed.values)
 
     @cached_property
     def untouched(self) -> Any:

@@ -16,7 +16,6 @@ from .dataset import (
     ImageDataset,
     LabeledDataset,
     SeriesDataset,
-    TextDataset,
     VolumeDataset,
 )
 from .digits import digits
@@ -27,6 +26,7 @@ from .leakage import Leak, leak
 from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
 from .text import TextSplits, windows
+from .text_dataset import TextDataset
 
 if TYPE_CHECKING:
     from ..solutions.mail.corpus import mail

@@ -12,7 +12,7 @@ from typing import Any
 from ..registry import Registry
 from .kit import FILES, Kit
 from .quantize import Scheme
-from .result import UNVERIFIED, Line
+from .result import UNVERIFIED, ReportLine
 
 # adds the files that only one target needs
 Completion = Callable[[Kit], None]
@@ -124,7 +124,7 @@ def ascend_910b(kit: Kit) -> None:
     """Complete the folder for a Huawei Ascend NPU with CANN."""
     kit.own_files()
     if kit.precision == "int8":
-        kit.lines.append(Line("ascend_int8", UNVERIFIED))
+        kit.lines.append(ReportLine("ascend_int8", UNVERIFIED))
 
 
 @target(
@@ -142,5 +142,7 @@ def amd_mi300(kit: Kit) -> None:
     supported = {name for name in lines if not name.startswith("#")}
     missing = ", ".join(sorted(used - supported))
     kit.lines.append(
-        Line("operators", UNVERIFIED, len(used & supported), f"/ {len(used)}", missing)
+        ReportLine(
+            "operators", UNVERIFIED, len(used & supported), f"/ {len(used)}", missing
+        )
     )

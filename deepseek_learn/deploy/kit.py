@@ -14,7 +14,7 @@ from .. import catalog
 from ..machine import processor
 from . import native
 from .comparison import check_finite, relative_difference
-from .result import Deployment, Line, markdown
+from .result import Deployment, ReportLine, markdown
 from .runtimes import Runner, arrays
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Kit:
     proto: Any
     precision: str
     settings: dict[str, Any]
-    lines: list[Line] = field(default_factory=list)
+    lines: list[ReportLine] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def script(self, name: str, text: str) -> None:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnknownNameError, require
+from .batches import BatchReader, feed, first_batches
 from .export import copy_of, quietly, weighted
 from .ranges import histograms, rules
-from .runtimes import ordered, session
+from .runtimes import session
 from .tables import pack_tables
 
 if TYPE_CHECKING:
@@ -159,12 +160,14 @@ class Quantizer:
             )
             quantizer.quantize_model()
         result = _sorted(quantizer.model.model)
+        # a single layer is quantized only to measure its error, so size does not matter
         if only is None and not self.scheme.float_weights:
             pack_tables(result)
         return result
 
     def _before(self, in_float: Sequence[str]) -> list[str]:
         """Return the operators that no quantized layer precedes."""
+        # Walk along the data and mark every tensor that is reached from a quantized layer.
         quantized = {*self.layers} - {*in_float}
         after: set[str] = set()  # tensors that a quantized layer precedes
         before = []
@@ -196,7 +199,7 @@ class Quantizer:
         batches = self.batches
         if inputs is not None:
             batches = [feed(self.proto, batch, i) for i, batch in enumerate(inputs)]
-        batches = _first(batches, samples)
+        batches = first_batches(batches, samples)
         reference, errors = self._answers(self.proto, batches), {}
         for index, layer in enumerate(self.layers):
             answers = self._answers(self.int8(only=[layer]), batches)
@@ -220,7 +223,7 @@ class Quantizer:
                 calibrate_method=CalibrationMethod.MinMax,
                 providers=["CPUExecutionProvider"],
             )
-            calibrator.collect_data(_Reader(self.batches))
+            calibrator.collect_data(BatchReader(self.batches))
             return calibrator.compute_data()
 
     def _check_ranges(self) -> None:
@@ -266,26 +269,6 @@ class Quantizer:
         return [ort.run(None, feeds) for feeds in inputs]
 
 
-def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]:
-    """Return the first batches that contain `samples` inputs in total, or more."""
-    selection, count = [], 0
-    for batch in batches:
-        if count < samples:
-            selection.append(batch)
-        count += len(next(iter(batch.values())))
-    return selection
-
-
-class _Reader:
-    """An iterator over the calibration batches, as required by the calibrator."""
-
-    def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
-        self._batches = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
-
-
 def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """Convert the model to float16, but keep its inputs and outputs in float32.
 
@@ -320,38 +303,6 @@ def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     return model.model
 
 
-def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]:
-    """Convert a batch to named arrays, and check them against the model's inputs."""
-    ports = list(proto.graph.input)
-    tensors = ordered(batch, [port.name for port in ports])
-    if len(tensors) != len(ports):
-        raise ValueError(
-            f"calibration batch {at} must hold {len(ports)} tensors, like the example; "
-            f"got {len(tensors)}."
-        )
-    feeds = {}
-    for port, array in zip(ports, tensors, strict=True):
-        kind = port.type.tensor_type
-        sizes = [d.dim_value or None for d in kind.shape.dim]  # None means any size
-        fits = array.ndim == len(sizes) and all(
-            size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
-        )
-        dtype = _numpy_type(kind.elem_type)
-        if 0 in array.shape[:1]:
-            raise ValueError(
-                f"calibration batch {at} must hold at least one sample; got the shape "
-                f"{list(array.shape)}."
-            )
-        if not fits or array.dtype != dtype:
-            shape = ", ".join("any" if size is None else str(size) for size in sizes)
-            raise ValueError(
-                f"calibration batch {at} must be {dtype} [{shape}] like the example; "
-                f"got {array.dtype} {list(array.shape)}."
-            )
-        feeds[port.name] = array
-    return feeds
-
-
 def normalized_error(
     answers: Iterable[list[np.ndarray]], wanted: Iterable[list[np.ndarray]]
 ) -> float:
@@ -363,9 +314,3 @@ def normalized_error(
     ]
     error = sum(((y - r) ** 2).sum() for y, r in pairs)
     return float(error / max(sum((r**2).sum() for _, r in pairs), 1e-30))
-
-
-def _numpy_type(element: int) -> np.dtype:
-    from onnx import helper
-
-    return helper.tensor_dtype_to_np_dtype(element)

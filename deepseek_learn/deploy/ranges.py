@@ -73,9 +73,8 @@ def histograms(
     for batch in batches:
         values = dict(zip(names, ort.run(None, batch), strict=True)) | batch
         for name, histogram in results.items():
-            if (
-                histogram.high > histogram.low
-            ):  # there is no choice for a constant tensor
+            # there is no choice for a constant tensor
+            if histogram.high > histogram.low:
                 histogram.add(values[name])
     return results
 
@@ -96,11 +95,13 @@ def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     outside = (1 - PERCENTILE / 100) * histogram.counts.sum()
     edges, counts = histogram.edges, histogram.counts
     if symmetric:
+        # both ends are equal, so clip by |x|: take the bins from the center outwards
         magnitude = np.maximum(np.abs(edges[1:]), np.abs(edges[:-1]))  # of each bin
         order = np.argsort(magnitude)
         is_enough = np.cumsum(counts[order]) >= counts.sum() - outside
         limit = magnitude[order][is_enough.argmax()]
         return max(histogram.low, -limit), min(histogram.high, limit)
+    # from each end, the first bin that can no longer be excluded
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])
     low = edges[:-1][(below > outside / 2).argmax()]
     high = edges[1:][::-1][(above > outside / 2).argmax()]
@@ -116,13 +117,16 @@ def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     not use the closed form of Banner et al. 2019, "Post training 4-bit quantization of
     convolution networks for rapid-deployment", arXiv 1810.05723.
     """
+    # 0 must be a level: padding and ReLU produce it exactly, and often
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
 
     def error(pair: tuple[float, float]) -> float:
         return rounding_error(histogram.centers, histogram.counts, pair, symmetric)
 
+    # 1. Shrink both ends together. The factor 1 is among them, hence never worse.
     best = min(((r * low, r * high) for r in SHRINK), key=error)
     if not symmetric:
+        # 2. Shrink each end alone, for activations with one long tail.
         best = min([best, *((r * low, best[1]) for r in SHRINK)], key=error)
         best = min([best, *((best[0], r * high) for r in SHRINK)], key=error)
     return best
@@ -143,7 +147,7 @@ def rounding_error(
         high = max(-low, high)
         low = -high
     steps = 254 if symmetric else 255  # -127..127, or 0..255
-    scale = (high - low) / steps or 1.0
-    zero = np.round(-low / scale)
+    scale = (high - low) / steps or 1.0  # any scale suits a tensor of zeros
+    zero = np.round(-low / scale)  # an integer, so that 0 has an exact code
     codes = np.clip(np.round(values / scale) + zero, 0, steps)
     return float(np.average((scale * (codes - zero) - values) ** 2, weights=counts))

@@ -19,7 +19,7 @@ MEASURED, COMPILED, UNVERIFIED = "measured", "compiled", "unverified"
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """A line of the deployment report.
 
     Attributes:
@@ -84,7 +84,7 @@ class Deployment(Report):
     folder: Path
     precision: str
     batch: int
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
     guard: GuardedModel | None
     files: dict[str, int]
 
@@ -93,7 +93,7 @@ class Deployment(Report):
         line = self.line(what)
         return None if line is None else line.value
 
-    def line(self, what: str) -> Line | None:
+    def line(self, what: str) -> ReportLine | None:
         """Return a line, such as `deployment.line("speedup")`, or None."""
         return next((line for line in self.lines if line.what == what), None)
 
@@ -197,7 +197,7 @@ class Deployment(Report):
         path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
-def markdown(lines: Iterable[Line]) -> str:
+def markdown(lines: Iterable[ReportLine]) -> str:
     """Return the report as a Markdown table, for use in a README."""
     rows = ["| | | | |", "|---|---|---|---|"]
     for line in lines:

@@ -15,7 +15,7 @@ from ..measure.measured import Measured
 from ..measure.timing import compare
 from . import native
 from .kit import Kit
-from .result import COMPILED, MEASURED, UNVERIFIED, Line
+from .result import COMPILED, MEASURED, UNVERIFIED, ReportLine
 from .runtimes import arrays
 from .source import Source
 
@@ -28,7 +28,7 @@ MB = 1e6
 
 def lines(
     kit: Kit, goal: "Target", engine: bytes | None, refusal: str, source: Source, x: Any
-) -> list[Line]:
+) -> list[ReportLine]:
     """Verify and measure the deployment, and return the lines of the report.
 
     Args:
@@ -46,26 +46,30 @@ def lines(
     """
     size, before = (kit.folder / "model.onnx").stat().st_size, source.bytes()
     report = [
-        Line("size", MEASURED, size / MB, "MB"),
-        Line("size_before", MEASURED, before / MB, "MB", source=source.label),
+        ReportLine("size", MEASURED, size / MB, "MB"),
+        ReportLine("size_before", MEASURED, before / MB, "MB", source=source.label),
     ]
     if source.packed_layers:
         note = text("deploy.unpacked_note", before=before, size=size)
-        report.append(Line("unpacked", MEASURED, source.packed_layers, note=note))
+        report.append(ReportLine("unpacked", MEASURED, source.packed_layers, note=note))
     if engine is None:
-        return [*report, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
+        return [
+            *report,
+            ReportLine("engine", UNVERIFIED, note=refusal),
+            _on_target(refusal),
+        ]
     program = kit.folder / "engine"
     program.write_bytes(engine)
     program.chmod(0o755)
     run = _Engine(kit, program, "cpu")
     check = run.answer(*_selfcheck(kit), "--repeat", 1)
     difference = check["selfcheck"]["relative_difference"]
-    report.append(Line("check", MEASURED, difference, note=check["runtime"]))
+    report.append(ReportLine("check", MEASURED, difference, note=check["runtime"]))
     if goal.provider == "cpu":
-        report.append(Line("start", MEASURED, check["load_ms"], "ms"))
+        report.append(ReportLine("start", MEASURED, check["load_ms"], "ms"))
         return report + _speed(run, source, x)
     program.unlink()  # it has to be compiled on the target
-    report.append(Line("engine", COMPILED))
+    report.append(ReportLine("engine", COMPILED))
     return [*report, *_try_target(kit, goal, engine)]
 
 
@@ -92,7 +96,7 @@ def _selfcheck(kit: Kit) -> list[Any]:
     return ["--selfcheck", check, "--tolerance", tolerance]
 
 
-def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
+def _speed(run: _Engine, source: Source, x: Any) -> list[ReportLine]:
     """Measure the latency of the original and the engine alternately, on one thread.
 
     Each round yields the median time of a single call, measured for about `SECONDS`.
@@ -123,13 +127,13 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
     return [_line(what, reading, source) for what, reading in readings.items()]
 
 
-def _line(what: str, reading: Measured, source: Source) -> Line:
+def _line(what: str, reading: Measured, source: Source) -> ReportLine:
     unit, label = reading.unit or "×", source.label
     value, low, high = reading.value, reading.low, reading.high
-    return Line(what, MEASURED, value, unit, low=low, high=high, source=label)
+    return ReportLine(what, MEASURED, value, unit, low=low, high=high, source=label)
 
 
-def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
+def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[ReportLine]:
     """Run the self-check with the target's own provider, if it is available here."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)
@@ -142,15 +146,17 @@ def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
     finally:
         program.unlink()
     return [
-        Line("on_target", MEASURED, answer["selfcheck"]["relative_difference"]),
-        Line("latency", MEASURED, answer["latency_ms"]["median"], "ms"),
+        ReportLine("on_target", MEASURED, answer["selfcheck"]["relative_difference"]),
+        ReportLine("latency", MEASURED, answer["latency_ms"]["median"], "ms"),
     ]
 
 
-def _on_target(why: str) -> Line:
+def _on_target(why: str) -> ReportLine:
     """Report why the deployment could not be verified on the target.
 
     File paths of this machine, or of the machine that built the library, are removed.
     """
     reason = re.sub(r"^.* : FAIL : ", "", why)
-    return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))
+    return ReportLine(
+        "on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason)
+    )

@@ -102,6 +102,7 @@ class _Network:
             and values.get("strides", [1, 1]) == [1, 1]
             and values.get("dilations", [1, 1]) == [1, 1]
         )
+        # larger tiles save more multiplications, but a small image has too few of them
         *_, height, width = self.sizes.get(node.output[0]) or (0, 0)
         for size in (4, 2) if is_plain else ():
             if math.ceil(height / size) * math.ceil(width / size) >= MIN_TILES:
@@ -114,14 +115,18 @@ class _Network:
 
         name, (x, weight, *bias) = "Conv", node.input
         tensors = [x]
+        # 1. Read two joined tensors in place instead of copying them into one.
         join = self.writers.get(x)
         if join is not None and self._is_own_join(join):
             name, tensors = "ConcatConv", [*join.input]
             self.graph.node.remove(join)
+        # 2. Apply the ReLU while the tile is still in the cache.
         readers = self.readers[node.output[0]]
         if len(readers) == 1 and _is(readers[0], "Relu"):
             name, node.output[0] = f"{name}Relu", readers[0].output[0]
             self.graph.node.remove(readers[0])
+        # 3. Call the function instead of Conv. It always adds a bias, so a layer without
+        # one passes zeros.
         node.op_type, node.domain = f"Winograd{name}", DOMAIN
         del node.attribute[:], node.input[:]
         node.attribute.append(helper.make_attribute("tile", tile))

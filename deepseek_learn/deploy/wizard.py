@@ -22,15 +22,16 @@ from .accuracy import (
     guard,
     points,
 )
+from .batches import feed
 from .comparison import check_finite
 from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
 from .progress import Progress, ProgressReporter
-from .quantize import Quantizer, Scheme, feed, half_precision
+from .quantize import Quantizer, Scheme, half_precision
 from .ranges import rules
-from .result import MEASURED, UNVERIFIED, Deployment, Line
+from .result import MEASURED, UNVERIFIED, Deployment, ReportLine
 from .runtimes import runner, runner_for, tensors
 from .source import OnnxFile, TorchModel, source_of
 from .winograd import with_winograd
@@ -156,7 +157,7 @@ class DeploymentWizard:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)
-                same = Line("same", MEASURED, self.same, source=self.source.label)
+                same = ReportLine("same", MEASURED, self.same, source=self.source.label)
                 tell("build", 0.2)
                 engine, refusal = _engine(goal)
                 tell("quantize", 0.3)
@@ -267,7 +268,7 @@ class DeploymentWizard:
 
     def _at_precision(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
-    ) -> tuple["onnx.ModelProto", GuardedModel | None, list[Line]]:
+    ) -> tuple["onnx.ModelProto", GuardedModel | None, list[ReportLine]]:
         """Return the model in the given precision, the guard's result and the metric.
 
         The metric is returned as report lines. The guard's result is None unless the
@@ -305,7 +306,7 @@ class DeploymentWizard:
         precision: str,
         proto: "onnx.ModelProto",
         guarded: GuardedModel | None,
-    ) -> list[Line]:
+    ) -> list[ReportLine]:
         if self.metric is None:
             return []
         if guarded:
@@ -324,9 +325,9 @@ class DeploymentWizard:
         if precision == "fp16":  # on this CPU, only the weights are rounded to float16
             status, note = UNVERIFIED, text("deploy.half_here")
         return [
-            Line("metric_before", MEASURED, before, unit),
-            Line("metric", status, after, unit, note),
-            Line("loss", status, before - after, unit, note),
+            ReportLine("metric_before", MEASURED, before, unit),
+            ReportLine("metric", status, after, unit, note),
+            ReportLine("loss", status, before - after, unit, note),
         ]
 
 

@@ -20,21 +20,19 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .calibration import Calibration, check_calibration
-from .codes import BITS
+from .codes import BITS, check_group_size
 from .criteria import Layer, damage
-from .knapsack import Block, blocks_of, fill
+from .groups import Groups
+from .knapsack import RowBlock, blocks_of, check_budget, fill
 from .matrix import (
     ROWS,
     Filter,
-    FloatLayer,
+    Layers,
     bytes_of,
     group_size_for,
-    matching_layers,
-    named_layers,
-    tied_layers,
+    matrix_shape,
     weight_matrix,
 )
-from .monitor import Groups
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -97,6 +95,7 @@ class Allocation(Report):
                     total += rows * columns * 4
                     continue
                 stored = ceil(rows / ROWS) * ROWS
+                # per stored row: the planes, a bfloat16 scale per group, its int32 index
                 total += stored * (padded * b // 8 + padded // size * 2 + 4)
         return total
 
@@ -157,7 +156,7 @@ def _layers_with(bits: float, means: Mapping[str, float]) -> str:
 
 
 def allocate(
-    model: nn.Module,
+    model: nn.Module | Layers,
     calibration: Calibration,
     bits: float = 4.0,
     criterion: str = "sensitivity",
@@ -202,11 +201,10 @@ def allocate(
     if criterion == "uniform":
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
-    fixed = _fixed(model, layers, layer_bits)
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
-    sizes = {n: group_size_for(columns[n], group_size) for n in layers}
+    fixed = _fixed(layers, layer_bits)
+    columns, sizes = _sizes(layers, group_size)
     weights, scored = sum(layer.weight.numel() for layer in layers.values()), 0
-    blocks: list[Block] = []
+    blocks: list[RowBlock] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
         # 2. Compute the damage to each row at each level. This is the slowest step,
@@ -228,12 +226,11 @@ def allocate(
     for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
-    original = _bytes(model, layers)
-    return Allocation(row_bits, sizes, columns, total, criterion, original)
+    return Allocation(row_bits, sizes, columns, total, criterion, _bytes(layers))
 
 
 def uniform(
-    model: nn.Module,
+    model: nn.Module | Layers,
     bits: float,
     group_size: int = 64,
     layer_bits: Mapping[str, int] | None = None,
@@ -258,27 +255,16 @@ def uniform(
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
     check_group_size(group_size)
-    layers = named_layers(model, filter)
-    fixed = _fixed(model, layers, layer_bits)
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
-    return Allocation(
-        {
-            n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
-            for n, layer in layers.items()
-        },
-        {n: group_size_for(columns[n], group_size) for n in layers},
-        columns,
-        dict.fromkeys(layers, float("nan")),
-        "uniform",
-        _bytes(model, layers),
-    )
+    layers = Layers.of(model, filter)
+    fixed = _fixed(layers, layer_bits)
+    row_bits = {
+        n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
+        for n, layer in layers.items()
+    }
+    return _preset(layers, row_bits, group_size, "uniform")
 
 
-def _fixed(
-    model: nn.Module,
-    layers: Mapping[str, FloatLayer],
-    layer_bits: Mapping[str, int] | None,
-) -> dict[str, int]:
+def _fixed(layers: Layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
     """Return the bit width of each layer that matches an entry in `layer_bits`."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
@@ -287,8 +273,8 @@ def _fixed(
                 f"values of layer_bits must be one of {BITS}; got {bits!r} for "
                 f"{pattern!r}."
             )
-        names = {n: n for n in layers} | tied_layers(model)
-        matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
+        names = fnmatch.filter(layers.uses, pattern)
+        matches = {layers.tied.get(name, name) for name in names}
         if not matches:
             raise ValueError(
                 f"layer_bits must name layers of the model, but {pattern!r} matches "
@@ -299,7 +285,7 @@ def _fixed(
 
 
 def by_groups(
-    model: nn.Module,
+    model: nn.Module | Layers,
     groups: Groups,
     core: int = FLOAT,
     medium: int = 4,
@@ -334,36 +320,28 @@ def by_groups(
         )
     group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
-    layers = matching_layers(model, sizes, "groups belong")
-    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
-    return Allocation(
-        {name: group_bits[group] for name, group in groups.group.items()},
-        {n: group_size_for(columns[n], group_size) for n in layers},
-        columns,
-        dict.fromkeys(layers, float("nan")),
-        "groups",
-        _bytes(model, layers),
-    )
+    layers = Layers.of(model).matching(sizes, "groups belong")
+    row_bits = {name: group_bits[group] for name, group in groups.group.items()}
+    return _preset(layers, row_bits, group_size, "groups")
 
 
-def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
-    """Raise ValueError if a level is unsupported or the budget is out of range."""
-    if not levels or set(levels) - set(BITS):
-        raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
-    if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
-        raise ValueError(
-            f"bits must be a budget from {levels[0]} to {levels[-1]} bits per weight; "
-            f"got {bits!r}."
-        )
+def _preset(
+    layers: Layers, bits: dict[str, Tensor], group_size: int, kind: str
+) -> Allocation:
+    """Return an allocation that no criterion scored, so that its damage is NaN."""
+    columns, sizes = _sizes(layers, group_size)
+    damage = dict.fromkeys(layers, float("nan"))
+    return Allocation(bits, sizes, columns, damage, kind, _bytes(layers))
 
 
-def check_group_size(group_size: int) -> None:
-    """Raise ValueError if the kernels do not support the group size."""
-    if not isinstance(group_size, int) or group_size not in (32, 64, 128):
-        raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
+def _sizes(layers: Layers, group_size: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of columns and the group size of each layer."""
+    columns = {name: matrix_shape(layer)[1] for name, layer in layers.items()}
+    return columns, {n: group_size_for(k, group_size) for n, k in columns.items()}
 
 
-def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
+def _bytes(layers: Layers) -> int:
     """Compute the size of the model in bytes, counting `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
-    return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
+    added = sum(w.numel() * (4 - w.element_size()) for w in weights)
+    return bytes_of(layers.model) + added

@@ -33,16 +33,7 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .batches import check_batches, input_of, scores_of
-from .matrix import (
-    Filter,
-    FloatLayer,
-    float_layer,
-    matching_layers,
-    named_layers,
-    recomputing,
-    refuse_meta,
-    tied_layers,
-)
+from .matrix import Filter, Layers, is_finite, recomputing
 from .monitor import DynamicParameterGroup
 from .statistics import SharedState, Statistics, Sums, merged, sums_of
 
@@ -120,7 +111,7 @@ class Calibration(Report):
 
 
 def calibrate(
-    model: nn.Module,
+    model: nn.Module | Layers,
     batches: Iterable[Any],
     logits: Callable[[nn.Module, Any], Tensor] | None = None,
     seed: int = 0,
@@ -173,15 +164,12 @@ def calibrate(
     check_batches(batches)
     # 1. Create one set of sums for each use of a matrix, because an embedding and its
     # tied head receive different inputs.
-    layers = named_layers(model, filter)
-    refuse_meta(model)
-    uses = {name: [name] for name in layers}  # the layers that use each matrix
-    for name, first in tied_layers(model).items():
-        uses.get(first, []).append(name)
-    names = [name for users in uses.values() for name in users]
+    layers = Layers.of(model, filter)
+    layers.refuse_meta()
+    model = layers.model
     shared = SharedState(torch.Generator().manual_seed(seed), correlations)
-    sums = {name: sums_of(name, float_layer(model, name), shared) for name in names}
-    watch = DynamicParameterGroup(model, filter=filter)
+    sums = {name: sums_of(name, layer, shared) for name, layer in layers.uses.items()}
+    watch = DynamicParameterGroup(layers)
     samples = 0
     # 2. Without correlations, save time where it costs little accuracy.
     products: AbstractContextManager = nullcontext()
@@ -194,8 +182,7 @@ def calibrate(
             batch = input_of(batch)
             shared.start_batch()
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
-            # Check the sum first, which is one number instead of M x classes.
-            if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
+            if not is_finite(scores):
                 raise ValueError(
                     f"the model's output is not finite after {samples} valid inputs: "
                     f"calibration needs finite inputs and weights."
@@ -207,7 +194,7 @@ def calibrate(
     if samples == 0:
         raise ValueError("batches must contain at least one input, but it was empty.")
     # 4. Average over the samples, and merge the uses of each matrix.
-    statistics = _statistics(uses, sums, watch, samples)
+    statistics = _statistics(layers, sums, watch, samples)
     if not statistics:
         raise ValueError(
             "no layer contributed to the model's output for any batch: there is "
@@ -217,15 +204,15 @@ def calibrate(
 
 
 def _statistics(
-    uses: dict[str, list[str]],
+    layers: Layers,
     sums: dict[str, Sums],
     watch: DynamicParameterGroup,
     samples: int,
 ) -> dict[str, Statistics]:
     """Return the statistics for each matrix that contributed to an output."""
     statistics = {}
-    for name, users in uses.items():
-        used = [sums[user] for user in users if sums[user].took_part]
+    for name in layers:
+        used = [sums[user] for user in layers.users(name) if sums[user].took_part]
         if used:
             moment, gradient = merged([each.finish(samples) for each in used])
             frequency = sums[name].frequency(watch).float()
@@ -245,9 +232,7 @@ def _positions(used: list[Sums]) -> int:
     return sum(each.sampled for each in products or used)
 
 
-def check_calibration(
-    calibration: Calibration, model: nn.Module
-) -> dict[str, FloatLayer]:
+def check_calibration(calibration: Calibration, model: nn.Module | Layers) -> Layers:
     """Return the layers of the model that were calibrated.
 
     Raises:
@@ -257,7 +242,7 @@ def check_calibration(
         name: (len(statistics.gradient), len(statistics.second_moment))
         for name, statistics in calibration.layers.items()
     }
-    return matching_layers(model, sizes, "calibration belongs")
+    return Layers.of(model).matching(sizes, "calibration belongs")
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:

@@ -144,7 +144,7 @@ class Cascade(nn.Module):
         layers.
         """
         logits = self._predict(x, refined=False)
-        uncertain = (margins(logits) < self.margin).nonzero()[:, 0]
+        uncertain = (margins(logits) < self.margin).nonzero()[:, 0]  # [n]
         self.last_refined = len(uncertain) / max(len(logits), 1)
         if len(uncertain):
             logits[uncertain] = self._predict(x[uncertain], refined=True)

@@ -65,13 +65,14 @@ class Codes:
     def dequantize(self) -> Tensor:
         """Return the float32 matrix represented by the codes, of shape `[N, K]`."""
         n, padded = self.codes.shape
-        zero = (2.0 ** (self.bits - 1))[:, None, None]
-        groups = self.codes.float().view(n, -1, self.group_size)
+        zero = (2.0 ** (self.bits - 1))[:, None, None]  # [N, 1, 1]
+        groups = self.codes.float().view(n, -1, self.group_size)  # [N, K' / G, G]
         matrix = (groups - zero) * self.scale.float().T[:, :, None]
         return matrix.reshape(n, padded)[:, : self.columns]
 
 
 def largest_weight(group: Tensor) -> Tensor:
+    # not 0, since the scale of a group of zeros divides its weights
     return group.abs().amax(1).clamp(min=1e-9)
 
 
@@ -89,10 +90,13 @@ def best_scale(
     `[G]`. Returns the scales, rounded to bfloat16 precision, and their errors, both of
     shape `[N]`.
     """
-    low, high = -half[:, None], half[:, None] - 1
+    low, high = -half[:, None], half[:, None] - 1  # [N, 1], the range of signed codes
 
     def attempt(clip: Tensor | float) -> tuple[Tensor, Tensor]:
-        scale = (largest * clip / (half - 0.5)).bfloat16().float()
+        # 2^(b-1) - ½ steps to the largest weight: the codes reach one step further below
+        # zero than above it. The scale is rounded first, as it will be stored.
+        scale = (largest * clip / (half - 0.5)).bfloat16().float()  # [N]
+        # quantize and compare in place, in one buffer of the size of the group
         error = (group / scale[:, None]).round_().clamp_(low, high)
         return scale, error.mul_(scale[:, None]).sub_(group).square_() @ importance
 
@@ -109,9 +113,10 @@ def clips_per_row(bits: Tensor) -> Tensor:
 
     If a bit width has fewer ranges than the others, its ranges are repeated.
     """
-    levels, index = bits.unique(return_inverse=True)
+    levels, index = bits.unique(return_inverse=True)  # [widths], [N]
     lists = [CLIPS[b] for b in levels.tolist()]
     tries = range(max(map(len, lists)))
+    # repeating a range cannot change the best one, and keeps the table rectangular
     table = torch.tensor([[clips[i % len(clips)] for clips in lists] for i in tries])
     return table[:, index]
 
@@ -119,3 +124,9 @@ def clips_per_row(bits: Tensor) -> Tensor:
 def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
     """Return the nearest code as a float: w / s, rounded and clamped, plus 2^(b-1)."""
     return (weight / scale).round().clamp(-half, half - 1) + half
+
+
+def check_group_size(group_size: int) -> None:
+    """Raise ValueError if the kernels do not support the group size."""
+    if not isinstance(group_size, int) or group_size not in (32, 64, 128):
+        raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")

@@ -12,32 +12,21 @@ from torch import Tensor, nn
 from ..bar import Bar
 from ..catalog import text
 from ..report import Report
-from .allocation import (
-    FLOAT,
-    Allocation,
-    allocate,
-    check_budget,
-    check_group_size,
-    uniform,
-)
+from .allocation import FLOAT, Allocation, allocate, uniform
 from .arena import gather
-from .assembly import assemble
+from .assembly import assemble, packed_layer, share_matrix
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
-from .codes import Codes
-from .layers import DPGLayer, packed_layer, packed_layers, share_matrix
+from .codes import Codes, check_group_size
+from .knapsack import check_budget
+from .layers import DPGLayer, packed_layers
 from .matrix import (
     Filter,
     FloatLayer,
+    Layers,
     bytes_of,
-    float_layer,
     layer_weight,
-    left_in_float,
-    matching_layers,
-    named_layers,
     own_bytes,
-    refuse_meta,
-    tied_layers,
     weight_matrix,
 )
 from .packed import pack_matrix
@@ -193,7 +182,7 @@ def compress(
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
-    excluded = named_layers(model).keys() - named_layers(model, filter).keys()
+    layers = Layers.of(model, filter)
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:
@@ -201,14 +190,14 @@ def compress(
         # full H, while rounding to nearest needs only its diagonal.
         batches = _with_progress(batches, bar.section(40))
         calibration = calibrate(
-            model, batches, logits, correlations=rounding == "gptq", filter=filter
+            layers, batches, logits, correlations=rounding == "gptq"
         )
         # 3. Choose the number of bits of each row, [N] per layer.
         if criterion == "uniform":
-            allocation = uniform(model, bits, group_size, layer_bits, filter)
+            allocation = uniform(layers, bits, group_size, layer_bits)
         else:
             allocation = allocate(
-                model,
+                layers,
                 calibration,
                 bits,
                 criterion,
@@ -217,12 +206,9 @@ def compress(
                 progress=bar.section(40),
             )
         # 4. Round and pack the weights.
-        small = convert(model, allocation, calibration, refine, bar.section(20))
+        small = convert(layers, allocation, calibration, refine, bar.section(20))
     # 5. List what stays in float, and why. A tied matrix is listed for both layers.
-    in_float = left_in_float(model, allocation.bits)
-    for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
-        if first in excluded:
-            in_float[name] = "filtered"
+    in_float = layers.in_float(allocation.bits)
     return Compression(small, allocation, bytes_of(small), bytes_of(model), in_float)
 
 
@@ -235,7 +221,7 @@ def _with_progress(batches: Iterable, progress: Callable[[float], None]) -> Iter
 
 
 def convert(
-    model: nn.Module,
+    model: nn.Module | Layers,
     allocation: Allocation,
     calibration: Calibration | None = None,
     refine: bool = False,
@@ -266,6 +252,7 @@ def convert(
     >>> float(difference) < 0.2
     True
     """
+    # 1. Round and pack: of the float32 copies, only one matrix's exist at a time.
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
     weights, converted = sum(layer.weight.numel() for layer in layers.values()), 0
@@ -276,18 +263,20 @@ def convert(
         new[name] = packed_layer(layer, matrix).to(layer.weight.device)
         converted += layer.weight.numel()
         progress(converted / weights)
-    for name, first in tied_layers(model).items():
-        if first in new:
-            tied = packed_layer(float_layer(model, name), new[first].matrix)
-            share_matrix(tied, new[first])
-            new[name] = tied
-    result = assemble(model, new)
+    # 2. A tied layer gets the matrix of the first one, which is saved only once.
+    for name, first in layers.tied.items():
+        new[name] = packed_layer(layers.uses[name], new[first].matrix)
+        share_matrix(new[name], new[first])
+    # 3. Copy the rest of the model, and move all planes together for the kernels.
+    result = assemble(layers.model, new)
     gather(result)
     return result
 
 
 def simulate(
-    model: nn.Module, allocation: Allocation, calibration: Calibration | None = None
+    model: nn.Module | Layers,
+    allocation: Allocation,
+    calibration: Calibration | None = None,
 ) -> nn.Module:
     """Return a float copy of the model whose weights are rounded as in `convert`.
 
@@ -303,28 +292,33 @@ def simulate(
     >>> torch.allclose(packed(x), rounded(x), atol=1e-5)
     False
     """
-    result = copy.deepcopy(model).eval()
-    for name, layer in _matching(model, allocation, calibration).items():
-        float_rows = allocation.bits[name] == FLOAT
+    layers = _matching(model, allocation, calibration)
+    result = copy.deepcopy(layers.model).eval()
+    for name, layer in layers.items():
+        # rows in float are rounded to 8 bits with the others, and then put back
+        float_rows = allocation.bits[name] == FLOAT  # [N]
         bits = allocation.bits[name].masked_fill(float_rows, 8)
         weight = _codes(name, layer, allocation, calibration, bits).dequantize()
         weight[float_rows] = weight_matrix(layer).cpu()[float_rows]
         with torch.no_grad():
-            float_layer(result, name).weight.copy_(layer_weight(weight, layer))
+            parameter = result.get_submodule(name).get_parameter("weight")
+            parameter.copy_(layer_weight(weight, layer))
     return result
 
 
 def _matching(
-    model: nn.Module, allocation: Allocation, calibration: Calibration | None
-) -> dict[str, FloatLayer]:
+    model: nn.Module | Layers, allocation: Allocation, calibration: Calibration | None
+) -> Layers:
+    """Return the layers that the allocation covers, all of which must have values."""
+    layers = Layers.of(model)
     if calibration is not None:
-        check_calibration(calibration, model)
+        check_calibration(calibration, layers)
     sizes = {
         name: (len(bits), allocation.columns[name])
         for name, bits in allocation.bits.items()
     }
-    layers = matching_layers(model, sizes, "allocation belongs")
-    refuse_meta(model)
+    layers = layers.matching(sizes, "allocation belongs")
+    layers.refuse_meta()
     return layers
 
 

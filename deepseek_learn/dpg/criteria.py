@@ -104,6 +104,9 @@ def damage(criterion: str, layer: Layer) -> Tensor:
             f"layer {layer.name!r}; got NaN, infinity or a negative number."
         )
     if scores.dim() == 1:
+        # One more bit halves the step of rounding, and so quarters the squared error. The
+        # knapsack compares damage per stored weight, so multiply by a row's stored weights:
+        # then a long row ranks as its importance says, and not below a short one.
         decay = 4.0 ** -torch.tensor(layer.levels, dtype=torch.float64)
         scores = decay[:, None] * scores * layer.stored / rows  # [levels, N]
     return scores
@@ -139,6 +142,7 @@ def magnitude(layer: Layer) -> Tensor:
 @grouping.register("random")
 def random(layer: Layer) -> Tensor:
     """Return a reproducible random score for each row, as a baseline."""
+    # not `hash`, which Python salts: it differs from one process to the next
     seed = sum(map(ord, layer.name)) * 1009 + len(layer.weight)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(layer.weight), generator=generator)

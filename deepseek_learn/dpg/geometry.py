@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
 
 Sizes = Sequence[int]  # one per axis of a convolution
+SETTINGS = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
 class Geometry(Protocol):
@@ -23,6 +24,11 @@ class Geometry(Protocol):
     def dilation(self) -> Sizes: ...
     @property
     def padding_mode(self) -> str: ...
+
+
+def settings(layer: Geometry) -> dict[str, Any]:
+    """Return the settings as the keyword arguments of a convolution."""
+    return {name: getattr(layer, name) for name in SETTINGS}
 
 
 def geometry(layer: Geometry) -> tuple[Sizes, Sizes, Sizes, Sizes]:

@@ -31,6 +31,7 @@ def consistent(first: Tensor, second: Tensor, share: float) -> bool:
         return True
     excess = 0.0
     for g, h in ((first.double(), second.double()), (second.double(), first.double())):
+        # a row without any gradient in one half would make h / g infinite
         g = g.lerp(g.mean(), share).clamp_min(1e-30 * g.mean())
         excess += float(g.log().mean() + (h / g).mean().log() - h.mean().log())
     return excess <= 0
@@ -52,13 +53,14 @@ class Halves:
         """Add what one call of the layer contributes to the batch of this number."""
         is_new, self.latest = batch != self.latest, batch
         if not is_new or self.batches % self.size:
-            self.parts[-1].add_(x)
+            self.parts[-1].add_(x)  # the same batch again, or one of the same part
         else:
+            # full: merge neighbors, whose first half are still the first of the batches
             if len(self.parts) == PARTS:
                 pairs = zip(self.parts[::2], self.parts[1::2], strict=True)
                 self.parts = [a + b for a, b in pairs]
                 self.size *= 2
-            self.parts.append(x.clone())
+            self.parts.append(x.clone())  # later calls add to it in place
         self.batches += is_new
 
     def agree(self, share: float) -> bool:

@@ -13,11 +13,12 @@ from math import ceil
 
 from torch import Tensor
 
+from .codes import BITS
 from .matrix import ROWS
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """A block of up to 16 rows from one layer, all with the same bit width."""
 
     layer: str
@@ -26,7 +27,9 @@ class Block:
     weights: int  # stored weights, including padding
 
 
-def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[Block]:
+def blocks_of(
+    name: str, damage: Tensor, columns: int, group_size: int
+) -> list[RowBlock]:
     """Split the rows of a layer into blocks, sorted by damage.
 
     Args:
@@ -37,11 +40,12 @@ def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
     stored = ROWS * ceil(columns / group_size) * group_size
     return [
-        Block(name, rows, damage[:, rows].sum(1), stored) for rows in order.split(ROWS)
+        RowBlock(name, rows, damage[:, rows].sum(1), stored)
+        for rows in order.split(ROWS)
     ]
 
 
-def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]:
+def fill(blocks: list[RowBlock], levels: tuple[int, ...], bits: float) -> list[int]:
     """Choose a level for each block without exceeding the budget.
 
     The budget is `bits` per stored weight. Returns one index into `levels` per block.
@@ -64,11 +68,11 @@ def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]
     return min(choice, constant, key=lambda levels: _damage(blocks, levels))
 
 
-def _damage(blocks: list[Block], choice: list[int]) -> float:
+def _damage(blocks: list[RowBlock], choice: list[int]) -> float:
     return sum(b.damage[level].item() for b, level in zip(blocks, choice, strict=True))
 
 
-def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
+def _hull(block: RowBlock, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
     """Yield the steps along the lower convex hull of a block.
 
     Each step consists of the damage removed per stored bit and the new level.
@@ -85,3 +89,14 @@ def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
         if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
             return
         yield slopes[level], level
+
+
+def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
+    """Raise ValueError if a level is unsupported or the budget is out of range."""
+    if not levels or set(levels) - set(BITS):
+        raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
+    if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
+        raise ValueError(
+            f"bits must be a budget from {levels[0]} to {levels[-1]} bits per weight; "
+            f"got {bits!r}."
+        )

@@ -1,10 +1,9 @@
 """Layers whose weights are stored as packed bit-planes.
 
-`convert` replaces the float layers of a model with these layers.
+`convert` replaces the float layers of a model with these layers, and convolutions with
+those in `convolution.py`.
 """
 
-from collections.abc import Callable
-from math import prod
 from typing import Any, Self, TypeVar
 
 import torch
@@ -13,16 +12,9 @@ from torch import Tensor, nn
 
 from ..profiler.costs import Cost, layer_costs
 from .frozen import FrozenWeight, refuse_edit, refuse_training
-from .geometry import Geometry, Sizes, geometry, output_size, padded, patches
 from .kernels import multiply
-from .matrix import CONVOLUTIONS, CompressedLayer, FloatLayer
+from .matrix import CompressedLayer
 from .packed import PackedMatrix
-
-# Above this number of patches, copying them takes longer than unpacking the weight once
-# and convolving in float. This is a rough value; the crossover depends on the layer.
-FLOAT_ROWS = 1024
-SETTINGS = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -111,7 +103,7 @@ class DPGLinear(DPGLayer):
         """Return an equivalent float layer for export, at the current precision."""
         bias = self.bias is not None
         layer = nn.Linear(self.in_features, self.out_features, bias, device="meta")
-        return _filled(layer, self)
+        return filled(layer, self)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x, self.in_features, -1, f"[..., {self.in_features}]")
@@ -145,7 +137,7 @@ class DPGEmbedding(DPGLayer):
     def plain(self) -> nn.Embedding:
         """Return an equivalent float layer for export, at the current precision."""
         sizes = self.num_embeddings, self.embedding_dim
-        return _filled(nn.Embedding(*sizes, device="meta"), self)
+        return filled(nn.Embedding(*sizes, device="meta"), self)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or x.device.type == "meta":
@@ -162,146 +154,8 @@ class DPGEmbedding(DPGLayer):
         return self.matrix.lookup(x.long()).to(self.answer.dtype)
 
 
-class DPGConv(DPGLayer):
-    """A convolution with a packed weight.
-
-    It maps inputs of shape `[B, C, *size]` to outputs of shape `[B, N, *size']`. If the
-    batch has few output positions, the layer multiplies packed planes by patches. If it
-    has many, the layer unpacks the weight temporarily and convolves in float, without
-    rounding the activations. The output for an image therefore depends slightly on the
-    batch size.
-    """
-
-    float_layer: type[nn.Module]
-    _convolve: Callable
-    size: str  # axis names for error messages
-
-    def __init__(
-        self,
-        matrix: PackedMatrix,
-        bias: Tensor | None,
-        kernel_size: Sizes,
-        stride: Sizes | None = None,
-        padding: Sizes | str | None = None,
-        dilation: Sizes | None = None,
-        padding_mode: str = "zeros",
-    ):
-        super().__init__(matrix, bias)
-        axes = len(kernel_size)
-        self.kernel_size = tuple(kernel_size)
-        self.stride = tuple(stride or (1,) * axes)
-        padding = padding or (0,) * axes
-        self.padding = padding if isinstance(padding, str) else tuple(padding)
-        self.dilation = tuple(dilation or (1,) * axes)
-        self.padding_mode = padding_mode
-        self.in_channels = matrix.columns // prod(self.kernel_size)
-        self.out_channels = matrix.rows
-
-    def _unpacked(self) -> Tensor:  # [N, C, *kernel]
-        matrix = self.matrix.dequantize()
-        shape = (self.out_channels, *self.kernel_size, self.in_channels)
-        return matrix.view(shape).movedim(-1, 1)
-
-    def plain(self) -> nn.Module:
-        """Return an equivalent float layer for export, at the current precision."""
-        layer = self.float_layer(
-            self.in_channels,
-            self.out_channels,
-            **_settings(self),
-            bias=self.bias is not None,
-            device="meta",
-        )
-        return _filled(layer, self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        layout = f"[B, {self.in_channels}, {self.size}]"
-        if x.dim() != len(self.kernel_size) + 2:
-            raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
-        self._check(x, self.in_channels, 1, layout)
-        x, sizes = padded(self, x), geometry(self)
-        size = output_size(x.shape[2:], *sizes)
-        if min(size) < 1:
-            raise ValueError(
-                f"x is smaller than the kernel {self.kernel_size}: got {list(x.shape)}."
-            )
-        if len(x) * prod(size) > FLOAT_ROWS:
-            bias = None if self.bias is None else self.bias.float()
-            y = self._convolve(x.float(), self._unpacked(), bias, *sizes[1:])
-            return y.to(x.dtype)
-        y = self._multiply(patches(x, *sizes))  # [B * prod(size'), N]
-        y = y.view(len(x), *size, self.out_channels).movedim(-1, 1)
-        return y.to(x.dtype)
-
-
-class DPGConv1d(DPGConv):
-    """A packed 1-D convolution (see `DPGConv`).
-
-    It maps inputs of shape `[B, C, L]` to outputs of shape `[B, N, L']`.
-
-    >>> import torch
-    >>> from deepseek_learn import dpg
-    >>> net = torch.nn.Sequential(torch.nn.Conv1d(16, 32, 3))
-    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
-    >>> type(packed[0]).__name__, packed(torch.rand(1, 16, 20)).shape
-    ('DPGConv1d', torch.Size([1, 32, 18]))
-    """
-
-    float_layer, _convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
-
-
-class DPGConv2d(DPGConv):
-    """A packed 2-D convolution (see `DPGConv`).
-
-    It maps inputs of shape `[B, C, H, W]` to outputs of shape `[B, N, H', W']`.
-
-    >>> import torch
-    >>> from deepseek_learn import dpg
-    >>> net = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3))
-    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
-    >>> type(packed[0]).__name__, packed(torch.rand(1, 16, 8, 8)).shape
-    ('DPGConv2d', torch.Size([1, 32, 6, 6]))
-    """
-
-    float_layer, _convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
-
-
-class DPGConv3d(DPGConv):
-    """A packed 3-D convolution (see `DPGConv`).
-
-    It maps inputs of shape `[B, C, D, H, W]` to outputs of shape `[B, N, D', H', W']`.
-
-    >>> import torch
-    >>> from deepseek_learn import dpg
-    >>> net = torch.nn.Sequential(torch.nn.Conv3d(8, 16, 3))
-    >>> packed = dpg.convert(net, dpg.uniform(net, bits=4))
-    >>> type(packed[0]).__name__, packed(torch.rand(1, 8, 5, 5, 5)).shape
-    ('DPGConv3d', torch.Size([1, 16, 3, 3, 3]))
-    """
-
-    float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
-
-
-def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
-    """Build the packed layer that replaces `layer`."""
-    if isinstance(layer, nn.Embedding):
-        return DPGEmbedding(matrix, layer.weight.dtype)
-    if isinstance(layer, CONVOLUTIONS):
-        kinds = DPGConv.__subclasses__()
-        kind = next(kind for kind in kinds if isinstance(layer, kind.float_layer))
-        return kind(matrix, layer.bias, **_settings(layer))
-    return DPGLinear(matrix, layer.bias)
-
-
-def _settings(layer: Geometry) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in SETTINGS}
-
-
-def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:
-    """Make `layer` share the matrix of `first`, so that it is stored only once."""
-    layer.matrix, layer.tied = first.matrix, True
-
-
-def _filled(layer: Module, packed: DPGLayer) -> Module:
+def filled(layer: Module, packed: DPGLayer) -> Module:
+    """Give a float layer the weight and the bias of a packed one."""
     layer.weight = nn.Parameter(packed._unpacked(), requires_grad=False)
     if packed.bias is not None:
         layer.bias = nn.Parameter(packed.bias.float(), requires_grad=False)

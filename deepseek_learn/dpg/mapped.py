@@ -142,26 +142,31 @@ class MappedExperts(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         result, rows = torch.zeros_like(x), x.float()
+        # one expert at a time, with all of its tokens: it may have to be read from disk
         for index in chosen.unique().tolist():
             if not 0 <= index < self.count:
                 raise ValueError(
                     f"chosen must be from 0 to {self.count - 1}; got {index}."
                 )
-            token, slot = (chosen == index).nonzero(as_tuple=True)
+            token, slot = (chosen == index).nonzero(as_tuple=True)  # [n], [n] of k
             gate_up, down = self.expert(index)
-            gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)
-            output = multiply(down, F.silu(gate) * up, None)
+            gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)  # [n, f] each
+            output = multiply(down, F.silu(gate) * up, None)  # [n, d]
             result.index_add_(0, token, (output * weights[token, slot, None]).to(x))
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
         """Return the two matrices of an expert, mapping them first if necessary."""
         self.used += 1
+        # 1. A resident expert becomes the most recently used one.
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
+        # 2. Otherwise, release the least recently used ones before another is read, so
+        # that there are never more than `resident`.
         while len(self._cache) >= self.resident:
             self._release(self._cache.popitem(last=False)[0])
+        # 3. Lay tensors over the mapped file; nothing is read until they are used.
         self.read += 1
         offset, matrices = self._page + index * self._bytes, []
         for (rows, columns, group_size, segments), tensors in self._layout:
@@ -181,7 +186,7 @@ class MappedExperts(nn.Module):
     def _release(self, index: int) -> None:
         offset = self._page + index * self._bytes
         self._area.madvise(mmap.MADV_DONTNEED, offset, self._bytes)
-        if self.cold:
+        if self.cold:  # the system's page cache would otherwise still hold the pages
             advice = os.POSIX_FADV_DONTNEED
             os.posix_fadvise(self._file.fileno(), offset, self._bytes, advice)
 

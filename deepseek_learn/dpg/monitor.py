@@ -13,102 +13,20 @@ done only in `torch.inference_mode()`, on the CPU and in float32.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..catalog import text
-from ..report import Report
-from .kernels import can_count, count_active, relu_and_count
-from .matrix import CONVOLUTIONS, Filter, named_layers, recomputing
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from .activity import RELUS, active, before_relu, can_replace, layout
+from .groups import Groups, by_rank, by_threshold
+from .kernels import relu_and_count
+from .matrix import CONVOLUTIONS, Filter, Layers, recomputing
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-RELUS = {nn.ReLU: inf, nn.ReLU6: 6.0}  # their largest value
-GROUPS = ("core", "medium", "low")
-
-
-@dataclass(frozen=True)
-class Groups(Report):
-    """The assignment of neurons to activity groups.
-
-    Attributes:
-        frequency: maps each layer name to the activation frequencies of its neurons (0
-            to 1), a float64 tensor of shape `[N]`.
-        group: maps each layer name to the groups of its neurons (0 for core, 1 for
-            medium, 2 for low), an int64 tensor of shape `[N]`.
-        rule: a description of how the groups were chosen.
-        thresholds: the two frequencies that separate the groups, or None if the neurons
-            were ranked instead.
-
-    >>> import torch
-    >>> from torch import nn
-    >>> from deepseek_learn import dpg
-    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
-    >>> with dpg.DynamicParameterGroup(net) as watch:
-    ...     y = net(torch.rand(16, 64))
-    >>> groups = watch.groups()
-    >>> {name: group.shape for name, group in groups.group.items()}
-    {'0': torch.Size([32]), '2': torch.Size([8])}
-    """
-
-    frequency: dict[str, Tensor]
-    group: dict[str, Tensor]
-    rule: str
-    thresholds: tuple[float, float] | None
-
-    def indices(self, layer: str, group: str) -> Tensor:
-        """Return the indices of the neurons in one group of a layer.
-
-        The group is "core", "medium" or "low".
-        """
-        if group not in GROUPS:
-            raise ValueError(f"group must be one of {GROUPS}; got {group!r}.")
-        if layer not in self.group:
-            raise ValueError(
-                f"layer must be one of {sorted(self.group)}; got {layer!r}."
-            )
-        return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Tabulate the size, mean frequency and group fractions of each layer."""
-        rows = {}
-        for name, group in self.group.items():
-            shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
-            mean = self.frequency[name].mean().item()
-            rows[name] = {"neurons": len(group), "mean_frequency": mean} | shares
-        return pd.DataFrame(rows).T.rename_axis("layer")
-
-    def plot(self) -> "go.Figure":
-        """Plot the sorted frequencies of each layer and the thresholds (plotly)."""
-        import plotly.graph_objects as go
-
-        figure = go.Figure()
-        for name, frequency in self.frequency.items():
-            ranked = frequency.sort(descending=True).values
-            rank = torch.linspace(0, 1, len(ranked))
-            figure.add_scatter(x=rank.numpy(), y=ranked.numpy(), name=name)
-        for line in self.thresholds or ():
-            figure.add_hline(y=line, line_dash="dot", line_color="#888888")
-        figure.update_xaxes(title=text("dpg.rank_axis"), tickformat=".0%")
-        figure.update_yaxes(title=text("dpg.frequency_axis"), range=[0, 1])
-        return figure.update_layout(template="plotly_white")
-
-    def why(self) -> str:
-        groups = torch.cat(list(self.group.values()))
-        shares = {g: f"{(groups == i).double().mean():.1%}" for i, g in _numbered()}
-        return text("dpg.groups", neurons=len(groups), rule=self.rule, **shares)
 
 
 class DynamicParameterGroup:
@@ -144,7 +62,7 @@ class DynamicParameterGroup:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Layers,
         activation_threshold: float = 0.7,
         low_threshold: float = 0.3,
         core_ratio: float | None = None,
@@ -162,10 +80,15 @@ class DynamicParameterGroup:
             raise ValueError(
                 f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
             )
-        self.model, self.layers = model, named_layers(model, filter)
-        for name, layer in list(self.layers.items()):
-            if isinstance(layer, nn.Embedding):  # its rows are not neurons
-                del self.layers[name]
+        layers = Layers.of(model, filter)
+        self.model, self.layers = (
+            layers.model,
+            {
+                name: layer
+                for name, layer in layers.items()
+                if not isinstance(layer, nn.Embedding)  # its rows are not neurons
+            },
+        )
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that are followed by a norm
@@ -199,7 +122,7 @@ class DynamicParameterGroup:
                 if isinstance(module, NORMS):
                     handle = module.register_forward_hook(self._after_norm)
                     self._handles.append(handle)
-            self._before_relu = _before_relu(self.model)
+            self._before_relu = before_relu(self.model)
             for container, relu in {*self._before_relu.values()}:
                 self._handles += (
                     container.register_forward_pre_hook(self._enter),
@@ -262,10 +185,10 @@ class DynamicParameterGroup:
         if self.core_ratio is None:
             high, low = self.thresholds
             rule = text("dpg.by_threshold", high=high, low=low)
-            group = {n: _by_threshold(f, high, low) for n, f in frequency.items()}
+            group = {n: by_threshold(f, high, low) for n, f in frequency.items()}
             return Groups(frequency, group, rule, self.thresholds)
         rule = text("dpg.by_rank", ratio=f"{self.core_ratio:.0%}")
-        group = {n: _by_rank(f, self.core_ratio) for n, f in frequency.items()}
+        group = {n: by_rank(f, self.core_ratio) for n, f in frequency.items()}
         return Groups(frequency, group, rule, None)
 
     def _before_call(self, model: nn.Module, inputs: tuple) -> None:
@@ -290,6 +213,7 @@ class DynamicParameterGroup:
         if name is None:
             return  # its input is not the output of a monitored layer
         if counts is not None:
+            # the first time, the layer's own output was counted: take that back
             self._add(name, -counts[0], -counts[1])
             self._outputs[inputs[0]] = name, None
             self._normed.add(name)
@@ -311,7 +235,9 @@ class DynamicParameterGroup:
     ) -> tuple[Tensor, int] | None:
         """Count the active neurons now, or return None and leave it to the ReLU."""
         container, relu = self._before_relu.get(module, (None, None))
-        if container in self._running and _can_replace(relu, output, channels_first):
+        # outside its container, the output need not reach the ReLU: a child of an
+        # `nn.Sequential` can be called on its own
+        if container in self._running and can_replace(relu, output, channels_first):
             self._pending[id(output)] = container, name, output, channels_first
             return None
         counts = active(output, channels_first)
@@ -325,7 +251,7 @@ class DynamicParameterGroup:
         if pending is None or x is None:
             return None
         _, name, _, channels_first = pending
-        sizes = _layout(x, channels_first)
+        sizes = layout(x, channels_first)
         largest = RELUS[type(relu)]
         self._computed, counts = relu_and_count(x, sizes, largest, relu.inplace)
         self._add(name, counts, sizes[0] * sizes[2])
@@ -338,107 +264,5 @@ class DynamicParameterGroup:
         return computed  # None leaves the output as it is
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
-        self._active[name] = self._active[name] + counts
+        self._active[name] = self._active[name] + counts  # a new tensor: 0 is shared
         self._positions[name] += positions
-
-
-def _before_relu(
-    model: nn.Module,
-) -> dict[nn.Module, tuple[nn.Module, nn.Module]]:
-    """Map each module whose output goes straight to a ReLU to its container and the ReLU.
-
-    Modules that occur more than once in the model are left out.
-    """
-    uses = Counter(m for _, m in model.named_modules(remove_duplicate=False))
-    found = {
-        _last(module): (container, after)
-        for container in model.modules()
-        for module, after in pairwise(_chain(container))
-        if type(after) in RELUS
-    }
-    return {
-        module: (container, relu)
-        for module, (container, relu) in found.items()
-        if uses[module] == uses[container] == uses[relu] == 1
-    }
-
-
-def _chain(module: nn.Module) -> list[nn.Module]:
-    """Return the modules that run one after the other if it is an `nn.Sequential`."""
-    is_sequential = type(module).forward is nn.Sequential.forward
-    if not is_sequential or "forward" in vars(module):
-        return []
-    return [child for child in module._modules.values() if child is not None]
-
-
-def _last(module: nn.Module) -> nn.Module:
-    """Return the module whose output is that of `module`."""
-    chain = _chain(module)
-    return _last(chain[-1]) if chain else module
-
-
-def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
-    """Count the positions at which each neuron is above zero.
-
-    Args:
-        y: the output of a layer, of shape `[B, N, *size]` if `channels_first` is True,
-            and `[..., N]` otherwise.
-
-    Returns:
-        The count for each neuron, an int64 tensor of shape `[N]`, and the total number
-        of positions.
-    """
-    y, (outer, neurons, inner) = y.detach(), _layout(y, channels_first)
-    if inner == 1 and channels_first and y.dim() == 4:
-        y = y.permute(0, 2, 3, 1)
-    return count_active(y.contiguous(), outer, neurons, inner), outer * inner
-
-
-def _layout(y: Tensor, channels_first: bool) -> tuple[int, int, int]:
-    """Return the sizes `[outer, N, inner]` of an output in memory, once it is dense."""
-    neurons = y.shape[1] if channels_first else y.shape[-1]
-    positions = y.numel() // neurons
-    if not channels_first or _is_channels_last(y):
-        return positions, neurons, 1
-    return len(y), neurons, positions // max(len(y), 1)
-
-
-def _is_channels_last(y: Tensor) -> bool:
-    return y.dim() == 4 and y.is_contiguous(memory_format=torch.channels_last)
-
-
-def _can_replace(relu: Any, y: Tensor, channels_first: bool) -> bool:
-    """Check whether a kernel may compute the ReLU of an output and count.
-
-    Nobody else may observe the ReLU: no gradient, no trace, and no other hook.
-    """
-    unobserved = (
-        torch.is_inference_mode_enabled()
-        and type(y) is Tensor
-        and not torch.jit.is_tracing()
-        and not torch._C._len_torch_dispatch_stack()
-        and len(relu._forward_hooks) == len(relu._forward_pre_hooks) == 1
-        and "forward" not in vars(relu)
-    )
-    is_dense = y.is_contiguous() or (channels_first and _is_channels_last(y))
-    return unobserved and is_dense and can_count(y)
-
-
-def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:
-    group = torch.ones(len(frequency), dtype=torch.int64)
-    group[frequency > high] = 0
-    group[frequency < low] = 2
-    return group
-
-
-def _by_rank(frequency: Tensor, ratio: float) -> Tensor:
-    count = min(round(ratio * len(frequency)), len(frequency) // 2)
-    order = frequency.argsort(descending=True, stable=True)
-    group = torch.ones(len(frequency), dtype=torch.int64)
-    group[order[:count]] = 0
-    group[order[len(order) - count :]] = 2
-    return group
-
-
-def _numbered() -> Iterator[tuple[int, str]]:
-    return enumerate(GROUPS)

@@ -150,11 +150,12 @@ class PackedMatrix(nn.Module):
         The index is an int64 tensor of shape `[...]`, and the result is a float32
         tensor of shape `[..., K]`. Only the requested rows are unpacked.
         """
-        stored = self.stored_rows()[index.flatten()]
+        stored = self.stored_rows()[index.flatten()]  # [n]
         values = self.order.new_zeros(len(stored), self.padded, dtype=torch.float32)
         for part in self.parts():
             mask = (stored >= part.first) & (stored < part.first + len(part.order))
-            rows = stored[mask] - part.first
+            rows = stored[mask] - part.first  # within the segment
+            # added, because a row has a base part and may have a refine part
             values[mask] += part_values(part, self.group_size, rows)
         return values[:, : self.columns].view(*index.shape, self.columns)
 
@@ -173,6 +174,7 @@ class PackedMatrix(nn.Module):
 
     def dequantize(self) -> Tensor:
         """Return the float32 matrix at the current precision, of shape `[N, K]`."""
+        # One row more than the matrix has: % turns the index -1 of padding rows into it.
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         for part in self.parts():
@@ -199,10 +201,10 @@ def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tens
     If `rows` is given, only those rows are returned.
     """
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
-    for plane, width in zip(part.planes, part.widths, strict=True):
+    for plane, width in zip(part.planes, part.widths, strict=True):  # high bits first
         codes = (codes << width) | unpack(plane, width, rows)
     scale = part.scale if rows is None else part.scale[:, rows]
-    groups = codes.float().unflatten(1, (-1, group_size))
+    groups = codes.float().unflatten(1, (-1, group_size))  # [rows, K' / G, G]
     values = (groups - part.zero) * (scale.float() * part.step).T[:, :, None]
     return values.flatten(1)
 
@@ -229,12 +231,16 @@ def pack_matrix(
     'PackedMatrix'
     """
     rows = len(codes.bits)
+    # 1. Sort the rows by bit width, so that each segment has one layout.
     order, base = _sorted_rows(codes.bits)
     terms = [(codes, base)]
+    # 2. Round what the base term leaves over. Its 4 bits are the same for all rows, so
+    # that one segment holds them all, in the order of the base rows.
     if refine:
         residual = weight.float() - codes.dequantize()
         correction = quantize(residual, REFINE_BITS, codes.group_size, second_moment)
         terms.append((correction, (Segment("refine", REFINE_BITS, 0, len(order)),)))
+    # 3. Allocate the planes of all segments, and fill them.
     segments = tuple(segment for _, group in terms for segment in group)
     matrix = PackedMatrix(rows, codes.columns, codes.group_size, segments)
     matrix.order.copy_(order)
@@ -252,7 +258,7 @@ def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
     order, segments, first = [], [], 0
     for b in sorted(set(bits.tolist()), reverse=True):
         rows = (bits == b).nonzero()[:, 0]
-        padded = F.pad(rows, (0, -len(rows) % ROWS), value=-1)
+        padded = F.pad(rows, (0, -len(rows) % ROWS), value=-1)  # to whole registers
         segments.append(Segment("base", b, first, len(padded)))
         order.append(padded)
         first += len(padded)
@@ -260,9 +266,10 @@ def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
 
 
 def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
-    order = matrix.order[segment.first : segment.first + segment.rows].long()
-    rows = codes.codes[order].clone()
-    scale = codes.scale[:, order].clone()
+    order = matrix.order[segment.first : segment.first + segment.rows].long()  # [rows]
+    rows = codes.codes[order].clone()  # [rows, K']
+    scale = codes.scale[:, order].clone()  # [K' / G, rows]
+    # The index -1 has copied the last row: store the code and the scale of zero instead.
     padding = order < 0
     rows[padding], scale[:, padding] = 2 ** (segment.bits - 1), 0
     prefix = f"{segment.term}{segment.bits}"

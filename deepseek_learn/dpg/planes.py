@@ -31,6 +31,7 @@ def split(codes: Tensor, bits: int) -> list[Tensor]:
     The codes are a uint8 tensor of shape `[rows, K]` with `bits` bits per code.
     """
     planes, shift = [], bits
+    # from the top: leaving out the last planes truncates the codes
     for width in WIDTHS[bits]:
         shift -= width
         planes.append(pack((codes >> shift) & (2**width - 1), width))
@@ -44,11 +45,14 @@ def pack(codes: Tensor, width: int) -> Tensor:
     result has shape `[rows / 16, K / (4 P), 64]`.
     """
     rows, columns = codes.shape
-    per_byte = 8 // width
+    per_byte = 8 // width  # P
+    # [nb, 16, kb, P, 4]: the codes of one byte are 4 columns apart, so that one shift and
+    # mask of a line yields the 4 neighboring columns of every row
     lanes = codes.view(rows // ROWS, ROWS, columns // (4 * per_byte), per_byte, 4)
     packed = torch.zeros_like(lanes[:, :, :, 0])  # [nb, 16, kb, 4]
     for j in range(per_byte):
         packed |= lanes[:, :, :, j] << (width * j)
+    # rows inside columns, [nb, kb, 16, 4]: a line of 64 bytes is one vector register
     return packed.transpose(1, 2).reshape(rows // ROWS, -1, 64).contiguous()
 
 
@@ -61,7 +65,7 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
     if rows is None:
         lanes = lanes.transpose(1, 2).flatten(0, 1)  # [rows, kb, 4]
     else:
-        lanes = lanes[rows // ROWS, :, rows % ROWS]
+        lanes = lanes[rows // ROWS, :, rows % ROWS]  # [n, kb, 4]
     per_byte = 8 // width
     parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(per_byte)]
     return torch.stack(parts, 2).flatten(1)  # from [rows, kb, P, 4]
@@ -76,7 +80,7 @@ def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
     total = 0
     for width in WIDTHS[bits]:
         if prefix and total + width > max_bits:
-            break
+            break  # not a later, narrower plane: its bits are lower than those left out
         prefix.append(width)
         total += width
     return tuple(prefix)

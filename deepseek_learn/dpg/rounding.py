@@ -58,7 +58,9 @@ def quantize(
     """
     settings = _settings(weight, group_size, second_moment, damp)
     bits, parts = _bits_per_row(bits, len(weight)), []
+    # The inverse depends on the inputs only, so all rows of the layer share it.
     factor = None if settings.lower is None else inverse_factor(settings.lower)
+    # Rows do not affect each other: errors are compensated within a row.
     for rows, row_bits in zip(
         weight.split(ROWS_AT_ONCE), bits.split(ROWS_AT_ONCE), strict=True
     ):
@@ -86,7 +88,8 @@ def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> 
     if second_moment is None:
         return difference.square().sum(1)
     if second_moment.dim() == 1:  # the inputs are assumed to be uncorrelated
-        return difference.square() @ second_moment
+        return difference.square() @ second_moment  # [N]
+    # δ H δᵀ of each row; clamped because rounding can make a tiny one negative
     return ((difference @ second_moment) * difference).sum(1).clamp(min=0)
 
 
@@ -117,13 +120,13 @@ def output_errors(
     total = torch.zeros(len(levels), len(weight))
     for rows in torch.arange(len(weight)).split(ROWS_AT_ONCE):
         first, last = int(rows[0]), int(rows[-1]) + 1
-        columns = _columns(weight[first:last], group_size)
+        columns = _columns(weight[first:last], group_size)  # [K', rows]
         for start in range(0, len(columns), group_size):
-            group = columns[start : start + group_size].T
-            importance = settings.importance[start : start + group_size]
-            largest = largest_weight(group)
+            group = columns[start : start + group_size].T  # [rows, G]
+            importance = settings.importance[start : start + group_size]  # [G]
+            largest = largest_weight(group)  # [rows], the same at every level
             for bits, errors in zip(levels, total, strict=True):
-                half = torch.full_like(largest, 2.0 ** (bits - 1))
+                half = torch.full_like(largest, 2.0 ** (bits - 1))  # [rows]
                 clips = CLIPS_TO_ESTIMATE[bits]
                 _, error = best_scale(group, largest, half, clips, importance)
                 errors[first:last] += error
@@ -179,6 +182,8 @@ def _settings(
     check_finite(second_moment, "second_moment")
     if second_moment.dim() == 1:
         return _Settings(group_size, pad_columns(second_moment[None], group_size)[0])
+    # L has reversed axes, so 1 / U_kk is its diagonal read backwards: squared, it is the
+    # conditional variance of input k, given the inputs of the later columns.
     lower = lower_factor(second_moment, padded, damp)
     return _Settings(group_size, lower.diagonal().flip(0).square().float(), lower)
 
@@ -200,13 +205,14 @@ def _round_rows(
     The codes have shape `[N, K']`, and the scales have shape `[K' / G, N]`.
     """
     columns, half = _columns(weight, settings.group_size), 2.0 ** (bits - 1)
-    clips = clips_per_row(bits)
+    clips = clips_per_row(bits)  # [tries, N]
     if factor is None:
         scales = _nearest(columns, half, clips, settings)
     else:
         size, importance = settings.group_size, settings.importance
         scales = gptq(columns, half, clips, size, importance, factor)
-    codes = columns.add_(half).to(torch.uint8).T.contiguous()
+    # from signed codes, which both roundings write in place, to codes of at least 0
+    codes = columns.add_(half).to(torch.uint8).T.contiguous()  # [N, K']
     return codes, torch.stack(scales).bfloat16()
 
 
@@ -216,8 +222,8 @@ def _nearest(
     """Round `W`, of shape `[K', N]`, to signed codes in place and return the scales."""
     scales = []
     for start in range(0, len(W), settings.group_size):
-        group = W[start : start + settings.group_size]
-        importance = settings.importance[start : start + settings.group_size]
+        group = W[start : start + settings.group_size]  # [G, N]
+        importance = settings.importance[start : start + settings.group_size]  # [G]
         scales.append(
             best_scale(group.T, largest_weight(group.T), half, clips, importance)[0]
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .halves import Halves, shrinkage
-from .matrix import FloatLayer, input_rows, output_rows
+from .matrix import FloatLayer, input_rows, is_finite, output_rows
 from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
@@ -170,7 +170,7 @@ class Sums:
         """Return both tensors in float32, or raise ValueError if one is not finite."""
         sums = {"squared inputs": second_moment, "squared gradients": gradient}
         for what, total in sums.items():
-            if not torch.isfinite(total.float()).all():
+            if not is_finite(total.float()):
                 raise ValueError(self.problem(what))
         return second_moment.float(), gradient.float()
 
@@ -193,9 +193,8 @@ class _Product(Sums):
         self.sampled += latest.sampled
 
     def _moment(self, x: Tensor, selected: Tensor) -> Moment:
-        rows = input_rows(self.layer, selected.detach()).float()
-        # Summing is a cheap first test; if it overflows, all elements are checked.
-        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
+        rows = input_rows(self.layer, selected.detach()).float()  # [M, K]
+        if not is_finite(rows):
             raise ValueError(self.problem("inputs"))
         count = len(rows)
         if count > ROWS_A_BATCH:
@@ -211,7 +210,7 @@ class _Product(Sums):
         return self._add_damage
 
     def _add_damage(self, gradient: Tensor) -> None:
-        rows = output_rows(self.layer, gradient.detach()).float()
+        rows = output_rows(self.layer, gradient.detach()).float()  # [M, N]
         damage = rows.square().sum(0).cpu()
         self.halves.add(damage, self.state.batch)
         self.gradient = _plus(self.gradient, damage.double())
@@ -260,6 +259,7 @@ class _Lookup(Sums):
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
         count, rows = self.counts.sum(), len(self.counts)
         second_moment, gradient = self.totals
+        # each token once more, with the mean gradient; then scaled back to `count` tokens
         mean = gradient.sum() / count
         gradient = (gradient + mean) * count / (count + rows) / samples
         relative = second_moment / second_moment.mean().clamp(min=1e-30)
@@ -299,12 +299,15 @@ def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """
     if len(uses) == 1:
         return uses[0]
+    # Damage is gradient times second moment, and only the product can be compared: the
+    # moment of an embedding is relative (its mean is 1), that of a head is not.
     sizes = [_mean_square(moment) for moment, _ in uses]
     damages = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
     total = _sum([damage.sum() for damage in damages])
     full = any(moment.dim() == 2 for moment, _ in uses)
     parts = []
     for (moment, _), size, damage in zip(uses, sizes, damages, strict=True):
+        # an embedding looks up one row at a time, so that its moment is diagonal
         moment = torch.diag(moment) if full and moment.dim() == 1 else moment
         parts.append(moment * (damage.sum() / total * sizes[0] / size))
     return _sum(parts), _sum(damages) / sizes[0]

@@ -16,25 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DamagedFileError
-from .assembly import assemble
+from .assembly import assemble, packed_layer, share_matrix
 from .container import OpenFile, areas, opened, write
+from .convolution import DPGConv
 from .geometry import geometry, uneven_padding
-from .layers import (
-    DPGConv,
-    DPGEmbedding,
-    DPGLayer,
-    DPGLinear,
-    packed_layer,
-    packed_layers,
-    share_matrix,
-)
-from .matrix import (
-    CONVOLUTIONS,
-    FloatLayer,
-    float_layer,
-    named_layers,
-    tied_layers,
-)
+from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
+from .matrix import CONVOLUTIONS, FloatLayer, Layers
 from .packed import PackedMatrix, Segment
 
 
@@ -152,8 +139,7 @@ def _check_fit(
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """Return a copy of the model with empty packed layers, and those layers by name."""
-    layers = named_layers(model)
-    layers |= {name: float_layer(model, name) for name in tied_layers(model)}
+    layers = Layers.of(model).uses
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(

@@ -11,7 +11,7 @@ _LAZY = {
     "Entry": "entry",
     "EntryError": "source",
     "Record": "records",
-    "Standing": "board",
+    "BoardRow": "board",
     "check": "racing",
     "load_track": "track",
     "pending": "racing",

@@ -1,4 +1,4 @@
-from .board import Standing as Standing
+from .board import BoardRow as BoardRow
 from .board import standings as standings
 from .board import to_markdown as to_markdown
 from .entry import Entry as Entry

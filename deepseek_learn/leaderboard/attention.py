@@ -31,8 +31,8 @@ from .pictures import clutter, fashion
 from .source import EntryError
 from .track import (
     Contestant,
-    Outcome,
-    Serving,
+    EntryServer,
+    RaceResult,
     Start,
     Track,
     derived_seed,
@@ -40,15 +40,18 @@ from .track import (
 )
 
 WIDTHS, CLASSES = (8, 16, 32), 10
-WARM, EVERY = 3, 4  # steps that are not timed; steps between two of the pacemaker
+WARM_UP_STEPS, EVERY = (
+    3,
+    4,
+)  # steps that are not timed; steps between two of the pacemaker
 LEAST_PACE = 0.05  # below the clock's ticks; no time at all would permit endless steps
-RATE, WARM_UP, BATCH, DECAY = 4e-3, 0.05, 32, 0.05
-MOST_TRAINING, MOST_PREDICTING, SLACK_SECONDS = 1.1, 4.0, 0.3  # see `check_time`
-MOST_WEIGHTS = 320_000  # bytes; four times those of the plain network
+LEARNING_RATE, WARM_UP, BATCH, DECAY = 4e-3, 0.05, 32, 0.05
+MAX_TRAINING, MAX_PREDICTING, SLACK_SECONDS = 1.1, 4.0, 0.3  # see `check_time`
+MAX_WEIGHTS = 320_000  # bytes; four times those of the plain network
 
 
 @dataclass(frozen=True)
-class Problem:
+class ClutterProblem:
     """Pictures on cluttered canvases; the classes are numbered anew in each problem.
 
     Attributes:
@@ -65,7 +68,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Attention(Track):
+class AttentionTrack(Track):
     """Attention modules inside a small residual network.
 
     Args:
@@ -82,21 +85,21 @@ class Attention(Track):
     better = "higher"
     is_share = True
 
-    def problem(self, seed: int) -> Problem:
+    def problem(self, seed: int) -> ClutterProblem:
         rng = np.random.default_rng(seed)
         classes = torch.from_numpy(rng.permutation(CLASSES))
         splits = fashion()
         train, labels = clutter(splits.train, self.images, rng)
         test, test_labels = clutter(splits.test, self.tests, rng)
-        return Problem(train, classes[labels], test, classes[test_labels], seed)
+        return ClutterProblem(train, classes[labels], test, classes[test_labels], seed)
 
     def measure(
         self,
-        problem: Problem,
+        problem: ClutterProblem,
         start: Start,
         settings: Mapping[str, Any],
-        reference: Outcome | None,
-    ) -> Outcome:
+        reference: RaceResult | None,
+    ) -> RaceResult:
         seed = derived_seed(problem.seed, "trunk")
         base = None if reference is None else reference.facts["pace"]
         with one_core():
@@ -109,13 +112,13 @@ class Attention(Track):
                 process.ask("load", weights)
                 begin = process.cpu_seconds()
                 logits = process.ask("predict", problem.test)
-                most = MOST_PREDICTING * step * self.tests / BATCH
+                most = MAX_PREDICTING * step * self.tests / BATCH
                 check_time("predicting", process.cpu_seconds() - begin, most)
         right = _checked(logits, self.tests).argmax(1) == problem.test_labels
-        return Outcome(right.double().mean().item(), facts)
+        return RaceResult(right.double().mean().item(), facts)
 
     def _train(
-        self, problem: Problem, process: Contestant, base: float | None
+        self, problem: ClutterProblem, process: Contestant, base: float | None
     ) -> tuple[dict[str, float], float, dict[str, Tensor]]:
         """Train for the time that the plain network takes, and check that time.
 
@@ -127,13 +130,13 @@ class Attention(Track):
         facts = self._steps(problem, process, pacemaker, base)
         weights = _checked_weights(process.ask("weights"))
         step = (base or facts["pace"]) * pacemaker.seconds
-        most = MOST_TRAINING * step * self.steps
+        most = MAX_TRAINING * step * self.steps
         check_time("training", process.cpu_seconds() - begin, most)
         return facts, step, weights
 
     def _steps(
         self,
-        problem: Problem,
+        problem: ClutterProblem,
         process: Contestant,
         pacemaker: "Pacemaker",
         base: float | None,
@@ -151,22 +154,22 @@ class Attention(Track):
         steps, permitted, seconds, begin = 0, float(self.steps), 0.0, 0.0
         pace = base or 1.0
         while steps < permitted:
-            rate = RATE * share(steps / permitted)
+            rate = LEARNING_RATE * share(steps / permitted)
             process.ask("train", *next(batches), rate)
             steps += 1
-            if steps == WARM:  # the first steps also allocate
+            if steps == WARM_UP_STEPS:  # the first steps also allocate
                 begin = process.cpu_seconds()
-            if steps > WARM:
+            if steps > WARM_UP_STEPS:
                 if steps % EVERY == 1:
                     pacemaker.step()
-                seconds = (process.cpu_seconds() - begin) / (steps - WARM)
+                seconds = (process.cpu_seconds() - begin) / (steps - WARM_UP_STEPS)
             if steps > 2 * EVERY:
                 pace = max(seconds / pacemaker.seconds, LEAST_PACE)
                 permitted = self.steps * (1 if base is None else base / pace)
         return {"steps": steps, "pace": pace, "step_seconds": seconds}
 
-    def serving(self) -> Serving:
-        return Learner()
+    def server(self) -> EntryServer:
+        return TrainingServer()
 
 
 def check_time(what: str, seconds: float, most: float) -> None:
@@ -207,13 +210,13 @@ def one_core() -> Iterator[None]:
 class Pacemaker:
     """A plain network that the scorer trains for the time that its steps take."""
 
-    def __init__(self, problem: Problem):
-        self.learner = Learner()
+    def __init__(self, problem: ClutterProblem):
+        self.learner = TrainingServer()
         self.learner.model = _trunk()
         self.learner.prepare()
         self.batch = problem.train[:BATCH], problem.train_labels[:BATCH]
         self.times: list[float] = []
-        for _ in range(WARM):
+        for _ in range(WARM_UP_STEPS):
             self.learner.train(*self.batch, 0.0)
 
     def step(self) -> None:
@@ -227,7 +230,7 @@ class Pacemaker:
         return fmean(self.times)
 
 
-class Learner(Serving):
+class TrainingServer(EntryServer):
     """Train the network with the entry's module, and predict."""
 
     def __init__(self) -> None:
@@ -247,7 +250,9 @@ class Learner(Serving):
     def prepare(self) -> None:
         """Make the optimizer."""
         parameters = self.model.train().parameters()
-        self.optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY)
+        self.optimizer = torch.optim.AdamW(
+            parameters, LEARNING_RATE, weight_decay=DECAY
+        )
 
     def train(self, images: Tensor, labels: Tensor, rate: float) -> None:
         """Take one step."""
@@ -287,7 +292,7 @@ def share(used: float) -> float:
     return rising * 0.5 * (1 + math.cos(math.pi * min(used, 1.0)))
 
 
-def _batches(problem: Problem) -> Any:
+def _batches(problem: ClutterProblem) -> Any:
     generator = torch.Generator().manual_seed(problem.seed)
     while True:
         order = torch.randperm(len(problem.train), generator=generator)
@@ -303,9 +308,9 @@ def _checked_weights(weights: Any) -> dict[str, Tensor]:
     ):
         raise EntryError("the entry's process did not follow the protocol.")
     size = sum(len(name) + tensor.nbytes for name, tensor in weights.items())
-    if size > MOST_WEIGHTS:
+    if size > MAX_WEIGHTS:
         raise EntryError(
-            f"its network has {size} bytes of weights; {MOST_WEIGHTS} are permitted."
+            f"its network has {size} bytes of weights; {MAX_WEIGHTS} are permitted."
         )
     return weights
 
@@ -319,4 +324,4 @@ def _checked(logits: Any, count: int) -> Tensor:
     return logits
 
 
-TRACK = Attention()
+TRACK = AttentionTrack()

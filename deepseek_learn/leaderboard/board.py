@@ -24,15 +24,15 @@ STATES = ("reference", "better", "not_shown", "skeptical", "refused", "pending")
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where an entry stands.
+class BoardRow:
+    """A row of the table: an entry, its state and its records.
 
     Attributes:
         entry: the entry.
         state: one of `STATES`.
         record: its first valid record; None if it is pending.
-        reruns: the records that were to confirm it.
-        doubt: the re-run that does not, and why; see `records.disagreement`.
+        reruns: the records of its re-runs.
+        doubt: a re-run that contradicts it, and the reason (`records.disagreement`).
     """
 
     entry: Entry
@@ -41,66 +41,66 @@ class Standing:
     reruns: tuple[Record, ...] = ()
     doubt: tuple[Record, str] | None = None
 
-    def gain(self, runner: Track) -> float:
+    def gain(self, track: Track) -> float:
         """Return the mean gain over the reference; minus infinity without scores."""
         scored = self.record is not None and self.record.scores
         if not scored or self.record is None:
             return float("-inf")
-        return fmean(self.record.gains(runner))
+        return fmean(self.record.gains(track))
 
 
-def standing(entry: Entry, records: Sequence[Record], runner: Track) -> Standing:
-    """Decide where an entry stands.
+def standing(entry: Entry, records: Sequence[Record], track: Track) -> BoardRow:
+    """Return the row of an entry.
 
     Args:
-        records: the valid ones of this entry, the earliest first.
+        records: the valid records of this entry, earliest first.
     """
     firsts = [each for each in records if not each.rerun]
     if not firsts:
-        return Standing(entry, "pending")
+        return BoardRow(entry, "pending")
     first, again = firsts[0], tuple(each for each in records if each.rerun)
     if first.fault:
-        return Standing(entry, "refused", first, again)
-    if entry.name == runner.reference:
-        return Standing(entry, "reference", first, again)
+        return BoardRow(entry, "refused", first, again)
+    if entry.name == track.reference:
+        return BoardRow(entry, "reference", first, again)
     for each in again:
-        if reason := disagreement(first, each, runner):
-            return Standing(entry, "skeptical", first, again, (each, reason))
-    state = "better" if first.is_better(runner) else "not_shown"
-    return Standing(entry, state, first, again)
+        if reason := disagreement(first, each, track):
+            return BoardRow(entry, "skeptical", first, again, (each, reason))
+    state = "better" if first.is_better(track) else "not_shown"
+    return BoardRow(entry, state, first, again)
 
 
-def standings(name: str, folder: Path = FOLDER) -> list[Standing]:
+def standings(name: str, folder: Path = FOLDER) -> list[BoardRow]:
     """Return the standings of a track, the largest gain first.
 
     Raises:
         UnknownNameError: if the track is unknown.
     """
-    runner, known = load_track(name), entries(name, folder)
-    records, reference = read_records(folder / name / RECORDS), known[runner.reference]
+    track, by_name = load_track(name), entries(name, folder)
+    records, reference = read_records(folder / name / RECORDS), by_name[track.reference]
     table = [
-        standing(entry, valid(records, entry, reference, runner), runner)
-        for entry in known.values()
+        standing(entry, valid(records, entry, reference, track), track)
+        for entry in by_name.values()
     ]
-    return sorted(table, key=lambda each: -each.gain(runner))
+    return sorted(table, key=lambda each: -each.gain(track))
 
 
 def rows(
     name: str,
     lang: str | None = None,
     folder: Path = FOLDER,
-    shown: Callable[[str], str] = printable,
+    escape: Callable[[str], str] = printable,
 ) -> list[list[str]]:
     """Return the table of a track, the header first.
 
     Args:
-        shown: escapes what the authors of entries and records wrote.
+        escape: escapes what the authors of entries and records wrote.
     """
-    runner = load_track(name)
+    track = load_track(name)
     columns = ("entry", f"score_{name}", "effect", "wins", "listed", "checked")
     header = [text(f"leaderboard.{column}", lang) for column in columns]
     table = standings(name, folder)
-    return [header, *(_row(each, runner, lang, shown) for each in table)]
+    return [header, *(_row(each, track, lang, escape) for each in table)]
 
 
 def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> str:
@@ -109,7 +109,7 @@ def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> st
     lines = [header, ["---"] * len(header), *body]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     table = DATE.sub(lambda date: date[0].replace("-", NO_BREAK), table)
-    noted = [e for e in entries(name, folder).values() if e.words("note", lang)]
+    with_notes = [e for e in entries(name, folder).values() if e.words("note", lang)]
     notes = [
         text(
             "leaderboard.note",
@@ -117,63 +117,63 @@ def to_markdown(name: str, lang: str | None = None, folder: Path = FOLDER) -> st
             title=markdown(e.words("title", lang)),
             note=markdown(e.words("note", lang)),
         )
-        for e in noted
+        for e in with_notes
     ]
     return "\n".join([table, "", *notes])
 
 
 def _row(
-    each: Standing, runner: Track, lang: str | None, shown: Callable[[str], str]
+    each: BoardRow, track: Track, lang: str | None, escape: Callable[[str], str]
 ) -> list[str]:
-    title = shown(each.entry.words("title", lang))
+    title = escape(each.entry.words("title", lang))
     record = each.record
     if record is None or not record.scores:
-        reason = shown(record.fault) if record else ""
+        reason = escape(record.fault) if record else ""
         state = text(f"leaderboard.state_{each.state}", lang)
         return [title, "", "", "", f"{state}: {reason}" if reason else state, ""]
     is_reference = each.state == "reference"
     return [
         title,
-        _score(median(record.scores), runner),
-        "" if is_reference else _effect(each.gain(runner), runner, lang),
-        "" if is_reference else f"{record.wins(runner)}/{len(record.scores)}",
-        _state(each, runner, lang, shown),
-        _checked(each, lang, shown),
+        _score(median(record.scores), track),
+        "" if is_reference else _effect(each.gain(track), track, lang),
+        "" if is_reference else f"{record.wins(track)}/{len(record.scores)}",
+        _state(each, track, lang, escape),
+        _checked(each, lang, escape),
     ]
 
 
-def _score(score: float, runner: Track) -> str:
-    return f"{100 * score:.1f}%" if runner.is_share else f"{score:.3g}"
+def _score(score: float, track: Track) -> str:
+    return f"{100 * score:.1f}%" if track.is_share else f"{score:.3g}"
 
 
-def _effect(gain: float, runner: Track, lang: str | None) -> str:
-    if runner.is_share:
+def _effect(gain: float, track: Track, lang: str | None) -> str:
+    if track.is_share:
         return text(
             "leaderboard.points", lang, points=f"{100 * gain:+.1f}".replace("-", "−")
         )
-    return f"× {exp(-gain if runner.better == 'lower' else gain):.2f}"
+    return f"× {exp(-gain if track.better == 'lower' else gain):.2f}"
 
 
 def _state(
-    each: Standing, runner: Track, lang: str | None, shown: Callable[[str], str]
+    each: BoardRow, track: Track, lang: str | None, escape: Callable[[str], str]
 ) -> str:
     state = text(f"leaderboard.state_{each.state}", lang)
     if each.doubt is None or each.record is None:
         return state
     again, reason = each.doubt
-    before = _effect(each.gain(runner), runner, lang)
-    facts = {"fault": shown(again.fault), "date": shown(again.date)}
+    before = _effect(each.gain(track), track, lang)
+    facts = {"fault": escape(again.fault), "date": escape(again.date)}
     if not again.fault:
-        facts["wins"] = f"{again.wins(runner)}/{len(again.scores)}"
-        facts["after"] = _effect(fmean(again.gains(runner)), runner, lang)
+        facts["wins"] = f"{again.wins(track)}/{len(again.scores)}"
+        facts["after"] = _effect(fmean(again.gains(track)), track, lang)
     return (
         f"{state}: {text(f'leaderboard.doubt_{reason}', lang, before=before, **facts)}"
     )
 
 
-def _checked(each: Standing, lang: str | None, shown: Callable[[str], str]) -> str:
+def _checked(each: BoardRow, lang: str | None, escape: Callable[[str], str]) -> str:
     last = (each.reruns or (each.record,))[-1]
-    date = shown(last.date) if last else ""
+    date = escape(last.date) if last else ""
     if not each.reruns:
         return date
     return text("leaderboard.again", lang, date=date, count=len(each.reruns))

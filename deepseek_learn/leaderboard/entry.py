@@ -45,13 +45,13 @@ class Entry:
 
     @property
     def sha256(self) -> str:
-        """The hash of the code and its settings: a record belongs to it alone."""
+        """The hash of the code and the settings, which a record refers to."""
         settings = json.dumps(self.settings, sort_keys=True).encode()
         return hashlib.sha256(self.source + b"\0" + settings).hexdigest()
 
     @property
     def code(self) -> str:
-        """What runs: the source without comments and docstrings."""
+        """The code that runs: the source without comments and docstrings."""
         return stripped(self.source)
 
     def words(self, field: str, lang: str | None = None) -> str:
@@ -118,7 +118,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 
 def _check_text(value: object, name: str) -> None:
-    """Refuse what is not one line of visible characters."""
+    """Refuse anything but one line of visible characters."""
     if not isinstance(value, str) or printable(value, LONGEST) != value:
         raise EntryError(
             f"{name} must be one line of at most {LONGEST} visible characters; got "

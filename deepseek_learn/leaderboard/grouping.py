@@ -23,13 +23,13 @@ from ..dpg import Allocation, Calibration, Layer, Statistics
 from ..dpg.codes import BITS
 from ..dpg.criteria import grouping
 from .source import EntryError
-from .track import Outcome, Serving, Start, Track, registered_name
+from .track import EntryServer, RaceResult, Start, Track, registered_name
 
 CRITERION = "the entry of the leaderboard"
 
 
 @dataclass(frozen=True)
-class Problem:
+class GroupingProblem:
     """A calibration sample, a test sample, and the full model's predictions on it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Grouping(Track):
+class GroupingTrack(Track):
     """Rows of weights that deserve more bits than others.
 
     Args:
@@ -65,7 +65,7 @@ class Grouping(Track):
     reference = "uniform"
     better = "lower"
 
-    def problem(self, seed: int) -> Problem:
+    def problem(self, seed: int) -> GroupingProblem:
         from .. import dpg
 
         model, splits = full_model()
@@ -79,15 +79,15 @@ class Grouping(Track):
         ]
         base = dpg.uniform(model, self.bits)
         log_p = _log_p(model, images)
-        return Problem(model, calibration, layers, orders, base, images, log_p)
+        return GroupingProblem(model, calibration, layers, orders, base, images, log_p)
 
     def measure(
         self,
-        problem: Problem,
+        problem: GroupingProblem,
         start: Start,
         settings: Mapping[str, Any],
-        reference: Outcome | None,
-    ) -> Outcome:
+        reference: RaceResult | None,
+    ) -> RaceResult:
         from .. import dpg
 
         shown = [
@@ -103,9 +103,11 @@ class Grouping(Track):
             allocation = self._allocate(problem, by_layer)
         _check_bytes(allocation, problem.base)
         small = dpg.simulate(problem.model, allocation, problem.calibration)
-        return Outcome(_kl(problem.log_p, _log_p(small, problem.images)))
+        return RaceResult(_kl(problem.log_p, _log_p(small, problem.images)))
 
-    def _allocate(self, problem: Problem, scores: dict[str, Tensor]) -> Allocation:
+    def _allocate(
+        self, problem: GroupingProblem, scores: dict[str, Tensor]
+    ) -> Allocation:
         """Spend the bits by the entry's scores, which are checked on the way."""
         from .. import dpg
 
@@ -117,11 +119,11 @@ class Grouping(Track):
             except ValueError as error:
                 raise EntryError(str(error)) from None
 
-    def serving(self) -> Serving:
-        return Judge()
+    def server(self) -> EntryServer:
+        return GroupingServer()
 
 
-class Judge(Serving):
+class GroupingServer(EntryServer):
     """Score rows with the criterion that the entry registered, or let it allocate."""
 
     def __init__(self) -> None:
@@ -222,7 +224,7 @@ def _checked(answer: Any, shown: list[dict[str, Any]]) -> tuple[str, list[Tensor
     return kind, answers
 
 
-def _in_order(problem: Problem, answers: list[Tensor]) -> dict[str, Tensor]:
+def _in_order(problem: GroupingProblem, answers: list[Tensor]) -> dict[str, Tensor]:
     """Return the answers by layer, with the rows in the model's order."""
     by_layer = {}
     for layer, order, answer in zip(
@@ -257,4 +259,4 @@ def _kl(log_p: Tensor, log_q: Tensor) -> float:
     return (log_p.exp() * (log_p - log_q)).sum(1).mean().item()
 
 
-TRACK = Grouping()
+TRACK = GroupingTrack()

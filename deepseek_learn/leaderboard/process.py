@@ -1,7 +1,7 @@
-"""Start the process that runs an entry, ask it, and read its processor time.
+"""Run an entry in a sandboxed process, query it, and read its processor time.
 
-The time is the kernel's account of the process and its threads; the entry may start no
-other process. What it does to its own clock does not change the account.
+The time is the kernel's accounting for the process and its threads; the entry may not
+start other processes. Changing its own clock does not change the accounting.
 """
 
 import os
@@ -40,7 +40,7 @@ class Process:
     entry: Entry
 
     def ask(self, question: str, *arguments: Any) -> Any:
-        """Ask the entry and return its answer, which is data, but may be any.
+        """Query the entry and return its answer: data that must be validated.
 
         Raises:
             EntryError: if the entry fails, ends its process or takes too long.
@@ -92,7 +92,7 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
             track.seconds,
             track.memory_mib,
             hidden=hidden(),
-            # the time of a child that nobody waits for is in no account
+            # the time of a child that nobody waits for is not accounted
             children=isolation() != CLOSED,
         )
         with Session.open(folder / ROOM, sandbox) as session:
@@ -102,10 +102,10 @@ def started(entry: Entry, track: Track, seed: int) -> Iterator[Process]:
 
 
 def hidden() -> list[Path]:
-    """Return what an entry must not read, in each copy of this package.
+    """Return the paths that an entry must not read, in each copy of this package.
 
-    That is the data and weights that the tracks score with, and the results; in a
-    checkout also the entries with their records.
+    These are the data and weights that the tracks score with, and the results; in a
+    checkout also the other entries and the records.
     """
     parts = ("data/files", "zoo/weights", "ledger/results")
     paths = [package / part for package in copies(PACKAGE.name) for part in parts]

@@ -12,10 +12,10 @@ from ..files import REPOSITORY
 from ..sandbox import isolation
 from .entry import Entry, read
 from .process import CLOSED, started
-from .records import FRESH, Record, add_record, read_records, valid
+from .records import SEEDS, Record, add_record, read_records, valid
 from .runs import Runs, Say, draw_seeds, run_once, unfinished
 from .source import EntryError
-from .track import NAMES, Outcome, Track, derived_seed, load_track
+from .track import NAMES, RaceResult, Track, derived_seed, load_track
 
 FOLDER = REPOSITORY / "leaderboard"
 RECORDS = "records.jsonl"
@@ -34,17 +34,17 @@ def entries(name: str, folder: Path = FOLDER) -> dict[str, Entry]:
     """
     place = folder / name
     files = sorted(place.glob("*.py"))
-    known = {path.stem: read(path, name) for path in files}
-    if load_track(name).reference not in known:
+    by_name = {path.stem: read(path, name) for path in files}
+    if load_track(name).reference not in by_name:
         raise DeepSeekLearnError(
             f"the entries of a track are in a checkout of the repository; "
             f"{place / load_track(name).reference}.py is not there."
         )
-    return known
+    return by_name
 
 
 def race(
-    runner: Track,
+    track: Track,
     candidates: Sequence[Entry],
     reference: Entry,
     folder: Path,
@@ -69,15 +69,15 @@ def race(
             "a race needs a sandbox with Linux namespaces, which this system does not "
             "permit: run it as root, or permit user namespaces."
         )
-    runs = Runs(unfinished(folder), runner, reference, rerun)
+    runs = Runs(unfinished(folder), track, reference, rerun)
     for seed in runs.seeds:
         problem = None
-        base: Outcome | None = None
+        base: RaceResult | None = None
         for entry in (reference, *(c for c in candidates if c.name != reference.name)):
             outcome = runs.find(entry, seed)
             if outcome is None and not runs.fault(entry):
-                problem = runner.problem(seed) if problem is None else problem
-                outcome = runs.run(runner, entry, problem, seed, base, say)
+                problem = track.problem(seed) if problem is None else problem
+                outcome = runs.run(track, entry, problem, seed, base, say)
             if entry is reference and outcome is None:
                 raise DeepSeekLearnError(f"the reference fails: {runs.fault(entry)}")
             base = outcome if entry is reference else base
@@ -90,10 +90,10 @@ def race(
 
 def pending(name: str, folder: Path = FOLDER) -> list[Entry]:
     """Return the entries of a track that have no record of their present code."""
-    known, runner = entries(name, folder), load_track(name)
+    by_name, track = entries(name, folder), load_track(name)
     records = read_records(folder / name / RECORDS)
-    reference = known[runner.reference]
-    return [e for e in known.values() if not valid(records, e, reference, runner)]
+    reference = by_name[track.reference]
+    return [e for e in by_name.values() if not valid(records, e, reference, track)]
 
 
 def run_field(name: str, folder: Path = FOLDER, say: Say = print) -> list[Record]:
@@ -101,9 +101,9 @@ def run_field(name: str, folder: Path = FOLDER, say: Say = print) -> list[Record
     candidates = pending(name, folder)
     if not candidates:
         return []
-    runner = load_track(name)
-    reference = entries(name, folder)[runner.reference]
-    return race(runner, candidates, reference, folder / name, say=say)
+    track = load_track(name)
+    reference = entries(name, folder)[track.reference]
+    return race(track, candidates, reference, folder / name, say=say)
 
 
 def run_again(
@@ -123,21 +123,21 @@ def run_again(
     Raises:
         UnknownNameError: if an entry is unknown.
     """
-    known, runner = entries(name, folder), load_track(name)
-    reference = known[runner.reference]
-    if unknown := [each for each in names if each not in known]:
-        raise UnknownNameError("entry", unknown[0], known)
+    by_name, track = entries(name, folder), load_track(name)
+    reference = by_name[track.reference]
+    if unknown := [each for each in names if each not in by_name]:
+        raise UnknownNameError("entry", unknown[0], by_name)
     records = read_records(folder / name / RECORDS)
     candidates = []
-    for entry in known.values():
-        ours = valid(records, entry, reference, runner)
-        unconfirmed = len(ours) == 1 and ours[0].is_better(runner)
+    for entry in by_name.values():
+        ours = valid(records, entry, reference, track)
+        unconfirmed = len(ours) == 1 and ours[0].is_better(track)
         is_candidate = entry.name in names if names else unconfirmed
         if ours and is_candidate and entry.name not in but:
             candidates.append(entry)
     if not candidates:
         return []
-    return race(runner, candidates, reference, folder / name, rerun=True, say=say)
+    return race(track, candidates, reference, folder / name, rerun=True, say=say)
 
 
 def check(path: str | Path, name: str | None = None, folder: Path = FOLDER) -> str:
@@ -160,19 +160,20 @@ def check(path: str | Path, name: str | None = None, folder: Path = FOLDER) -> s
             f"name the track of {entry.name}.py (--track), or put it into the folder of "
             f"one; the tracks are {', '.join(NAMES)}."
         )
-    runner = load_track(entry.track)
-    reference = entries(runner.name, folder)[runner.reference]
+    track = load_track(entry.track)
+    reference = entries(track.name, folder)[track.reference]
     (seed,) = draw_seeds(1)
-    shown = derived_seed(seed, entry.sha256)
-    with started(entry, runner, shown):  # finds most faults within seconds
+    with started(
+        entry, track, derived_seed(seed, entry.sha256)
+    ):  # finds most faults within seconds
         pass
-    problem = runner.problem(seed)
-    base = run_once(runner, reference, problem, seed, None)
-    outcome = run_once(runner, entry, problem, seed, base)
-    won = runner.gain(outcome.score, base.score) > 0
+    problem = track.problem(seed)
+    base = run_once(track, reference, problem, seed, None)
+    outcome = run_once(track, entry, problem, seed, base)
+    won = track.gain(outcome.score, base.score) > 0
     return (
         f"{entry.name}.py runs. On one fresh seed it scores {outcome.score:.4g} and the "
-        f"reference {reference.name} {base.score:.4g} ({runner.better} is better): "
-        f"{'won' if won else 'not won'}. {FRESH} of {FRESH} decide."
+        f"reference {reference.name} {base.score:.4g} ({track.better} is better): "
+        f"{'won' if won else 'not won'}. {SEEDS} of {SEEDS} decide."
         f"{'' if isolation() == CLOSED else NOT_HIDDEN}"
     )

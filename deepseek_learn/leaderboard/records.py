@@ -1,4 +1,4 @@
-"""Records of races, and what they prove: a sign test, and the comparison of two races.
+"""Records of races, their sign test, and the comparison of a race with its re-run.
 
 A record belongs to one version of an entry's code, one version of the reference's and
 one of the track. When any of them changes, it no longer counts, and the entry is
@@ -17,10 +17,10 @@ from ..files import atomic_write
 from .entry import Entry
 from .track import Track
 
-FRESH = 8  # seeds of a race
+SEEDS = 8  # seeds of a race
 LEVEL = 0.01  # of the sign test; with eight seeds it takes eight wins
-ERRORS = 3.0  # standard errors by which the mean gains of two races may differ
-RERUN_WINS = 7  # of eight, that a re-run of a better entry must win
+MAX_STANDARD_ERRORS = 3.0  # by which the mean gains of two races may differ
+RERUN_WINS = 7  # of eight: the least number for a re-run of a better entry
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Record:
 
     Attributes:
         sha256, reference_sha256: the code and settings of the two entries.
-        version: of the track.
-        seeds: what the operating system drew.
-        scores, reference_scores: by seed; empty if the entry failed.
+        version: the track's version.
+        seeds: the seeds of the problems.
+        scores, reference_scores: one per seed; empty if the entry failed.
         fault: the sentence that says why it failed.
-        rerun: whether an earlier record was to be confirmed.
+        rerun: whether the race repeats an earlier one.
         facts: the machine, the date and the library's versions.
     """
 
@@ -100,7 +100,7 @@ def disagreement(first: Record, again: Record, track: Track) -> str:
     a, b = first.gains(track), again.gains(track)
     error = math.sqrt(variance(a) / len(a) + variance(b) / len(b))
     difference = abs(fmean(a) - fmean(b))
-    return "gain" if difference > ERRORS * error + track.slack else ""
+    return "gain" if difference > MAX_STANDARD_ERRORS * error + track.slack else ""
 
 
 def read_records(path: Path) -> list[Record]:

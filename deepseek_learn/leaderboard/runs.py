@@ -1,8 +1,8 @@
-"""The runs of a race: entries on fresh seeds, and a file that an interruption leaves.
+"""The runs of a race on fresh seeds, and the file from which a race resumes.
 
-The seeds come from the operating system and reach no entry. Every finished run is a
-line of a file, so that an interrupted race goes on with the same seeds. The file is in
-the user's cache, never in the repository: what it says becomes a record.
+The seeds come from the operating system, and no entry sees them. Every finished run is a
+line in a file, so that an interrupted race resumes with the same seeds. The file is in
+the user's cache and never in the repository, since its lines become records.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from ..binary_cache import cache_folder
 from ..sandbox import isolation
 from .entry import Entry
 from .process import started
-from .records import FRESH, Record
+from .records import SEEDS, Record
 from .source import EntryError
-from .track import Outcome, Track, derived_seed
+from .track import RaceResult, Track, derived_seed
 
 Say = Callable[[str], None]
 
@@ -40,24 +40,24 @@ def unfinished(folder: Path) -> Path:
     return cache_folder("leaderboard") / f"{folder.name}-{checkout}.jsonl"
 
 
-def draw_seeds(count: int = FRESH) -> list[int]:
+def draw_seeds(count: int = SEEDS) -> list[int]:
     """Draw seeds from the operating system."""
     return [secrets.randbits(48) for _ in range(count)]
 
 
 def run_once(
-    runner: Track, entry: Entry, problem: Any, seed: int, reference: Outcome | None
-) -> Outcome:
+    track: Track, entry: Entry, problem: Any, seed: int, reference: RaceResult | None
+) -> RaceResult:
     """Run an entry on one problem.
 
     Raises:
         EntryError: if it fails.
     """
-    start = partial(started, entry, runner, derived_seed(seed, entry.sha256))
+    start = partial(started, entry, track, derived_seed(seed, entry.sha256))
     try:
-        return runner.measure(problem, start, entry.settings, reference)
+        return track.measure(problem, start, entry.settings, reference)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # an answer that no check foresaw must not end the race of the others
+        # an unforeseen answer must not stop the race of the other entries
         raise EntryError(
             f"{entry.name}.py: its answer cannot be scored ({type(error).__name__})."
         ) from error
@@ -69,9 +69,9 @@ class Runs:
     A file of another reference, version or kind of race is replaced, with new seeds.
     """
 
-    def __init__(self, path: Path, runner: Track, reference: Entry, rerun: bool):
+    def __init__(self, path: Path, track: Track, reference: Entry, rerun: bool):
         self.path, self.reference, self.rerun = path, reference, rerun
-        self.version = runner.version
+        self.version = track.version
         key = {"reference": reference.sha256, "version": self.version, "rerun": rerun}
         key |= {"torch": torch.__version__}
         lines = _lines(path)
@@ -82,12 +82,12 @@ class Runs:
         self.seeds: list[int] = lines[0]["seeds"]
         self.lines = lines[1:]
 
-    def find(self, entry: Entry, seed: int) -> Outcome | None:
+    def find(self, entry: Entry, seed: int) -> RaceResult | None:
         """Return a finished run."""
         for line in self.lines:
             place = line["sha256"], line.get("seed")
             if place == (entry.sha256, seed) and "score" in line:
-                return Outcome(line["score"], line["facts"])
+                return RaceResult(line["score"], line["facts"])
         return None
 
     def fault(self, entry: Entry) -> str:
@@ -97,19 +97,19 @@ class Runs:
 
     def run(
         self,
-        runner: Track,
+        track: Track,
         entry: Entry,
         problem: Any,
         seed: int,
-        base: Outcome | None,
+        base: RaceResult | None,
         say: Say,
-    ) -> Outcome | None:
-        """Run an entry, and note its outcome or its fault."""
+    ) -> RaceResult | None:
+        """Run an entry, and store its result or its fault."""
         start = time.monotonic()
         line: dict[str, Any] = {"entry": entry.name, "sha256": entry.sha256}
         outcome = None
         try:
-            outcome = run_once(runner, entry, problem, seed, base)
+            outcome = run_once(track, entry, problem, seed, base)
             line |= {"seed": seed} | asdict(outcome)
         except EntryError as error:
             line["fault"] = str(error)
@@ -119,11 +119,11 @@ class Runs:
             file.write("\n" + json.dumps(line))  # ends a line that was cut off
         result = line.get("fault") or f"{line['score']:.5g}"
         place = f"{self.seeds.index(seed) + 1}/{len(self.seeds)}"
-        say(f"{runner.name} {place} {entry.name}: {result} ({line['seconds']} s)")
+        say(f"{track.name} {place} {entry.name}: {result} ({line['seconds']} s)")
         return outcome
 
     def record(self, entry: Entry) -> Record:
-        """Make the record of an entry, all of whose runs are there."""
+        """Return the record of an entry after its last run."""
         pairs = [
             (self.find(entry, s), self.find(self.reference, s)) for s in self.seeds
         ]

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from .source import EntryError
-from .track import Outcome, Serving, Start, Track, function_of
+from .track import EntryServer, RaceResult, Start, Track, function_of
 
 Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchProblem:
     """A search problem; all objectives are minimized.
 
     Attributes:
@@ -50,7 +50,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Samplers(Track):
+class SamplersTrack(Track):
     """Optuna samplers for several objectives.
 
     Args:
@@ -64,17 +64,17 @@ class Samplers(Track):
     better = "higher"
     is_share = True
 
-    def problem(self, seed: int) -> list[Search]:
+    def problem(self, seed: int) -> list[SearchProblem]:
         rng = np.random.default_rng(seed)
         return [mixed(rng), sphere(rng)]
 
     def measure(
         self,
-        problem: list[Search],
+        problem: list[SearchProblem],
         start: Start,
         settings: Mapping[str, Any],
-        reference: Outcome | None,
-    ) -> Outcome:
+        reference: RaceResult | None,
+    ) -> RaceResult:
         from ..tuner import hypervolume
 
         shares = []
@@ -88,13 +88,13 @@ class Samplers(Track):
                     points.append(search.objectives(config))
                     observed = search.observation(points[-1])
                 shares.append(hypervolume(points, search.corner) / search.ideal)
-        return Outcome(float(np.mean(shares)), {"shares": shares})
+        return RaceResult(float(np.mean(shares)), {"shares": shares})
 
-    def serving(self) -> Serving:
-        return Asking()
+    def server(self) -> EntryServer:
+        return SamplerServer()
 
 
-class Asking(Serving):
+class SamplerServer(EntryServer):
     """Let the entry's sampler propose configurations."""
 
     def take(self, module: ModuleType) -> None:
@@ -155,7 +155,7 @@ def _checked(config: Any, space: list[Point]) -> Point:
     return config
 
 
-def mixed(rng: np.random.Generator) -> Search:
+def mixed(rng: np.random.Generator) -> SearchProblem:
     r"""Return ZDT1 with a whole number and a category, and with a moved optimum.
 
     Zitzler, Deb & Thiele 2000, "Comparison of multiobjective evolutionary algorithms:
@@ -190,7 +190,7 @@ def mixed(rng: np.random.Generator) -> Search:
     return _search(rng, space, objectives, (1.1, 4.0), 4.4 - 1 / 3)
 
 
-def sphere(rng: np.random.Generator) -> Search:
+def sphere(rng: np.random.Generator) -> SearchProblem:
     """Return DTLZ2, whose front is an eighth of a sphere, with a moved optimum.
 
     Deb et al. 2005, "Scalable test problems for evolutionary multiobjective
@@ -219,12 +219,12 @@ def _search(
     objectives: Callable[[Point], list[float]],
     corner: tuple[float, ...],
     ideal: float,
-) -> Search:
+) -> SearchProblem:
     """Shuffle the parameters and the objectives that the entry sees."""
     scales = (10 ** rng.uniform(-1, 1, len(corner))).tolist()
     order = rng.permutation(len(corner)).tolist()
     shuffled = [space[i] for i in rng.permutation(len(space))]
-    return Search(shuffled, objectives, corner, ideal, scales, order)
+    return SearchProblem(shuffled, objectives, corner, ideal, scales, order)
 
 
-TRACK = Samplers()
+TRACK = SamplersTrack()

@@ -16,11 +16,11 @@ from typing import Any
 from ..errors import DeepSeekLearnError
 from ..escaping import printable
 
-MOST_BYTES = 16 * 1024  # of an entry's source
-MOST_PACKED = 4000  # bytes of the compressed code: DeepOpt's 16 KB take 3200
-MOST_TEXT, MOST_NUMBERS = 2000, 200  # bytes in all strings; all numbers
-MOST_BITS = 64  # of one whole number
-MOST_SETTINGS, MOST_SETTING = 16, 40  # of all tasks; characters of one, and of its name
+MAX_BYTES = 16 * 1024  # of an entry's source
+MAX_COMPRESSED = 4000  # bytes of the compressed code: DeepOpt's 16 KB take 3200
+MAX_TEXT, MAX_NUMBERS = 2000, 200  # bytes in all strings; all numbers
+MAX_BITS = 64  # of one whole number
+MAX_SETTINGS, MAX_SETTING = 16, 40  # of all tasks; characters of one, and of its name
 
 
 class EntryError(DeepSeekLearnError):
@@ -39,9 +39,9 @@ def check_source(source: bytes, name: str) -> None:
     Raises:
         EntryError: with the reason and, where there is one, the line.
     """
-    if len(source) > MOST_BYTES:
+    if len(source) > MAX_BYTES:
         raise EntryError(
-            f"{name} has {len(source)} bytes; at most {MOST_BYTES} are permitted."
+            f"{name} has {len(source)} bytes; at most {MAX_BYTES} are permitted."
         )
     try:
         tree = _code(source)
@@ -52,10 +52,10 @@ def check_source(source: bytes, name: str) -> None:
         reason = getattr(error, "msg", str(error))
         raise EntryError(f"{name}{place}: syntax error: {reason}.") from None
     _check_constants(tree, name)
-    if packed > MOST_PACKED:
+    if packed > MAX_COMPRESSED:
         raise EntryError(
             f"{name}: data in the source: its code, compressed, has {packed} bytes; at "
-            f"most {MOST_PACKED} are permitted."
+            f"most {MAX_COMPRESSED} are permitted."
         )
 
 
@@ -67,12 +67,12 @@ def _check_constants(tree: ast.Module, name: str) -> None:
             text += len(repr(value).encode())  # as it stands in the code
         is_number = isinstance(value, int | float | complex)
         numbers += is_number and not isinstance(value, bool)
-        is_long = isinstance(value, int) and value.bit_length() > MOST_BITS
-        if text > MOST_TEXT or numbers > MOST_NUMBERS or is_long:
+        is_long = isinstance(value, int) and value.bit_length() > MAX_BITS
+        if text > MAX_TEXT or numbers > MAX_NUMBERS or is_long:
             raise EntryError(
                 f"{name}, line {getattr(node, 'lineno', '?')}: data in the source: a "
-                f"file may have at most {MOST_TEXT} bytes in its "
-                f"strings, {MOST_NUMBERS} numbers, and {MOST_BITS} bits in a whole number."
+                f"file may have at most {MAX_TEXT} bytes in its "
+                f"strings, {MAX_NUMBERS} numbers, and {MAX_BITS} bits in a whole number."
             )
 
 
@@ -88,11 +88,11 @@ def check_settings(settings: Mapping[str, Any], name: str) -> None:
             count += 1
             is_plain = isinstance(value, bool | int | float | str)
             longest = max(len(repr(each)) for each in (task, key, value))
-            if not is_plain or longest > MOST_SETTING + 2 or count > MOST_SETTINGS:
+            if not is_plain or longest > MAX_SETTING + 2 or count > MAX_SETTINGS:
                 raise EntryError(
-                    f"{name}: settings.{task[:MOST_SETTING]}: a file may have at most "
-                    f"{MOST_SETTINGS} settings, as [settings.TASK], each a number or a "
-                    f"text, with at most {MOST_SETTING} characters."
+                    f"{name}: settings.{task[:MAX_SETTING]}: a file may have at most "
+                    f"{MAX_SETTINGS} settings, as [settings.TASK], each a number or a "
+                    f"text, with at most {MAX_SETTING} characters."
                 )
 
 

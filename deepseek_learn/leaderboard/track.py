@@ -1,7 +1,7 @@
-"""What a track is: problems drawn from a seed, and a score for an entry on each of them.
+"""The interface of a track: it draws problems from seeds, and scores entries on them.
 
-The scorer holds the problem, with its data, labels and reference. The entry runs in a
-process of its own, which `start` opens, and sees only what the track sends there.
+The scorer holds the problem with its data, labels and reference. The entry runs in a
+process of its own, started by `start`, and sees only what the track sends to it.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ NAMES = ("grouping", "attention", "update_rules", "samplers")
 
 
 class Contestant(Protocol):
-    """An entry in a process of its own, as a scorer sees it (`process.Process`)."""
+    """The scorer's interface to an entry in its own process (`process.Process`)."""
 
     def ask(self, question: str, *arguments: Any) -> Any:
         """Ask the entry and return its answer, which is data, but may be any."""
@@ -35,44 +35,44 @@ Start = Callable[[], AbstractContextManager[Contestant]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RaceResult:
     """The score of one entry on one problem.
 
     Attributes:
         score: the track's figure.
-        facts: what a comparison with this outcome needs, such as the time it took.
+        facts: measurements that a comparison needs, such as the time.
     """
 
     score: float
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Serving:
-    """The entry's side of a track, in the entry's process.
+class EntryServer:
+    """The server in the entry's process, which answers the scorer's questions.
 
-    Each method besides `take` answers one question of the scorer.
+    Each public method except `take` answers one kind of question.
     """
 
     def take(self, module: ModuleType) -> None:
-        """Find in the imported entry what the track needs.
+        """Look up the objects that the track needs in the imported entry.
 
         Raises:
-            EntryError: if it is not there.
+            EntryError: if one is missing.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A kind of entry, and how it is scored.
+    """A category of entries, with its problems and its score.
 
     Attributes:
         name: the name of its folder and of its module.
-        version: raised when the protocol changes, which makes all records pending.
+        version: increased when the protocol changes, which makes all entries pending.
         reference: the name of the entry that all others are compared with.
         better: `"lower"` or `"higher"`.
-        is_share: whether scores are fractions of 1, so that gains are differences.
-        slack: the difference of mean gains that a re-run may have in any case.
+        is_share: whether scores are fractions of 1; then gains are differences.
+        slack: the tolerance for the mean gain of a re-run, besides its standard errors.
         seconds, memory_mib: limits of each of the entry's processes; the memory is its
             address space, of which torch takes a part (see `sandbox.Sandbox`).
     """
@@ -95,8 +95,8 @@ class Track:
         problem: Any,
         start: Start,
         settings: Mapping[str, Any],
-        reference: Outcome | None,
-    ) -> Outcome:
+        reference: RaceResult | None,
+    ) -> RaceResult:
         """Score an entry on a problem.
 
         Args:
@@ -110,12 +110,12 @@ class Track:
         """
         raise NotImplementedError
 
-    def serving(self) -> Serving:
-        """Return the entry's side, which is called in the entry's process."""
+    def server(self) -> EntryServer:
+        """Return the server that runs in the entry's process."""
         raise NotImplementedError
 
     def gain(self, score: float, reference: float) -> float:
-        """Return how much better a score is: a difference, or a ratio's logarithm."""
+        """Return the gain over a reference: a difference, or the logarithm of a ratio."""
         if self.is_share:
             return score - reference if self.better == "higher" else reference - score
         ratio = score / reference if self.better == "higher" else reference / score
@@ -134,7 +134,7 @@ def load_track(name: str) -> Track:
 
 
 def derived_seed(seed: int, purpose: str) -> int:
-    """Return a seed that an entry may see, since `seed` cannot be found from it."""
+    """Return a seed that an entry may see, since it does not reveal `seed`."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..optim.protocol import steps_to
 from .source import EntryError
-from .track import Outcome, Serving, Start, Track, function_of
+from .track import EntryServer, RaceResult, Start, Track, function_of
 
 LADDER = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.2)  # budgets over T
 FIRST = 2  # where a search on the ladder begins
@@ -34,7 +34,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """A model, its batches and its loss.
 
     Attributes:
@@ -108,21 +108,21 @@ def poems_held_out(part: str, generator: torch.Generator) -> list[Batch]:
 
 
 TASKS = {
-    "poems": Task(
+    "poems": TrainingTask(
         "poems",
         120,
         poems_model,
         poems_batches,
         poems_held_out,
     ),
-    "pictures": Task(
+    "pictures": TrainingTask(
         "pictures", 100, pictures_model, pictures_batches, pictures_held_out
     ),
 }
 
 
 @dataclass(frozen=True)
-class UpdateRules(Track):
+class UpdateRulesTrack(Track):
     """Optimizers of PyTorch.
 
     Args:
@@ -147,13 +147,13 @@ class UpdateRules(Track):
         problem: int,
         start: Start,
         settings: Mapping[str, Any],
-        reference: Outcome | None,
-    ) -> Outcome:
+        reference: RaceResult | None,
+    ) -> RaceResult:
         if reference is None:
             losses = self.losses(problem, start, settings, self.steps)
             if bad := [name for name, loss in losses.items() if math.isinf(loss)]:
                 raise EntryError(f"the reference diverged on {', '.join(bad)}.")
-            return Outcome(1.0, {"losses": losses})
+            return RaceResult(1.0, {"losses": losses})
         targets = reference.facts["losses"]
         curves: dict[str, dict[int, float]] = {name: {} for name in self.steps}
         # a round runs one budget of each task that is still open, in a new process
@@ -167,7 +167,7 @@ class UpdateRules(Track):
             )
         }
         logs = [math.log(ratio) for ratio in ratios.values()]
-        return Outcome(math.exp(sum(logs) / len(logs)), {"ratios": ratios})
+        return RaceResult(math.exp(sum(logs) / len(logs)), {"ratios": ratios})
 
     def _next_budgets(
         self, curves: Mapping[str, Mapping[int, float]], targets: Mapping[str, float]
@@ -195,11 +195,11 @@ class UpdateRules(Track):
                 for name, steps in budgets.items()
             }
 
-    def serving(self) -> Serving:
-        return Updating()
+    def server(self) -> EntryServer:
+        return UpdateServer()
 
 
-class Updating(Serving):
+class UpdateServer(EntryServer):
     """Apply the entry's update rule to a model that holds only weights."""
 
     def take(self, module: ModuleType) -> None:
@@ -251,7 +251,7 @@ def linear(step: int, steps: int) -> float:
 
 
 def train(
-    task: Task,
+    task: TrainingTask,
     steps: int,
     seed: int,
     settings: Mapping[str, Any],
@@ -303,7 +303,7 @@ def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, seed: int, part: str) -> float:
+def evaluate(task: TrainingTask, model: nn.Module, seed: int, part: str) -> float:
     """Return the mean loss on a part.
 
     The statistics of batch norms are taken anew from training batches first: after a
@@ -341,4 +341,4 @@ def next_budget(
             i += 1
 
 
-TRACK = UpdateRules()
+TRACK = UpdateRulesTrack()

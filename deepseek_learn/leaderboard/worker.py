@@ -1,8 +1,8 @@
-"""The process that runs an entry: it knows the entry and what the scorer sends it.
+"""The process that runs an entry, and answers the scorer's questions.
 
 The sandbox loads the two functions `begin` and `answer` of this module. The scores are
-computed on the other side, in the process of the scorer. Each fault of the entry
-becomes one sentence that names its line.
+computed in the scorer's process. Each exception of the entry becomes one sentence with
+its line number.
 """
 
 import importlib.util
@@ -18,27 +18,27 @@ from typing import Any
 import torch
 
 from .source import EntryError
-from .track import Serving, load_track
+from .track import EntryServer, load_track
 
 ENTRY, ROOM = "entry.py", "room.py"
 CODE = "from deepseek_learn.leaderboard.worker import answer, begin\n"
-state: dict[str, Serving] = {}
+state: dict[str, EntryServer] = {}
 
 
 def begin(name: str, seed: int) -> None:
     """Import the entry, which lies in the current folder, for the track `name`."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    serving = load_track(name).serving()
+    server = load_track(name).server()
     with one_sentence():
-        serving.take(load(Path.cwd() / ENTRY))
-    state["serving"] = serving
+        server.take(load(Path.cwd() / ENTRY))
+    state["server"] = server
 
 
 def answer(question: str, *arguments: Any) -> Any:
     """Let the entry answer a question of the scorer."""
     with one_sentence():
-        return getattr(state["serving"], question)(*arguments)
+        return getattr(state["server"], question)(*arguments)
 
 
 def load(path: Path) -> ModuleType:

@@ -1,5 +1,6 @@
-"""The claims ledger, which lists the guide's claims, measurements and verdicts."""
+"""The claims ledger, which lists the guide's claims, figures and verdicts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,13 +12,20 @@ from ..catalog import text
 from ..errors import UnknownNameError
 from ..report import Report
 from . import page
-from .claim import COLUMNS, VERDICTS, Claim, Entry
-from .results import read_results
-from .rows import known_claims
+from .claim import VERDICTS, Claim, Figure
+from .results import Result, read_results
+from .rows import Row, by_figure, known_claims
+from .storage import machine_name
 from .wording import verdict_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+COLUMNS = (
+    "claim", "source", "what", "unit", "target", "better", "measured", "low", "high",
+    "interval", "peer", "peer_measured", "n", "readings", "verdict", "date", "note",
+    "command", "machine",
+)  # fmt: skip
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
@@ -36,15 +44,31 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
     >>> len(claims.rows("C9", "zoo")) > 0
     True
     """
-    results = read_results(directory)
-    entries = [Entry(row, result) for result in results for row in result.rows]
-    claims = []
-    for name, facts in known_claims().items():
-        words = {lang: facts[lang] for lang in ("en", "zh")}
-        rows = tuple(entry for entry in entries if entry.row.claim == name)
-        figure = facts.get("figure", {})
-        claims.append(Claim(name, words, facts["says"], facts["rows"], rows, figure))
-    return Ledger(tuple(claims))
+    figures = [
+        Figure(result, columns)
+        for result in read_results(directory)
+        for columns in by_figure(result.rows)
+    ]
+    return Ledger(tuple(_claim(name, figures) for name in known_claims()))
+
+
+def _claim(name: str, figures: Sequence[Figure]) -> Claim:
+    facts = known_claims()[name]
+    words = {lang: facts[lang] for lang in ("en", "zh")}
+    own = [figure for figure in figures if figure.columns[0].claim == name]
+    rows = tuple(figure for figure in own if figure.columns[0].target is not None)
+    details = tuple(figure for figure in own if figure.columns[0].target is None)
+    chosen = facts.get("figure", {})
+    return Claim(name, words, facts["says"], facts["rows"], rows, details, chosen)
+
+
+def _frame_row(row: Row, verdict: str, result: Result) -> dict[str, object]:
+    """Return the values of the columns of the ledger's table."""
+    assert row.machine is not None  # every row in a file has a machine
+    facts = vars(row) | {"verdict": verdict, "machine": machine_name(row.machine)}
+    facts |= {"date": row.date or result.date, "command": result.command}
+    facts |= {"readings": len(row.readings) or None}
+    return {name: facts[name] for name in COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -54,18 +78,28 @@ class Ledger(Report):
     claims: tuple[Claim, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per measurement, and one row for each claim that has none."""
+        """Return one row per figure and machine, and one for a claim without any.
+
+        The figures that have a target come first, then the details.
+        """
         rows: list[dict[str, object]] = []
         for claim in self.claims:
             verdict: dict[str, object] = {"claim_verdict": claim.verdict}
-            rows += [entry.to_dict() | verdict for entry in claim.rows]
-            if not claim.rows:
+            figures = (*claim.rows, *claim.details)
+            rows += [
+                _frame_row(row, judged, figure.result) | verdict
+                for figure in figures
+                for row, judged in zip(figure.columns, figure.verdicts, strict=True)
+            ]
+            if not figures:
                 rows.append({"claim": claim.name} | verdict)
-        frame = pd.DataFrame(rows, columns=[*COLUMNS, "machine", "claim_verdict"])
+        frame = pd.DataFrame(rows, columns=[*COLUMNS, "claim_verdict"])
         return frame.set_index("claim")
 
     def rows(self, claim: str, benchmark: str = "") -> pd.DataFrame:
-        """Return the measurements of one claim.
+        """Return the measurements of one claim, one for each machine.
+
+        Those that have a target come first, then the details.
 
         Args:
             claim: the name of the claim.

@@ -1,21 +1,46 @@
-"""The book's ledger page: all claims on one screen, and each claim's rows, folded.
+"""The book's ledger page: all claims on one screen, and each claim's figures, folded.
 
-The tables are HTML, because each row carries what `book/_assets/ledger.js` filters and
-sorts by: `data-verdict` and `data-machine` on a row, `data-value` on a cell. Without the
-script, everything is shown.
+A row of a claim's table is a figure that has a target, with a column for each machine. The
+protocol, the readings and the details of each script are a page of their own, which the
+ledger shows in a frame once it is unfolded.
+
+The tables are HTML, because `book/_assets/ledger.js` filters and sorts them: by
+`data-verdict` on a row, `data-machine` on the title of a column, `data-value` on a cell
+(else by its text). Without the script, everything is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..catalog import choose, text
-from .claim import RANKS, Claim, Entry
-from .results import machine, same_machine
-from .wording import DASH, counts, measured, remarks, target, verdict_text, what
+from ..catalog import choose, language, text
+from .claim import RANKS, Claim, Figure
+from .results import Result, machine, same_machine
+from .rows import by_figure
+from .wording import (
+    DASH,
+    counts,
+    measured,
+    number,
+    origin,
+    remarks,
+    target,
+    verdict_text,
+    what,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .rows import Row
+
+SCRIPTS = "_static/ledger"  # the folder of the scripts' pages in the book
+STYLE = """
+:root { color-scheme: light dark; font: 14px/1.35 system-ui, sans-serif; }
+body { margin: .5rem; } pre { white-space: pre-wrap; font-size: 12px; }
+table { border-collapse: collapse; width: 100%; } caption { text-align: left; }
+:is(th, td) { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0;
+  border-bottom: 1px solid #8886; }
+ul { list-style: none; margin: 0; padding: 0; font-size: 12px; overflow-wrap: anywhere; }
+"""
 
 
 def to_markdown(claims: Sequence["Claim"], lang: str | None = None) -> str:
@@ -44,18 +69,22 @@ def glance(
             _verdict(claim.verdict, lang),
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return _table("ledger-glance", text("ledger.glance", lang), rows, lang, "claim")
+    titles = [
+        _title(text(f"ledger.column_{name}", lang))
+        for name in ("claim", "figure", "target", "verdict")
+    ]
+    return _table("ledger-glance", text("ledger.glance", lang), titles, rows)
 
 
 def filters(claims: Sequence["Claim"], lang: str | None = None) -> str:
-    """Return the controls that filter the rows of all claims."""
-    entries = [entry for claim in claims for entry in claim.rows]
-    present = {entry.verdict for entry in entries}
+    """Return the controls that filter the figures of all claims."""
+    figures = [figure for claim in claims for figure in claim.rows]
+    present = {figure.verdict for figure in figures}
     verdicts = [(v, verdict_text(v, lang)) for v in RANKS if v in present]
     here = machine()
+    rows = sorted((row for f in figures for row in f.columns), key=_machine)
     machines = {
-        _machine(e): f"{_machine(e)}{_here(e, here, lang)}"
-        for e in sorted(entries, key=_machine)
+        _machine(row): f"{_machine(row)}{_here(row, here, lang)}" for row in rows
     }
     boxes = _select("verdict", verdicts, lang)
     boxes += _select("machine", list(machines.items()), lang)
@@ -65,46 +94,105 @@ def filters(claims: Sequence["Claim"], lang: str | None = None) -> str:
 
 
 def section(claim: "Claim", lang: str | None = None) -> str:
-    """Return the Markdown of one claim: heading, quotation, folded rows, protocols."""
+    """Return the Markdown of one claim: heading, quotation, folded figures, scripts."""
     name = claim.name
     parts = [
         f"({name.lower()})=\n## {name}: {choose(claim.says, lang)}",
-        f"**{verdict_text(claim.verdict, lang)}**: {counts(claim, lang)}",
+        f"**{verdict_text(claim.verdict, lang)}**: {counts(claim, lang)} "
         f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
     ]
     if claim.rows:
-        rows = [_row(entry, lang) for entry in claim.rows]
-        label = text("ledger.rows", lang, claim=name)
-        table = _table("ledger-rows", label, rows, lang, "what")
-        title = text("ledger.show_rows", lang, count=len(rows))
-        summary = f"<summary>{title}</summary>"
-        parts.append(f'<details class="ledger-claim">{summary}{table}</details>')
-    return "\n\n".join([*parts, *_protocols(claim.rows, lang)])
+        title = text("ledger.show_rows", lang, count=len(claim.rows))
+        parts.append(_folded("ledger-claim", title, _figures(claim, lang)))
+    if claim.rows or claim.details:
+        count = len(claim.details)
+        title = text("ledger.show_details", lang, count=count)
+        parts.append(_folded("ledger-details", title, _scripts(claim, lang)))
+    return "\n\n".join(parts)
 
 
-def _protocols(entries: Sequence["Entry"], lang: str | None) -> list[str]:
-    """Return each script's protocol, folded, with the command that runs it again."""
-    words, parts = text("ledger.protocol", lang), []
-    for result in {entry.result.name: entry.result for entry in entries}.values():
-        protocol = next(e.protocol for e in entries if e.result.name == result.name)
-        again = f"{text('ledger.command', lang)}:\n```bash\n{result.command}\n```"
-        body = f":class: dropdown\n{again}\n\n{protocol}"
-        parts.append(f"````{{admonition}} {words}: {result.name}\n{body}\n````")
-    return parts
-
-
-def _row(entry: "Entry", lang: str | None) -> str:
-    facts = ["; ".join(remarks(entry, lang)), f"{entry.result.name}: {entry.origin}"]
-    small = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
-    cells = [
-        _cell(f"{escape(what(entry, lang))}<ul>{small}</ul>", entry.row.what),
-        _cell(_unbroken(entry.row), entry.row.measured),
-        _cell(escape(target(entry.row)), entry.row.target),
-        _verdict(entry.verdict, lang),
+def script_page(result: "Result", lang: str | None = None) -> str:
+    """Return the HTML page of one script: its protocol and all that it measured."""
+    protocol = "\n\n".join(filter(None, [result.outdated, result.protocol]))
+    names = ("what", "measured", "target", "verdict")
+    titles = [_title(text(f"ledger.column_{name}", lang)) for name in names]
+    rows = [
+        _measurement(row, verdict, lang)
+        for columns in by_figure(result.rows)
+        for figure in [Figure(result, columns)]
+        for row, verdict in zip(columns, figure.verdicts, strict=True)
     ]
-    marks = {"verdict": entry.verdict, "machine": _machine(entry)}
-    data = "".join(f' data-{k}="{escape(v)}"' for k, v in marks.items())
-    return f"<tr{data}>{''.join(cells)}</tr>"
+    caption = text("ledger.rows", lang, claim=result.name)
+    return (
+        f'<!DOCTYPE html>\n<html lang="{lang or language()}"><head>'
+        f'<meta charset="utf-8"><title>{escape(result.name)}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{escape(result.name)}</h1>"
+        f"<p>{text('ledger.command', lang)}: <code>{escape(result.command)}</code></p>"
+        f"<h2>{text('ledger.protocol', lang)}</h2><pre>{escape(protocol)}</pre>"
+        f"{_table('', caption, titles, rows)}</body></html>\n"
+    )
+
+
+def _figures(claim: "Claim", lang: str | None) -> str:
+    """Return the table of a claim's figures: a column for each machine."""
+    machines = sorted({_machine(row) for f in claim.rows for row in f.columns})
+    titles = [
+        _title(text("ledger.column_what", lang)),
+        *(_title(name, f' data-machine="{escape(name)}"') for name in machines),
+        *(_title(text(f"ledger.column_{n}", lang)) for n in ("target", "verdict")),
+    ]
+    rows = [_row(figure, machines, lang) for figure in claim.rows]
+    caption = text("ledger.rows", lang, claim=claim.name)
+    return _table("ledger-rows", caption, titles, rows)
+
+
+def _row(figure: "Figure", machines: Sequence[str], lang: str | None) -> str:
+    several = len(set(figure.verdicts)) > 1
+    values = dict.fromkeys(machines, "<td></td>")
+    for row, verdict in zip(figure.columns, figure.verdicts, strict=True):
+        words = f"<br>{verdict_text(verdict, lang)}" if several else ""
+        values[_machine(row)] = _cell(_unbroken(row) + words, number(row.measured))
+    row = figure.row
+    choices = row.choices and text("ledger.choices", lang, choices=row.choices)
+    reason = row.note if row.measured is None else None
+    notes = _list(filter(None, [choices, reason]))
+    cells = [
+        f"<td>{escape(what(row, lang))}{notes}</td>",
+        *values.values(),
+        _cell(escape(target(row)), row.target),
+        _verdict(figure.verdict, lang),
+    ]
+    return f'<tr data-verdict="{figure.verdict}">{"".join(cells)}</tr>'
+
+
+def _measurement(row: "Row", verdict: str, lang: str | None) -> str:
+    """Return a row of a script's page: all that is known of one measurement."""
+    notes = _list([*remarks(row, verdict, lang), origin(row)])
+    words = f"{row.claim}: {what(row, lang)}"
+    cells = [f"{escape(words)}{notes}", _unbroken(row), escape(target(row))]
+    cells.append(verdict_text(verdict, lang))
+    return f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
+
+
+def _scripts(claim: "Claim", lang: str | None) -> str:
+    """Return the frames of the scripts that measured a claim, each folded."""
+    names = dict.fromkeys(f.result.name for f in (*claim.rows, *claim.details))
+    return "".join(
+        f"<details><summary>{name}</summary>"
+        f'<iframe src="../{SCRIPTS}/{name}.html" title="{name}" loading="lazy">'
+        f"</iframe></details>"
+        for name in names
+    )
+
+
+def _folded(kind: str, title: str, content: str) -> str:
+    summary = f"<summary>{escape(title)}</summary>"
+    return f'<details class="{kind}">{summary}{content}</details>'
+
+
+def _list(facts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _figure(claim: "Claim", lang: str | None) -> list[str]:
@@ -134,18 +222,16 @@ def _cell(content: str, value: object) -> str:
     return f'<td data-value="{plain}">{content}</td>'
 
 
-def _table(
-    kind: str, caption: str, rows: list[str], lang: str | None, first: str
-) -> str:
-    """Return a table whose rows may have markup; its cells carry their column's name."""
-    names = [first, "figure" if first == "claim" else "measured", "target", "verdict"]
-    titles = [text(f"ledger.column_{name}", lang) for name in names]
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    body = "".join(rows)
+def _title(words: str, marks: str = "") -> str:
+    return f'<th scope="col"{marks}>{escape(words)}</th>'
+
+
+def _table(kind: str, caption: str, titles: list[str], rows: list[str]) -> str:
+    """Return a table whose titles and rows have markup."""
     return (
         f'<div class="ledger-scroll"><table class="ledger {kind}">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<caption>{escape(caption)}</caption><thead><tr>{''.join(titles)}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -158,15 +244,15 @@ def _select(name: str, options: list[tuple[str, str]], lang: str | None) -> str:
     return f'<label>{label} <select data-filter="{name}">{items}</select></label>'
 
 
-def _machine(entry: "Entry") -> str:
-    """Return the processor and graphics card by which the rows are filtered."""
-    facts = entry.row.machine
+def _machine(row: "Row") -> str:
+    """Return the processor and graphics card by which the figures are filtered."""
+    facts = row.machine
     assert facts is not None  # every row in a file has a machine
     gpu = f", {facts['gpu']}" if facts["gpu"] else ""
     return f"{facts['cpu']}, {facts['cores']} cores{gpu}"
 
 
-def _here(entry: "Entry", here: dict[str, object], lang: str | None) -> str:
-    assert entry.row.machine is not None
-    same = same_machine(entry.row.machine, here)
+def _here(row: "Row", here: dict[str, object], lang: str | None) -> str:
+    assert row.machine is not None
+    same = same_machine(row.machine, here)
     return f" ({text('ledger.this_machine', lang)})" if same else ""

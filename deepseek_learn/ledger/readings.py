@@ -56,25 +56,6 @@ class Reading:
         return cls(time=time, **{name: getattr(row, name) for name in names})
 
 
-def from_list(content: Any) -> tuple[Reading, ...]:
-    """Parse the list of readings that is stored with a row.
-
-    Raises:
-        ValueError: if a reading is invalid; the message says which one and why.
-    """
-    if not isinstance(content, list) or not content:
-        raise ValueError("'readings' is not a list of readings")
-    names, readings = {f.name for f in fields(Reading)}, []
-    for i, each in enumerate(content):
-        if not isinstance(each, dict) or set(each) != names:
-            raise ValueError(f"reading {i} lacks a field or has an unknown field")
-        try:
-            readings.append(Reading(**each))
-        except ValueError as error:
-            raise ValueError(f"reading {i} {error}") from error
-    return tuple(readings)
-
-
 def now() -> str:
     """Return the current UTC time for a reading, with a resolution of one second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

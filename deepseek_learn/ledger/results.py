@@ -1,4 +1,4 @@
-"""Read and write benchmark results, which are stored in one JSON file per script.
+"""Read and write the results of the benchmark scripts, whose files `storage.py` defines.
 
 A row's verdict is always computed from its target, value and interval (`rows.py`). Rows
 from different machines are stored side by side, and a speed row keeps all of its
@@ -8,25 +8,27 @@ readings (`readings.py`).
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ..catalog import text
 from ..errors import DamagedFileError
-from ..files import REPOSITORY, atomic_write
+from ..files import REPOSITORY
 from ..machine import processor
 from . import readings as speed
+from . import storage
 from .rows import Row
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel stores them
 MODES = ("full", "quick")
+SCRIPT = ("name", "command", "mode", "date", "protocol")  # what a file says of a script
 
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one benchmark script, as stored in its file.
+    """The results of one benchmark script, as stored in its files.
 
     Attributes:
         name: the name of the script, without `.py`.
@@ -35,13 +37,14 @@ class Result:
         date: the date of the last full run.
         protocol: the docstring of the script, which describes the measurement and what
             it is compared with.
-        rows: the rows from all machines.
+        rows: the rows from all machines, those without a target (details) included.
         outdated: the reason why the script must be run again, or None. The rows of an
             outdated result were measured with an earlier protocol. They are still
             shown, but they do not determine any verdict.
 
     Raises:
-        ValueError: if a field is invalid; the message names the field.
+        ValueError: if a field is invalid or if two rows are the same figure on the same
+            machine; the message names the field or the figure.
     """
 
     name: str
@@ -58,36 +61,37 @@ class Result:
                 raise ValueError(f"{field!r} is not a string")
         if self.mode not in MODES:
             raise ValueError("'mode' is not full or quick")
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
+        seen: set[tuple[str | None, ...]] = set()
+        for row in self.rows:
+            machine = storage.machine_name(row.machine) if row.machine else None
+            place = (*row.key, machine)
+            if place in seen:
+                raise ValueError(f"two rows on one machine measure {row.what!r}")
+            seen.add(place)
 
     @classmethod
-    def from_json(cls, content: Any) -> "Result":
-        """Parse the content of a result file.
+    def load(cls, path: Path) -> "Result":
+        """Read the files of a script.
 
         Raises:
             ValueError: if the content is invalid; the message gives the reason.
         """
-        if not isinstance(content, dict):
-            raise ValueError("it is not an object")
-        names = [field.name for field in fields(cls)]
-        unknown = [name for name in content if name not in names]
+        content, rows = storage.load(path)
+        unknown = [name for name in content if name not in (*SCRIPT, "outdated")]
         if unknown:
             raise ValueError(f"it has unknown fields: {', '.join(unknown)}")
-        if not isinstance(content.get("rows"), list):
-            raise ValueError("'rows' is not a list")
-        required: dict[str, Any] = dict.fromkeys(("name", "command", "mode", "date"))
-        rows = tuple(_row(i, row) for i, row in enumerate(content["rows"]))
+        required: dict[str, Any] = dict.fromkeys(SCRIPT)
         return cls(**(required | content | {"rows": rows}))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the result file."""
-        content = vars(self) | {"rows": [row.to_json() for row in self.rows]}
-        return {k: v for k, v in content.items() if k != "outdated" or v}
-
     def save(self, path: Path) -> None:
-        """Write the result file atomically."""
-        with atomic_write(path) as temporary:
-            content = json.dumps(self.to_json(), ensure_ascii=False, indent=1)
-            temporary.write_text(content + "\n", encoding="utf-8")
+        """Write the files of the script, each atomically."""
+        facts = {name: getattr(self, name) for name in SCRIPT}
+        if self.outdated:
+            facts["outdated"] = self.outdated
+        storage.save(path, facts, self.rows)
 
     def after(self, run: "Result", of_the_machine: bool) -> "Result":
         """Return the result of a full run, including old rows that must be kept.
@@ -124,19 +128,9 @@ class Result:
         return local, others
 
 
-def _row(number: int, content: Any) -> Row:
-    try:
-        return Row.from_json(content)
-    except ValueError as error:
-        raise ValueError(f"row {number}: {error}") from error
-
-
 def _with_earlier(row: Row, previous: Row | None) -> Row:
-    """Keep the layout of the previous row and, for a speed row, its readings."""
-    if previous is None:
-        return row
-    row = replace(row, layout=previous.layout)
-    if not row.readings:
+    """Return a speed row with the readings of the previous one, any other as it is."""
+    if previous is None or not row.readings:
         return row
     return row.with_readings(speed.appended(previous.readings, row.readings[0]))
 
@@ -172,8 +166,7 @@ def read_result(path: str | Path) -> Result:
             and the reason.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Result.from_json(content)
+        return Result.load(Path(path))
     except json.JSONDecodeError as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
     except ValueError as error:
@@ -193,7 +186,8 @@ def write_result(
 ) -> Path:
     """Write the results of a benchmark script, which calls this function at the end.
 
-    The file is `NAME.json` for a full run and `quick/NAME.json` for a quick run.
+    The file is `NAME.json` for a full run and `quick/NAME.json` for a quick run; rows
+    without a target go to `NAME.details.csv` beside it.
 
     Args:
         name, command, mode, protocol: see `Result`.

@@ -1,26 +1,26 @@
-"""A row in a benchmark result, with the measured value, its target and its verdict."""
+"""One measurement of a benchmark: a figure on one machine, its target and its verdict."""
 
 import functools
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .readings import HOURS, Reading, finite_or_none, from_list, hours, summary
+from .readings import HOURS, Reading, finite_or_none, hours, summary
 
 CLAIMS = Path(__file__).parent / "claims.toml"
 NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
 TEXTS = ("peer", "note", "interval", "date", "choices")
 CHOICES = {"source": ("guide", "ours"), "better": ("lower", "higher")}
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
-COMPUTED = ("verdict",)  # written to the files for human readers, but never read back
+FIGURE = ("claim", "source", "what", "unit", "better", "target")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measurement.
+    """A figure, as measured on one machine.
 
     Attributes:
         claim: the claim to which the measurement belongs, from "C1" to "C19".
@@ -28,7 +28,7 @@ class Row:
         what: a description of what was measured. Together with `claim` and `source`, it
             identifies the row.
         better: "lower" or "higher".
-        target: the target value, or None if the row is only informational.
+        target: the target value, or None if the row is a detail that decides nothing.
         measured: the measured value, or None if it cannot be measured on this machine,
             in which case `note` gives the reason.
         low, high, interval: the bounds and type of the interval ("quartiles",
@@ -42,9 +42,6 @@ class Row:
         machine: the machine, in the format of `results.machine()`. If it is None, the
             current machine is filled in when the row is written.
         readings: the readings of a speed row (see `readings.py`).
-        layout: the order of the fields in the file from which the row was read. It is
-            preserved when the file is saved again, so that only the lines with new
-            values change.
 
     Raises:
         ValueError: if a field is invalid; the message names the field.
@@ -68,7 +65,6 @@ class Row:
     date: str | None = None
     machine: Mapping[str, Any] | None = None
     readings: tuple[Reading, ...] = ()
-    layout: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("claim", "what", "unit"):
@@ -140,6 +136,11 @@ class Row:
         """
         return self.claim, self.source, self.what
 
+    @property
+    def figure(self) -> tuple[Any, ...]:
+        """The fields that rows of one figure share, whatever the machine: `FIGURE`."""
+        return tuple(getattr(self, name) for name in FIGURE)
+
     def at(self, time: str) -> "Row":
         """Return the row as a speed row with a single reading, taken at `time`."""
         if self.measured is None:
@@ -158,37 +159,13 @@ class Row:
         """Return the row with these readings and an updated value and interval."""
         return replace(self, readings=readings, **summary(readings))
 
-    @classmethod
-    def from_json(cls, content: Any) -> "Row":
-        """Parse a row from a result file, in which every row must have a machine.
 
-        Raises:
-            ValueError: if the content is invalid; the message gives the reason.
-        """
-        _require(isinstance(content, dict), "it is not an object")
-        absent = [name for name in REQUIRED if content.get(name, ...) is ...]
-        _require(not absent, f"it lacks the fields {', '.join(absent)}")
-        unknown = [name for name in content if name not in (*FIELDS, *COMPUTED)]
-        _require(not unknown, f"it has unknown fields: {', '.join(unknown)}")
-        facts = {name: content[name] for name in FIELDS if name in content}
-        _require(facts["machine"] is not None, "'machine' is null")
-        readings = facts.pop("readings", None)
-        row = cls(**facts, layout=tuple(content))
-        return row if readings is None else row.with_readings(from_list(readings))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row as stored in a result file, including the verdict."""
-        values = {name: getattr(self, name) for name in FIELDS}
-        values["readings"] = [vars(reading) for reading in self.readings] or None
-        values["verdict"] = self.verdict
-        names = dict.fromkeys((*self.layout, *values))
-        optional = [*FIELDS] if self.layout else ["readings", "choices"]
-        empty = {n for n in optional if values[n] is None and n not in self.layout}
-        return {name: values[name] for name in names if name not in empty}
-
-
-FIELDS = tuple(f.name for f in fields(Row) if f.name != "layout")
-REQUIRED = ("claim", "source", "what", "unit", "better", "machine", *NUMBERS)
+def by_figure(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
+    """Group the rows of all machines by figure, in the order of each first row."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.figure, []).append(row)
+    return [tuple(group) for group in groups.values()]
 
 
 @functools.cache

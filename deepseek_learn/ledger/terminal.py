@@ -10,17 +10,21 @@ from rich.text import Text
 
 from ..catalog import choose, text
 from ..errors import UnknownNameError
+from .storage import machine_name
 from .wording import counts, measured, number, target, verdict_text, what
 
 if TYPE_CHECKING:
-    from .claim import Claim, Entry
+    from .claim import Claim
     from .claims import Ledger
+    from .rows import Row
 
 STYLES = {"met": "green", "on the mean only": "yellow", "missed": "red"}
 
 
-def show(ledger: "Ledger", claim: str = "", missed: bool = False) -> None:
-    """Print all claims, or the rows of one claim.
+def show(
+    ledger: "Ledger", claim: str = "", missed: bool = False, details: bool = False
+) -> None:
+    """Print all claims, or the figures of one claim.
 
     Where the output is no terminal, the table is 80 columns wide, or as wide as the
     environment variable `COLUMNS` says.
@@ -28,7 +32,8 @@ def show(ledger: "Ledger", claim: str = "", missed: bool = False) -> None:
     Args:
         ledger: the ledger.
         claim: the name of a claim, such as "C6"; empty for all claims.
-        missed: only print claims with a missed row that decides, or missed rows.
+        missed: only print claims with a missed figure that decides, or missed figures.
+        details: also print what was measured for the claim without a target.
 
     Raises:
         UnknownNameError: if there is no such claim; the message lists all claims.
@@ -36,11 +41,19 @@ def show(ledger: "Ledger", claim: str = "", missed: bool = False) -> None:
     console = Console(file=sys.stdout, highlight=False)
     if claim:
         one = _find(ledger, claim)
-        entries = [e for e in one.rows if not missed or e.verdict == "missed"]
+        figures = (*one.rows, *(one.details if details else ()))
         console.print(Text(f"{one.name}: {choose(one.says)}", style="bold"))
         console.print(f"{verdict_text(one.verdict)}: {counts(one)}")
-        if entries:
-            console.print(_rows(entries))
+        rows = [
+            (row, verdict)
+            for figure in figures
+            for row, verdict in zip(figure.columns, figure.verdicts, strict=True)
+            if not missed or verdict == "missed"
+        ]
+        if rows:
+            console.print(_rows(rows))
+        if one.details and not details:
+            console.print(text("ledger.more", count=len(one.details), claim=one.name))
         return
     claims = [c for c in ledger.claims if not missed or _has_missed(c)]
     console.print(_claims(claims))
@@ -55,7 +68,7 @@ def _find(ledger: "Ledger", name: str) -> "Claim":
 
 
 def _has_missed(claim: "Claim") -> bool:
-    return any(entry.verdict == "missed" for entry in claim.deciding)
+    return any("missed" in figure.verdicts for figure in claim.deciding)
 
 
 def _claims(claims: Sequence["Claim"]) -> Table:
@@ -72,16 +85,15 @@ def _claims(claims: Sequence["Claim"]) -> Table:
     return table
 
 
-def _rows(entries: Sequence["Entry"]) -> Table:
+def _rows(rows: Sequence[tuple["Row", str]]) -> Table:
     table = _table("what", "measured", "target", "verdict")
-    several = len({entry.machine for entry in entries}) > 1
-    for entry in entries:
-        low, high = entry.row.low, entry.row.high
-        bounds = "" if low is None else f"\n[{number(low)}, {number(high)}]"
-        where = f"\n{entry.machine}" if several else ""
-        cells = [f"{what(entry)}{where}", f"{number(entry.row.measured)}{bounds}"]
-        cells.append(f"{target(entry.row)} {entry.row.unit}")
-        table.add_row(*map(Text, cells), _verdict(entry.verdict))
+    names = [machine_name(row.machine or {}) for row, _ in rows]
+    for (row, verdict), name in zip(rows, names, strict=True):
+        bounds = "" if row.low is None else f"\n[{number(row.low)}, {number(row.high)}]"
+        where = f"\n{name}" if len(set(names)) > 1 else ""
+        cells = [f"{what(row)}{where}", f"{number(row.measured)}{bounds}"]
+        cells.append(f"{target(row)} {row.unit}")
+        table.add_row(*map(Text, cells), _verdict(verdict))
     return table
 
 

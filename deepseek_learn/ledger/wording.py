@@ -1,9 +1,10 @@
-"""The words and numbers of one ledger row, as pages, notebooks and terminals show them."""
+"""The words and numbers of a figure, as pages, notebooks and terminals show them."""
 
 from ..catalog import text
 from . import readings as speed
-from .claim import Claim, Entry
+from .claim import Claim
 from .rows import Row
+from .storage import machine_name
 
 PLAIN = ("", "1", "of 1", "ratio")  # units that say nothing beside a number
 DASH = "–"
@@ -34,16 +35,21 @@ def verdict_text(verdict: str, lang: str | None = None) -> str:
     return text(f"verdict.{verdict.replace(' ', '_')}", lang)
 
 
-def what(entry: Entry, lang: str | None = None) -> str:
+def what(row: Row, lang: str | None = None) -> str:
     """Return what was measured, and whether the target is the guide's number."""
-    guide = entry.row.source == "guide"
-    mark = f" ({text('ledger.guide_row', lang)})" if guide else ""
-    return f"{entry.row.what}{mark}"
+    mark = f" ({text('ledger.guide_row', lang)})" if row.source == "guide" else ""
+    return f"{row.what}{mark}"
 
 
-def remarks(entry: Entry, lang: str | None = None) -> list[str]:
+def origin(row: Row) -> str:
+    """Return the machine on which a row was measured, and the date."""
+    assert row.machine is not None  # every row in a file has a machine
+    return ", ".join(filter(None, [machine_name(row.machine), row.date]))
+
+
+def remarks(row: Row, verdict: str, lang: str | None = None) -> list[str]:
     """Return what else is known of a row: interval, peer, note, choices and readings."""
-    row, facts = entry.row, []
+    facts = []
     if row.interval:
         facts.append(text("ledger.interval", lang, kind=row.interval))
     if row.peer is not None:
@@ -55,14 +61,14 @@ def remarks(entry: Entry, lang: str | None = None) -> list[str]:
     if row.choices:
         facts.append(text("ledger.choices", lang, choices=row.choices))
     facts += _readings(row, lang)
-    if _crosses(row) and entry.verdict == "missed":  # the other verdicts imply this
+    if _crosses(row) and verdict == "missed":  # the other verdicts imply this
         facts.append(text("ledger.crosses", lang))
     return facts
 
 
 def counts(claim: Claim, lang: str | None = None) -> str:
-    """Return how many of a claim's rows decide it, and how they ended."""
-    verdicts = [entry.verdict for entry in claim.deciding]
+    """Return how many of a claim's figures decide it, and how they ended."""
+    verdicts = [figure.verdict for figure in claim.deciding]
     each = ", ".join(
         f"{verdicts.count(verdict)} {verdict_text(verdict, lang)}"
         for verdict in dict.fromkeys(verdicts)

@@ -21,11 +21,12 @@ from ..dpg.layers import DPGLinear
 from ..errors import DeepSeekLearnError
 from . import decoder
 from .cache import Cache
+from .cpp import hybrid
 from .cpp.program import Program
 from .experts import MLP, Experts, MixtureOfExperts, SeparateExperts
-from .hybrid import EntryIndexer, HybridAttention, Windows
+from .hybrid import EntryIndexer, HybridAttention, WindowPooling
 from .latent import LatentAttention
-from .model import Block
+from .model import DecoderLayer
 from .rotary import angles
 
 # takes over what the model's own cache holds after the prompt of this length
@@ -108,8 +109,8 @@ def bind(module: nn.Module, program: Program, room: Room) -> None:
     binder(module, program, room)
 
 
-@binds(Block)
-def _block(module: Block, program: Program, room: Room) -> None:
+@binds(DecoderLayer)
+def _block(module: DecoderLayer, program: Program, room: Room) -> None:
     program.norm(room.x, module.input_layernorm, room.normed)
     bind(module.self_attn, program, room)
     program.norm(room.x, module.post_attention_layernorm, room.normed)
@@ -238,12 +239,14 @@ def _hybrid(module: HybridAttention, program: Program, room: Room) -> None:
         choice = None
         if module.indexed:
             choice = _index(compressor.indexer, q_latent, program, room)
-        keys, seen = program.gather(recent, c.sliding_window, entries, rate, choice)
+        keys, seen = hybrid.gather(
+            program, recent, c.sliding_window, entries, rate, choice
+        )
     else:
-        keys, seen = program.gather(recent, c.sliding_window)
+        keys, seen = hybrid.gather(program, recent, c.sliding_window)
     output = room.scratch("heads", heads, dim)
     program.attend(q, keys, keys, output, dim**-0.5, seen, module.sinks)
-    back = turns * torch.tensor([1.0, -1.0])
+    back = turns * torch.tensor([1.0, -1.0])  # the opposite angle: sin changes its sign
     program.rotate(output[:, tail:], back, output[:, tail:])
     low = room.scratch("groups", c.o_groups, c.o_lora_rank)
     weight = module.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
@@ -257,17 +260,19 @@ def _hybrid(module: HybridAttention, program: Program, room: Room) -> None:
     room.takes.append(take)
 
 
-def _windows(windows: Windows, program: Program, room: Room) -> Tensor:
+def _windows(windows: WindowPooling, program: Program, room: Room) -> Tensor:
     """Write the operations that compress the tokens, and return the entries' cache."""
     layers, rate = [windows.kv_proj, windows.gate_proj], windows.rate
     both = room.scratch("windows", 2 * windows.kv_proj.out_features)
     program.linear(layers, room.normed, both)
-    tokens = torch.zeros(2 * rate, len(both))
+    tokens = torch.zeros(
+        2 * rate, len(both)
+    )  # a ring: this window and the previous one
     entries = room.cache(1, windows.dim, room.capacity // rate + 1)
     c = windows.config
     turns = room.turns(c.qk_rope_head_dim, c.rope("compress"))
     bias, norm = windows.position_bias, windows.kv_norm
-    program.compress(both, tokens, bias, norm, turns, entries)
+    hybrid.compress(program, both, tokens, bias, norm, turns, entries)
 
     def take(cache: Cache, length: int) -> None:
         of_ring = cache.held(windows.layer, windows.name + " tokens")
@@ -284,7 +289,7 @@ def _windows(windows: Windows, program: Program, room: Room) -> Tensor:
 def _index(
     indexer: EntryIndexer, q_latent: Tensor, program: Program, room: Room
 ) -> tuple[Tensor, Tensor]:
-    """Write the operations that choose entries; see `Program.choose`."""
+    """Write the operations that choose entries; see `cpp.hybrid.choose`."""
     c = indexer.config
     entries = _windows(indexer, program, room)
     q = room.scratch("index query", indexer.q_b_proj.out_features)
@@ -297,11 +302,13 @@ def _index(
     assert isinstance(scorer, nn.Linear | DPGLinear)
     weights = room.scratch("index weights", c.index_n_heads)
     program.linear([scorer], room.normed, weights)
-    return program.choose(q, weights, entries, indexer.rate, c.index_topk)
+    return hybrid.choose(program, q, weights, entries, indexer.rate, c.index_topk)
 
 
-@binds(decoder.Block)
-def _plain_block(module: decoder.Block, program: Program, room: Room) -> None:
+@binds(decoder.TransformerBlock)
+def _plain_block(
+    module: decoder.TransformerBlock, program: Program, room: Room
+) -> None:
     program.norm(room.x, module.norm_attention, room.normed)
     bind(module.attention, program, room)
     program.norm(room.x, module.norm_mlp, room.normed)
@@ -314,8 +321,10 @@ def _plain_block(module: decoder.Block, program: Program, room: Room) -> None:
     program.linear([module.down], hidden, room.x, add=True)
 
 
-@binds(decoder.Attention)
-def _plain_attention(module: decoder.Attention, program: Program, room: Room) -> None:
+@binds(decoder.CausalSelfAttention)
+def _plain_attention(
+    module: decoder.CausalSelfAttention, program: Program, room: Room
+) -> None:
     heads, size = module.heads, len(room.x)
     qkv = room.scratch("qkv", 3, heads, size // heads)
     program.linear([module.qkv], room.normed, qkv.flatten())
@@ -326,7 +335,7 @@ def _plain_attention(module: decoder.Attention, program: Program, room: Room) ->
     program.attend(qkv[0], keys, values, output, (size // heads) ** -0.5)
     program.linear([module.out], output.flatten(), room.x, add=True)
 
-    def take(cache: decoder.Cache, length: int) -> None:
+    def take(cache: decoder.KeyValueCache, length: int) -> None:
         for target, source in zip(
             (keys, values), cache.pairs[module.layer], strict=True
         ):

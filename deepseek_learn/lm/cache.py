@@ -4,13 +4,21 @@ It stores the vectors that the layers compute for the tokens read so far.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .model import LanguageModel
+from .config import Config
+
+
+class CachedModel(Protocol):
+    """What a cache needs to know about its model."""
+
+    config: Config
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 class RingBuffer:
@@ -34,7 +42,7 @@ class RingBuffer:
         """
         last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
         valid = real & (positions > last - self.size)  # skip overwritten positions
-        slot = torch.where(valid, positions % self.size, self.size)
+        slot = torch.where(valid, positions % self.size, self.size)  # [B, T]
         rows = torch.arange(len(slot), device=slot.device)[:, None]
         self.values[rows, slot] = values
 
@@ -44,6 +52,7 @@ class RingBuffer:
         `start` has the shape `[B, 1]` and the result has the shape `[B, size]`. Empty
         slots are marked with negative numbers.
         """
+        # the newest position before `start` that falls into each slot
         last = start - 1
         return last - (last - torch.arange(self.size, device=start.device)) % self.size
 
@@ -68,9 +77,7 @@ class Cache:
     ...     logits = model(torch.tensor([[5, 7, 9]]), cache=cache)
     """
 
-    def __init__(
-        self, model: "LanguageModel", batch: int, capacity: int, ahead: int = 1
-    ):
+    def __init__(self, model: CachedModel, batch: int, capacity: int, ahead: int = 1):
         limit = model.config.max_position_embeddings
         if not 1 <= capacity <= limit:
             raise ValueError(
@@ -80,8 +87,7 @@ class Cache:
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0; got {ahead}.")
         self.model, self.capacity, self.ahead = model, capacity, ahead
-        device = model.model.norm.weight.device  # reading a packed head unpacks it
-        self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(batch, dtype=torch.int64, device=model.device)
         self.longest = self.lengths
         self.end = 0
         self._buffers: dict[tuple[int, str], RingBuffer] = {}

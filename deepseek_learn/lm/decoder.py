@@ -17,7 +17,7 @@ from .attending import attend
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
-class Cache:
+class KeyValueCache:
     """The keys and values of the tokens read so far.
 
     Each layer stores a pair of tensors of shape `[B, heads, T, dim/heads]`. A new cache
@@ -44,7 +44,7 @@ class Cache:
         return key, value
 
 
-class Attention(nn.Module):
+class CausalSelfAttention(nn.Module):
     """Causal self-attention with `heads` heads.
 
     The input and the output have the shape `[B, T, dim]`.
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         self.heads, self.layer = heads, layer
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # [B, T, 3, heads, d]
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, d]
         if cache is not None:
@@ -67,7 +67,7 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))  # [B, T, dim]
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A transformer block with attention and a two-layer MLP for each token.
 
     The input and the output have the shape `[B, T, dim]`.
@@ -76,11 +76,11 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, hidden: int, activation: str, layer: int):
         super().__init__()
         self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads, layer)
+        self.attention = CausalSelfAttention(dim, heads, layer)
         self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.activation = ACTIVATIONS[activation]()
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x = x + self.attention(self.norm_attention(x), cache)
         return x + self.down(self.activation(self.up(self.norm_mlp(x))))
 
@@ -123,7 +123,9 @@ class Decoder(nn.Module):
         self.context = context
         self.token, self.position = nn.Embedding(vocab, dim), nn.Embedding(context, dim)
         sizes = dim, heads, hidden or 4 * dim, activation
-        self.blocks = nn.ModuleList(Block(*sizes, layer) for layer in range(layers))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(*sizes, layer) for layer in range(layers)
+        )
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, vocab, bias=False)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
@@ -131,7 +133,7 @@ class Decoder(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Compute the logits for the token that follows each position.
 
         Args:

@@ -64,6 +64,7 @@ class Decoding:
         self.model, self.capacity, self.length = model, capacity, 0
         self._room = Room(self._family.size, capacity, dtype)
         self._program = Program()
+        # The program holds the addresses of these tensors: `step` writes into them.
         self._token = torch.zeros(1, dtype=torch.int64)
         self._position = torch.zeros(1, dtype=torch.int64)
         for i, (layer, index) in enumerate(
@@ -97,6 +98,8 @@ class Decoding:
                 f"{list(ids.shape)}."
             )
         self._require_room(len(ids), 0)
+        # The model reads the whole prompt in large products; then each layer's operations
+        # copy from its cache what they need, such as keys that are already rotated.
         with own_kernel():
             logits, cache = self._family.read(ids)
         for take in self._room.takes:
@@ -190,6 +193,6 @@ class _Plain(_Family):
         self.blocks = list(model.blocks)
         self.norm, self.head = model.norm, model.head
 
-    def read(self, ids: Tensor) -> tuple[Tensor, decoder.Cache]:
-        cache = decoder.Cache()
+    def read(self, ids: Tensor) -> tuple[Tensor, decoder.KeyValueCache]:
+        cache = decoder.KeyValueCache()
         return self.model(ids[None], cache)[0, -1], cache

@@ -74,6 +74,7 @@ class Router(nn.Module):
             raise ValueError(
                 f"scoring_func must be one of {[*SCORES]}; got {config.scoring_func!r}."
             )
+        # not an nn.Linear, which compression would replace: routing needs exact scores
         self.weight = nn.Parameter(torch.randn(experts, config.hidden_size) * 0.02)
         self.balanced = config.topk_method == "noaux_tc"
         if self.balanced:
@@ -113,7 +114,7 @@ class Router(nn.Module):
         # the bias affects only the selection, not the weights
         biased = scores + self.e_score_correction_bias if self.balanced else scores
         experts = self._best(biased.detach())  # [N, k]
-        weights = scores.gather(1, experts)
+        weights = scores.gather(1, experts)  # [N, k], without the bias
         if c.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
         if learning(self):
@@ -133,7 +134,9 @@ class Router(nn.Module):
             count = 2 if self.balanced else 1
             value = groups.topk(min(count, groups.shape[2]), -1).values.sum(-1)
             best = value.topk(c.topk_group, -1).indices  # [N, topk_group]
-            mask = torch.ones_like(value, dtype=torch.bool).scatter(1, best, False)
+            mask = torch.ones_like(value, dtype=torch.bool).scatter(
+                1, best, False
+            )  # [N, G]
             scores = groups.masked_fill(mask[..., None], float("-inf")).flatten(1)
         return scores.topk(c.num_experts_per_tok, -1).indices
 
@@ -141,14 +144,15 @@ class Router(nn.Module):
     def balance(self, rate: float = 1e-3) -> None:
         """Move each expert's bias by `rate` toward an even load; reset the counts."""
         if self.balanced and isinstance(self.load, Tensor):
-            load = self.load.float()
+            load = self.load.float()  # [E]
+            # the sign only: a fixed step, however uneven the load is
             self.e_score_correction_bias += rate * torch.sign(load.mean() - load)
         self.load = 0
 
 
 def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """Apply one expert, or a batch of experts, to tokens of shape `[..., n, d]`."""
-    gate, up = (x @ gate_up.mT).chunk(2, -1)
+    gate, up = (x @ gate_up.mT).chunk(2, -1)  # [..., n, f] each
     return F.silu(gate) * up @ down.mT
 
 
@@ -169,8 +173,12 @@ def dispatch(
     """
     expert = chosen.flatten()  # [N k]
     order = expert.argsort(stable=True)  # [N k], pairs of token and expert
-    token, load = order // chosen.shape[1], expert.bincount(minlength=count)
+    token, load = (
+        order // chosen.shape[1],
+        expert.bincount(minlength=count),
+    )  # [N k], [E]
     outputs = run(x[token], expert[order], load) * weights.flatten()[order, None]
+    # each token occurs k times, which indexed assignment would overwrite
     return torch.zeros_like(x).index_add_(0, token, outputs.to(x))
 
 
@@ -220,16 +228,19 @@ class Experts(nn.Module):
         each expert's block of tokens is zero-padded to the size of the largest block.
         """
         most = int(load.max())
+        # 1. A few tokens per expert in a large layer: the kernel needs no padding.
         stacks = (self.gate_up_proj, self.down_proj)
         large = self.gate_up_proj.numel() >= WORTH_A_KERNEL
         if large and most <= BLOCK and can_group(x, *stacks):
             gate, up = grouped(x, load, self.gate_up_proj).chunk(2, -1)
             return grouped(F.silu(gate) * up, load, self.down_proj)
+        # 2. Large blocks use all cores one by one, and uneven ones would be mostly padding.
         if most > BLOCK or len(load) * most > 4 * len(x):
             networks = [partial(feed, gate_up=g, down=d) for g, d in self.pairs()]
             return one_by_one(networks)(x, expert, load)
+        # 3. Otherwise, one batched product. `slot` is a token's place in its block.
         first = load.cumsum(0) - load  # [E], each expert's first row in x
-        slot = torch.arange(len(x), device=x.device) - first[expert]
+        slot = torch.arange(len(x), device=x.device) - first[expert]  # [N k]
         blocks = x.new_zeros(len(load), most, x.shape[1])
         blocks = blocks.index_put((expert, slot), x)  # [E, most, d]
         return feed(blocks, self.gate_up_proj, self.down_proj)[expert, slot]
@@ -325,5 +336,5 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, 1)  # [N, d]
-        routed = self.experts(flat, *self.gate(flat))
+        routed = self.experts(flat, *self.gate(flat))  # [N, d]
         return routed.view_as(x) + self.shared_experts(x)

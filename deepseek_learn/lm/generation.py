@@ -2,42 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from .cache import Cache, Step
+from .cache import Cache
 from .model import LanguageModel
 from .prompts import padded, read_prompts, read_tokens
-
-
-def probabilities(
-    logits: Tensor, temperature: float = 1.0, top_p: float = 1.0
-) -> Tensor:
-    """Convert logits to the distribution from which the next token is sampled.
-
-    Args:
-        logits: a tensor of shape `[..., V]`.
-        temperature: 0 selects the most likely token. Values above 1 flatten the
-            distribution.
-        top_p: sample only from the smallest set of most likely tokens whose
-            probabilities add up to at least this value (Holtzman et al. 2019, "The
-            curious case of neural text degeneration", arXiv 1904.09751).
-    """
-    if not temperature:
-        return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    # subtract the maximum so that a tiny temperature can only overflow to -inf
-    logits = logits.float() - logits.amax(-1, keepdim=True).float()
-    p = (logits / temperature).softmax(-1)
-    if top_p < 1:
-        ordered, index = p.sort(-1, descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= top_p  # never drops the first token
-        p = p.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), 0)
-        p = p / p.sum(-1, keepdim=True)
-    return p
+from .sampling import Sampler, at, seeded
 
 
 def generate(
@@ -84,7 +56,7 @@ def stream(
     Args:
         prompts: a list of prompts, each a list or a tensor of tokens. A single prompt is
             passed as `[tokens]`.
-        temperature, top_p: see `probabilities`. A temperature of 0 means greedy
+        temperature, top_p: see `sampling.probabilities`. A temperature of 0 means greedy
             decoding.
         stop: tokens that end a sequence. They are included in the output.
         seed: the seed for sampling. If None, every call samples differently.
@@ -125,18 +97,18 @@ def stream(
                 f"fast must be False with speculative decoding or several prompts; got "
                 f"{len(prompts)} prompts and speculative={speculative}."
             )
-        sampler = _Sampler(model, temperature, top_p, _generator("cpu", seed))
+        sampler = Sampler(model, temperature, top_p, seeded("cpu", seed))
         yield from _one_by_one(sampler, prompts[0], max_new_tokens, stop)
         return
-    device = model.model.norm.weight.device  # reading a packed head unpacks it
-    sampler = _Sampler(model, temperature, top_p, _generator(device, seed))
+    device = model.device
+    sampler = Sampler(model, temperature, top_p, seeded(device, seed))
     # 1. read the B prompts, padded to the longest (T), and sample the first token
     ids, lengths = padded(prompts, device)  # [B, T], [B]
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
     # use only the last real position: all logits would need T times as much memory
-    token = sampler.draw(sampler.distribution(_at(hidden, last)))  # [B, 1]
+    token = sampler.draw(sampler.distribution(at(hidden, last)))  # [B, 1]
     if speculative:
         # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
@@ -182,7 +154,7 @@ def stream(
 
 
 def _one_by_one(
-    sampler: "_Sampler", prompt: Sequence[int], budget: int, stop: Sequence[int]
+    sampler: Sampler, prompt: Sequence[int], budget: int, stop: Sequence[int]
 ) -> Iterator[list[list[int]]]:
     """Continue one prompt with `Decoding`, yielding one token at a time."""
     from .decoding import Decoding
@@ -198,90 +170,6 @@ def _one_by_one(
         logits = decoding.step(output[0])
 
 
-@dataclass(frozen=True)
-class _Sampler:
-    """A sampler that turns the model's hidden vectors into distributions and tokens."""
-
-    model: LanguageModel
-    temperature: float
-    top_p: float
-    generator: torch.Generator
-
-    def distribution(self, hidden: Tensor) -> Tensor:
-        """Map hidden vectors to next-token distributions.
-
-        The vectors have the shape `[..., D]`, and the distributions have the shape
-        `[..., V]`.
-        """
-        return self.of_logits(self.model.lm_head(hidden))
-
-    def of_logits(self, logits: Tensor) -> Tensor:
-        """Map logits of shape `[..., V]` to distributions of the same shape."""
-        if not torch.isfinite(logits).all():
-            raise ValueError(
-                "logits must be finite; got NaN or infinity (are the weights intact?)."
-            )
-        return probabilities(logits, self.temperature, self.top_p)
-
-    def draw(self, p: Tensor) -> Tensor:
-        """Sample one token from each distribution.
-
-        `p` has the shape `[B, V]`, and the result has the shape `[B, 1]`.
-        """
-        return p.multinomial(1, generator=self.generator)
-
-    def draft(
-        self, hidden: Tensor, following: Tensor, last: Tensor, step: Step
-    ) -> tuple[Tensor, Tensor]:
-        """Draft the token after the next one.
-
-        Args:
-            hidden: the main model's hidden vectors in this step, of shape `[B, T, D]`.
-            following: the token after each position, of shape `[B, T]`.
-            last: the position to draft from in each row, of shape `[B]`. The block
-                still processes all positions, because its own cache has to store them.
-
-        Returns:
-            The drafts, of shape `[B, 1]`, and their distributions, of shape `[B, V]`.
-        """
-        ahead = self.model.ahead(hidden, following, 0, step)  # [B, T, D]
-        q = self.distribution(_at(ahead, last))  # [B, V]
-        return self.draw(q), q
-
-    def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Accept or reject each draft and sample the next token.
-
-        Args:
-            draft: the drafts, of shape `[B, 1]`, sampled from `q`.
-            q: the distributions of the drafts, of shape `[B, V]`.
-            p: the model's distributions at the draft and after it, of shape
-                `[B, 2, V]`.
-
-        Returns:
-            A mask of the accepted drafts and the sampled tokens, both of shape
-            `[B, 1]`. Each token follows an accepted draft or replaces a rejected one.
-        """
-        accept = accepted(draft, q, p[:, 0], self.generator)
-        # add 1e-30 because multinomial fails if the residual rounds to all zeros
-        residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
-        return accept, self.draw(torch.where(accept, p[:, 1], residual))
-
-
-def _generator(device: torch.device | str, seed: int | None) -> torch.Generator:
-    generator = torch.Generator(device)
-    generator.manual_seed(seed) if seed is not None else generator.seed()
-    return generator
-
-
-def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Select the vector at one position in each row.
-
-    `hidden` has the shape `[B, T, D]`, `positions` has the shape `[B]`, and the result
-    has the shape `[B, D]`.
-    """
-    return hidden[torch.arange(len(positions), device=hidden.device), positions]
-
-
 def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int], int]:
     """Truncate new tokens after a stop token or once the token budget is used up.
 
@@ -290,19 +178,6 @@ def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int]
     ends = [i + 1 for i, token in enumerate(new) if token in stop]
     output = new[: min([budget, *ends])]
     return output, 0 if ends else budget - len(output)
-
-
-def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
-    """Decide which drafts to accept.
-
-    The drafts have the shape `[B, 1]` and were sampled from `q`, of shape `[B, V]`.
-
-    A draft is accepted with probability min(1, p/q). If every rejected draft is
-    resampled from the residual distribution max(p - q, 0), the tokens are distributed
-    according to `p`.
-    """
-    ratio = p.gather(1, draft) / q.gather(1, draft).clamp_min(1e-30)
-    return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
 
 
 def _check(

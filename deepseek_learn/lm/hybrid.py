@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .cache import Step
 from .config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING, Config
 from .latent import (
-    Learner,
+    Indexer,
     RMSNorm,
     attention,
     attentions,
@@ -45,7 +45,7 @@ def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> T
     return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
 
 
-class Windows(nn.Module):
+class WindowPooling(nn.Module):
     """Compresses each window of tokens into one entry.
 
     The tokens have the shape `[B, T, hidden_size]` and the entries `[B, W, dim]`. With
@@ -144,7 +144,7 @@ class Windows(nn.Module):
         return numbers < (step.positions[..., None] + 1) // self.rate
 
 
-class Compressor(Windows):
+class Compressor(WindowPooling):
     """Computes the entries and selects the entries that each token may attend to."""
 
     def __init__(self, config: Config, layer: int, kind: str):
@@ -163,7 +163,7 @@ class Compressor(Windows):
         return entries, self.full(entries, step)
 
 
-class EntryIndexer(Windows, Learner):
+class EntryIndexer(WindowPooling, Indexer):
     """Scores a compressor's entries, using smaller entries of its own."""
 
     def __init__(self, config: Config, layer: int, kind: str):
@@ -178,15 +178,17 @@ class EntryIndexer(Windows, Learner):
 
         The mask has the shape `[B, T, W]`.
         """
+        # the indexer learns from its own loss; it must not change what the model reads
         x, q_latent = x.detach(), q_latent.detach()
         entries = self.entries(x, step)
         q = self.q_b_proj(q_latent).unflatten(2, (self.config.index_n_heads, -1))
         q = rotate_tail(q, step.rotary["compress"])
-        scores = index_scores(q, entries, self.scorer["weights_proj"](x))
+        scores = index_scores(q, entries, self.scorer["weights_proj"](x))  # [B, T, W]
         full = self.full(entries, step)
         scores = scores.masked_fill(~full, float("-inf"))
         self.keep(scores)
         indices = best(scores, self.config.index_topk)  # [B, T, k]
+        # early tokens have fewer than `index_topk` complete windows: mask the rest again
         return full & torch.zeros_like(full).scatter(2, indices, True)
 
 
@@ -220,17 +222,19 @@ class HybridAttention(nn.Module):
         group = heads * c.head_dim // c.o_groups
         self.o_a_proj = linear(group, c.o_groups * c.o_lora_rank)  # one per group
         self.o_b_proj = linear(c.o_groups * c.o_lora_rank, c.hidden_size)
-        self.sinks = nn.Parameter(torch.zeros(heads))
+        self.sinks = nn.Parameter(torch.zeros(heads))  # lets a head attend to nothing
         if kind != SLIDING:
             self.compressor = Compressor(c, layer, kind)
         self.indexed = kind == COMPRESSED_SPARSE
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         c, turn = self.config, step.rotary[self.turn]
+        # 1. Queries of all heads, and one vector per token that is both key and value.
         q_latent = self.q_a_norm(self.q_a_proj(x))
         q = self.q_b_proj(q_latent).unflatten(2, (c.num_attention_heads, -1))
         q = rotate_tail(F.rms_norm(q, q.shape[-1:], eps=c.rms_norm_eps), turn)
         kv = rotate_tail(self.kv_norm(self.kv_proj(x)), turn)  # [B, T, head_dim]
+        # 2. Attend to the recent tokens and, in most layers, to the compressed past.
         keys, mask = self._window(kv, step)
         if self.turn == "compress":
             entries, visible = self.compressor(x, q_latent, step)
@@ -243,7 +247,10 @@ class HybridAttention(nn.Module):
         heads = (weights.flatten(1, 2) @ keys).unflatten(
             1, q.shape[1:3]
         )  # [B, T, H, d]
-        groups = rotate_tail(heads, turn, back=True).flatten(2)
+        # 3. The values were rotated with the keys: turn their sum back by the position of
+        # the query, which leaves each value turned by its distance alone.
+        groups = rotate_tail(heads, turn, back=True).flatten(2)  # [B, T, H d]
+        # 4. Project each group of heads on its own, then all groups together.
         groups = groups.unflatten(2, (c.o_groups, -1))  # [B, T, G, H d / G]
         weight = self.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
         return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))

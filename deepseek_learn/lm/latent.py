@@ -150,11 +150,13 @@ class LatentAttention(nn.Module):
         """
         c = self.config
         latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
+        # [B, S, H, nope + v]: one matrix holds each head's rows for keys and for values
         both = self.kv_b_proj(latent).unflatten(2, (c.num_attention_heads, -1))
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
+        # all heads share one rotary key, [B, S, H, rope] as a view
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
-        q, k, v = (x.transpose(1, 2) for x in (q, k, value))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, value))  # [B, H, T or S, .]
         mask = None if mask is None else mask[:, None]  # [B, 1, T, S]
         return attend(q, k, v, mask, self.scale).transpose(1, 2)
 
@@ -167,11 +169,15 @@ class LatentAttention(nn.Module):
         """
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
-        key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
+        key_up, value_up = weight.split(
+            [c.qk_nope_head_dim, c.v_head_dim], 1
+        )  # [H, ., r]
+        # absorb W^K into the query: [B, T, H, rank + rope], the size of a cached vector
         q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
-        weights = attention(q, kept, mask, self.scale)
+        weights = attention(q, kept, mask, self.scale)  # [B, T, H, S]
         self.learn(weights, mask)
-        context = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
+        # the heads share the latents: one product for all, and W^V once per token
+        context = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]  # [B, T H, rank]
         context = context.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", context, value_up)
 
@@ -214,7 +220,7 @@ def learning(module: nn.Module) -> bool:
     return module.training and torch.is_grad_enabled()
 
 
-class Learner(nn.Module):
+class Indexer(nn.Module):
     r"""Base class for indexers, which adds a separate loss for their scores.
 
     The scores need a loss of their own because selecting tokens has no gradient:
@@ -249,7 +255,7 @@ class Learner(nn.Module):
         self.scores = None
 
 
-class Indexer(Learner):
+class TokenIndexer(Indexer):
     r"""Scores past tokens and selects the best ones for each token.
 
     .. math:: I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)
@@ -315,7 +321,7 @@ def best(scores: Tensor, count: int) -> Tensor:
 
 @attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
-    """Latent attention to only the tokens selected by an `Indexer` (DeepSeek-V3.2).
+    """Latent attention to only the tokens selected by an `TokenIndexer` (DeepSeek-V3.2).
 
     >>> from deepseek_learn import lm
     >>> kinds = ("sparse_attention",)
@@ -327,7 +333,7 @@ class SparseAttention(LatentAttention):
 
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)
-        self.indexer = Indexer(config, layer)
+        self.indexer = TokenIndexer(config, layer)
 
     def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
         return self.indexer(x, q_latent, step)

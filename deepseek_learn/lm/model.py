@@ -7,11 +7,11 @@ from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
 from .hybrid import attentions  # importing hybrid registers V4's attention
-from .latent import Learner, RMSNorm, linear
+from .latent import Indexer, RMSNorm, linear
 from .rotary import angles
 
 
-class Block(nn.Module):
+class DecoderLayer(nn.Module):
     """A block that applies attention and then either experts or a dense MLP.
 
     Both outputs are added to the residual stream.
@@ -32,7 +32,7 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class MultiTokenPrediction(Block):
+class MultiTokenPrediction(DecoderLayer):
     r"""A block that predicts one token further ahead.
 
     DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437, §2.2:
@@ -59,13 +59,14 @@ class MultiTokenPrediction(Block):
         self.eh_proj = linear(2 * size, size)
         self.shared_head = nn.ModuleDict({"norm": RMSNorm(size, eps=eps)})
 
-    def forward(  # type: ignore[override]  # only called by `ahead`, not as a `Block`
+    def forward(  # type: ignore[override]  # only called by `ahead`, not as a `DecoderLayer`
         self, hidden: Tensor, embedded: Tensor, step: Step
     ) -> Tensor:
         """Combine hidden states with the embeddings of the next tokens.
 
         Both arguments and the result have the shape `[B, T, d]`.
         """
+        # [B, T, 2 d] → [B, T, d]; the checkpoint's matrix expects the embedding first
         x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
         return self.shared_head["norm"](super().forward(x, step))
 
@@ -77,7 +78,7 @@ class _Body(nn.Module):
         super().__init__()
         layers = config.num_hidden_layers
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, i) for i in range(layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(layers))
         for ahead in range(config.num_nextn_predict_layers):
             self.layers.append(MultiTokenPrediction(config, layers + ahead))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -113,6 +114,11 @@ class LanguageModel(nn.Module):
             if parameter.dim() == 2 and not name.endswith("position_bias"):
                 nn.init.normal_(parameter, std=0.02)
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.model.norm.weight.device  # reading a packed head unpacks it
+
     def tie(self) -> None:
         """Share the embedding's weight with the head if the configuration says to."""
         if self.config.tie_word_embeddings:
@@ -137,6 +143,7 @@ class LanguageModel(nn.Module):
     def hidden(self, step: Step) -> Tensor:
         """Return the input to the head, a tensor of shape `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
+        # the layers after these predict further ahead; see `ahead`
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
         return self.model.norm(x)
@@ -178,7 +185,7 @@ class LanguageModel(nn.Module):
                     f"ids must have {len(cache.lengths)} rows, as many as the cache; "
                     f"got {len(ids)}."
                 )
-            past = int(cache.lengths.max())
+            past = int(cache.lengths.max())  # rows may have different lengths
             positions = positions + cache.lengths[:, None]
         limit = c.max_position_embeddings if cache is None else cache.capacity
         if past + new > limit:
@@ -194,10 +201,10 @@ class LanguageModel(nn.Module):
                 f"lengths must have shape [B] and values from 0 to {new}; got "
                 f"{counts.tolist()}."
             )
-        real = torch.arange(new, device=ids.device) < counts[:, None]
+        real = torch.arange(new, device=ids.device) < counts[:, None]  # [B, T]
         if cache is not None:
-            cache.end = past + new
-            cache.advance(counts)
+            cache.end = past + new  # of the longest row, padding included
+            cache.advance(counts)  # by the real tokens of each row
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
@@ -205,10 +212,10 @@ class LanguageModel(nn.Module):
 
         Add it to the model's loss. Calling this method again returns 0.
         """
-        learners = [m for m in self.modules() if isinstance(m, Learner)]
-        total = sum(learner.loss for learner in learners)
-        for learner in learners:
-            learner.loss = 0.0  # otherwise, the graph of this pass stays in memory
+        indexers = [m for m in self.modules() if isinstance(m, Indexer)]
+        total = sum(indexer.loss for indexer in indexers)
+        for indexer in indexers:
+            indexer.loss = 0.0  # otherwise, the graph of this pass stays in memory
         return total
 
     def routers(self) -> list[Router]:

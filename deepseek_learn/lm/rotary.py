@@ -36,6 +36,8 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
         ratio = trained_length / (turns * 2 * math.pi)
         return dim * math.log(ratio) / (2 * math.log(base))
 
+    # pairs below `low` turn often and keep their angles; those above `high` turn less than
+    # once in training and are slowed down by the factor; a ramp mixes the ones between
     low = max(math.floor(pair(parameters.get("beta_fast") or 32)), 0)
     high = min(math.ceil(pair(parameters.get("beta_slow") or 1)), dim - 1)
     ramp = (torch.arange(dim // 2) - low) / (max(high - low, 0.001))
@@ -59,7 +61,7 @@ def angles(positions: Tensor, dim: int, parameters: dict) -> tuple[Tensor, Tenso
     `positions` has the shape `[B, T]`, and both results have the shape `[B, T, dim/2]`.
     """
     theta, scale = frequencies(dim, parameters)
-    turn = positions[..., None].float() * theta.to(positions.device)
+    turn = positions[..., None].float() * theta.to(positions.device)  # [B, T, dim/2]
     return turn.cos() * scale, turn.sin() * scale
 
 

@@ -22,16 +22,16 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .moments import KINDS
-from .roles import divide, listed, with_list
+from .options import check_options
+from .roles import divide, listed, names_of, with_list
 from .rules import move_adamw, move_matrices, move_rows
+from .saved import check_saved
 from .sharded import agreed, local
 
 HUGE = 1e15  # float32 can represent its square and the sum of many such squares
@@ -144,14 +144,21 @@ class DeepOpt(torch.optim.Optimizer):
             "lr": lr,
             "weight_decay": weight_decay,
             "momentum": momentum,
+            "first_momentum": first_momentum,
+            "momentum_warmup": momentum_warmup,
+            "beta2": beta2,
+            "adamw_lr": adamw_lr,
+            "betas": betas,
+            "eps": eps,
+            "adamw_weight_decay": adamw_weight_decay,
+            "state": state,
+            "nonfinite": nonfinite,
+            "roles": dict(roles or {}),
+            "maximize": maximize,
+            "compiled": compiled,
+            "step": 0,
+            "skipped": 0,
         }
-        defaults |= {"first_momentum": first_momentum, "beta2": beta2}
-        defaults |= {"momentum_warmup": momentum_warmup}
-        defaults |= {"adamw_lr": adamw_lr, "betas": betas, "eps": eps}
-        defaults |= {"adamw_weight_decay": adamw_weight_decay, "state": state}
-        defaults |= {"nonfinite": nonfinite, "roles": dict(roles or {})}
-        defaults |= {"maximize": maximize, "compiled": compiled}
-        defaults |= {"step": 0, "skipped": 0}
         super().__init__(listed(params, rarely_active), defaults)
         if not self.param_groups:
             raise ValueError("params must hold at least one parameter; got none.")
@@ -170,12 +177,14 @@ class DeepOpt(torch.optim.Optimizer):
             raise ValueError(
                 "nonfinite must be set for the whole optimizer; got it in a group."
             )
-        _check_options(self.defaults | param_group)
+        check_options(self.defaults | param_group)
         try:
             for part in divide(param_group, roles, seen):
                 options = self.defaults | part
                 ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
-                part["lr"] = options["lr"] * ratio  # a new tensor if lr is one
+                # a new tensor if lr is one: a scheduler fills it in place, and groups
+                # with another ratio must not share it
+                part["lr"] = options["lr"] * ratio
                 super().add_param_group(part)
         except Exception:  # PyTorch's own checks see one part at a time
             del self.param_groups[before:]
@@ -193,11 +202,13 @@ class DeepOpt(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # first, because a skipped step must leave weights and averages as they are
         if not self._usable():
             return loss
         for group in self.param_groups:
             group["step"] += 1
             pairs = zip(group["params"], group["shapes"], strict=True)
+            # what has no gradient keeps its weight and its averages
             active = [(p, shape) for p, shape in pairs if p.grad is not None]
             RULES[group["role"]](group, active, self.state)
         return loss
@@ -226,7 +237,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a saved state bit for bit, whatever the dtype of the parameters."""
-        self._check_saved(state_dict)
+        check_saved(self.param_groups, state_dict)
         saved = state_dict["param_groups"]
         super().load_state_dict(state_dict)
         # torch casts every average to the dtype of its parameter, so restore it here
@@ -236,42 +247,6 @@ class DeepOpt(torch.optim.Optimizer):
                     if isinstance(value, Tensor):
                         device = local(p).device
                         self.state[p][name] = value.to(device, copy=True)
-
-    def _check_saved(self, state_dict: Mapping[str, Any]) -> None:
-        saved = state_dict.get("param_groups", [{}])
-        for group in saved:
-            if "role" not in group or "shapes" not in group:
-                raise ValueError(
-                    f"state_dict must come from DeepOpt; got groups with "
-                    f"{sorted(set(group) - {'params'})}."
-                )
-        roles = [group["role"] for group in self.param_groups]
-        saved_roles = [group["role"] for group in saved]
-        if roles != saved_roles:
-            raise ValueError(
-                f"state_dict must have groups with the roles {roles}; got "
-                f"{saved_roles}."
-            )
-        for group, old in zip(self.param_groups, saved, strict=True):
-            if list(map(tuple, group["shapes"])) != list(map(tuple, old["shapes"])):
-                raise ValueError(
-                    f"state_dict must have parameters of the same shapes; the group "
-                    f"{group['role']!r} has {_first_mismatch(group, old)}."
-                )
-            for name, p, key in zip(
-                _names(group), group["params"], old["params"], strict=True
-            ):
-                entry = state_dict["state"].get(key, {})
-                mean, momentum = entry.get("mean"), entry.get("momentum")  # [rows, n]
-                mismatch = mean is not None and mean.shape != local(p).shape
-                if mismatch or (
-                    momentum is not None and momentum.numel() != local(p).numel()
-                ):
-                    got = momentum if mean is None else mean
-                    raise ValueError(
-                        f"state_dict must hold this process's part of {name}, "
-                        f"{list(local(p).shape)}; got {list(got.shape)}."
-                    )
 
     def _usable(self) -> bool:
         """Return whether all gradients are finite, and clamp very large entries.
@@ -283,7 +258,7 @@ class DeepOpt(torch.optim.Optimizer):
         named = [
             (name, local(p.grad))
             for group in self.param_groups
-            for name, p in zip(_names(group), group["params"], strict=True)
+            for name, p in zip(names_of(group), group["params"], strict=True)
             if p.grad is not None
         ]
         for name, gradient in named:
@@ -334,57 +309,3 @@ def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
         by_device[x.device].append(x)
     joined = [torch.stack(scalars).float() for scalars in by_device.values()]
     return all(bool((x.abs() < limit).all()) for x in joined)
-
-
-def _names(group: Mapping[str, Any]) -> list[str]:
-    return group.get("param_names") or ["a parameter"] * len(group["params"])
-
-
-def _first_mismatch(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    """Describe the first parameter whose shape differs between the two groups."""
-    if len(group["shapes"]) != len(old["shapes"]):
-        return f"{len(group['shapes'])} parameters, not {len(old['shapes'])}"
-    columns = _names(group), group["shapes"], old["shapes"]
-    for name, shape, old_shape in zip(*columns, strict=True):
-        if tuple(shape) != tuple(old_shape):
-            return f"{name} of {list(shape)}, not {list(old_shape)} (matrices, m, n)"
-    return "no other shapes"
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` if an option of the group is out of range."""
-    lr = options["lr"]
-    lr = lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr
-    _check_positive(lr=lr, adamw_lr=options["adamw_lr"], eps=options["eps"])
-    betas = options["betas"]
-    if not (isinstance(betas, tuple | list) and len(betas) == 2):
-        raise ValueError(f"betas must be two numbers; got {betas!r}.")
-    decays = {k: options[k] for k in ("momentum", "first_momentum", "beta2")}
-    _check_fraction(**decays, beta_1=betas[0], beta_2=betas[1])
-    names = ("weight_decay", "adamw_weight_decay", "momentum_warmup")
-    _check_not_negative(**{k: options[k] for k in names})
-    _check_choice("state", options["state"], tuple(KINDS))
-    _check_choice("nonfinite", options["nonfinite"], ("raise", "skip"))
-
-
-def _check_positive(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not (isinstance(number, Real) and 0 < number < float("inf")):
-            raise ValueError(f"{name} must be a number above 0; got {number!r}.")
-
-
-def _check_fraction(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not (isinstance(number, Real) and 0 <= number < 1):
-            raise ValueError(f"{name} must be at least 0 and below 1; got {number!r}.")
-
-
-def _check_not_negative(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not (isinstance(number, Real) and 0 <= number < float("inf")):
-            raise ValueError(f"{name} must be at least 0; got {number!r}.")
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {known}; got {value!r}.")

@@ -52,5 +52,5 @@ def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) 
             scale = state[f"{key}_scale"]
             largest = value.abs().amax(tuple(range(1, value.dim())), keepdim=True)
             scale.copy_(largest).div_(127)
-            values[i] = value.div(scale.clamp_min(1e-30)).round_()
+            values[i] = value.div(scale.clamp_min(1e-30)).round_()  # a row may be all 0
     torch._foreach_copy_([s[key] for s in states], values)

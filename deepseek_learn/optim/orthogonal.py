@@ -55,16 +55,21 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     >>> bool((singular > 0.6).all() and (singular < 1.3).all())
     True
     """
+    # 1. Divide by the Frobenius norm first: the product below may neither overflow nor
+    # vanish, whatever the size of the gradients.
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
     x = (x.to(dtype) / norm.to(dtype)).reshape(-1, *shape[-2:])  # [K, m, n]
-    gram = _gram(x, tall)
+    # 2. Scale so that the largest singular value is at most TOP, from the norm of X X^T.
+    gram = _gram(x, tall)  # [K, m, m], or [K, n, n] if tall
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
-    scale = size.clamp_min(1e-20).reciprocal() * TOP**2
+    scale = size.clamp_min(1e-20).reciprocal() * TOP**2  # [K, 1, 1], of squared values
     x, gram = x.mul_(scale.sqrt()), gram.mul_(scale)
+    # 3. Long matrices: build one factor from X X^T, and multiply X by it once.
     if max(shape[-2:]) >= WIDE * min(shape[-2:]) and dtype != torch.bfloat16:
         q = _factor(gram)
         return (torch.bmm(x, q) if tall else torch.bmm(q, x)).reshape(shape)
+    # 4. Others: apply the polynomials to X itself, which is safe in bfloat16.
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
         gram = _gram(x, tall) if i else gram
         p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -90,7 +95,7 @@ def _factor(gram: Tensor) -> Tensor:
         p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         p.diagonal(dim1=-2, dim2=-1).add_(a)  # a I + b X X^T + c (X X^T)^2
         q = p if q is None else torch.bmm(p, q)
-        if i + 1 < len(POLAR_EXPRESS):
+        if i + 1 < len(POLAR_EXPRESS):  # X X^T of the next X = P X: P commutes with it
             gram = torch.bmm(p, torch.bmm(p, gram))
     assert q is not None
     return q
@@ -128,6 +133,7 @@ def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor
     lengths = update.square().sum(shorter, keepdim=True)
     square = square.lerp(lengths / update.shape[shorter], 1 - beta)
     inverse = square.clamp_min(1e-10).reciprocal()
+    # both Frobenius norms from the lengths, so that no balanced copy is needed for them
     before, after = lengths.sum((-2, -1)), (lengths * inverse).sum((-2, -1))
     share = (before / after.clamp_min(1e-20))[..., None, None]
     return update * (share * inverse).sqrt(), square

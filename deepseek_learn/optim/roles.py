@@ -107,7 +107,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[weight] = ROWS[0] if rarely_active else "embedding"
         elif isinstance(module, _ConvNd):
             facts[weight] = "grouped kernel" if module.groups > 1 else "kernel"
-            head = weight
+            head = weight  # the last layer so far
         elif isinstance(module, nn.Linear):
             facts.setdefault(weight, "layer")  # a tied weight stays an "embedding"
             head = weight
@@ -115,6 +115,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[weight] = "norm"  # not a matrix, even if it is 2-D
         if name in low and (low[name] == 2).double().mean() > 0.5:
             facts[weight] = ROWS[1]
+    # a tied head is an "embedding" already
     if head is not None and facts[head] in ("kernel", "layer"):
         facts[head] = "head"
     return facts
@@ -238,10 +239,17 @@ def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
     """
     if p.dim() < 2:
         return 1, 1, p.numel()
-    if p.dim() == 3 and "kernel" not in fact and fact != "head":
+    if (
+        p.dim() == 3 and "kernel" not in fact and fact != "head"
+    ):  # a Conv1d may be a head
         count, rows, columns = p.shape
         return count, rows, columns
     rows, columns = p.shape[0], p.shape[1:].numel()
     if FUSED.search(name) and rows == 3 * columns:
         return 3, columns, columns
     return 1, rows, columns
+
+
+def names_of(group: Mapping[str, Any]) -> list[str]:
+    """Return the names of a group's parameters, as far as they have any."""
+    return group.get("param_names") or ["a parameter"] * len(group["params"])

@@ -151,19 +151,23 @@ def _directions(
     states: Sequence[dict[str, Any]],
 ) -> list[Tensor]:
     """Compute the update direction for each `u`, gathering shards if necessary."""
+    # 1. Matrices of one shape become one batch of products. A fused projection of queries,
+    # keys and values is three matrices of one parameter.
     by_shape = defaultdict(list)
     for i, (p, shape) in enumerate(batch):
         by_shape[shape, p.device].append(i)
     directions = list(u)
     for (shape, _), indices in by_shape.items():
+        # 2. Singular values belong to the whole matrix: gather it if it is sharded.
         parts = [whole(u[i].view(weights[i].shape), batch[i][0]) for i in indices]
         squares = [states[i]["square"] for i in indices]
         many = len(indices) > 1
         x = torch.stack(parts) if many else parts[0]
         square = torch.cat(squares) if many else squares[0]
         rule = _compiled() if group["compiled"] else direction
-        o, square = rule(x.reshape(-1, *shape[1:]), square, group["beta2"])
+        o, square = rule(x.reshape(-1, *shape[1:]), square, group["beta2"])  # [K, m, n]
         torch._foreach_copy_(squares, square.split(shape[0]))
+        # 3. Every process computed the whole direction, and takes its own rows of it.
         for i, x in zip(indices, o.split(shape[0]), strict=True):
             p = batch[i][0]
             directions[i] = _flat(own_part(x.reshape(p.shape), p), shape)
@@ -257,6 +261,7 @@ def move_adamw(
     gradients = [_downhill(_gradient(p), group) for p, _ in parameters]
     states = [state[p] for p, _ in parameters]
     lr, (beta1, beta2) = float(group["lr"]), group["betas"]
+    # 1. Update the averages, in float32 whatever they are stored in.
     for entry, w in zip(states, weights, strict=True):
         if not entry:
             moments.allocate(entry, "mean", w, group["state"])
@@ -269,9 +274,10 @@ def move_adamw(
     torch._foreach_lerp_(mean, gradients, 1 - beta1)
     torch._foreach_lerp_(square, [_square(g) for g in gradients], 1 - beta2)
     moments.write(states, "mean", mean)
+    # 2. Decay the weights themselves, not the gradient: the averages must not see it.
     if group["adamw_weight_decay"]:
         torch._foreach_mul_(weights, 1 - lr * group["adamw_weight_decay"])
-    # fold both bias corrections into the denominator, which then equals
+    # 3. Fold both bias corrections into the denominator, which then equals
     # (sqrt(v) + eps r) (1 - beta1^t) / r with r = sqrt(1 - beta2^t)
     updates = [entry["updates"] for entry in states]
     corrections = [math.sqrt(1 - beta2**t) for t in updates]
@@ -309,9 +315,11 @@ def move_rows(
         w, gradient, entry = local(p), _gradient(p).flatten(1), state[p]
         if not entry:
             entry["square"] = w.new_zeros(len(w), 1, dtype=torch.float32)
-        rows = gradient.abs().amax(1).nonzero()[:, 0]
+        rows = gradient.abs().amax(1).nonzero()[:, 0]  # [R], those looked up
         g = _downhill(gradient[rows], group)  # [R, n]
         now, square = g.square().mean(1, keepdim=True), entry["square"][rows]
+        # the first value of a row stands for its average: a count of steps for the bias
+        # correction would need a second number per row
         square = torch.where(square == 0, now, square.lerp(now, 1 - beta2))
         entry["square"][rows] = square
         step = g / (square.sqrt() + group["eps"])

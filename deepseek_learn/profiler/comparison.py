@@ -8,11 +8,10 @@ import pandas as pd
 from ..catalog import text
 from ..report import Report
 from .memory import MIB
+from .tables import ProfileTables
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from .result import Profile
 
 MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_ms"]
 
@@ -38,8 +37,8 @@ class Comparison(Report):
     'Comparison'
     """
 
-    a: "Profile"
-    b: "Profile"
+    a: ProfileTables
+    b: ProfileTables
     names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:

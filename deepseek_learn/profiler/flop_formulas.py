@@ -36,8 +36,9 @@ def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
     `products` contains the number of matrix products of size L x S x E and the number
     of matrix products of size L x S x Ev, both per query head.
     """
-    *batch, length, width = q
+    *batch, length, width = q  # [B, H, L, E]; k [B, Hk, S, E], v [B, Hk, S, Ev]
     of_keys, of_values = products
+    # count the heads of q: grouped query heads share keys, but each multiplies all of them
     return 2 * prod(batch) * length * k[-2] * (of_keys * width + of_values * v[-1])
 
 
@@ -86,6 +87,7 @@ def _fused_mha(
 ) -> int:
     """Count the FLOPs of four E x E projections, the scores, and the weighted sum."""
     tokens, pairs = _lengths(query)
+    # the scores and the weighted sum each take 2 E FLOPs per pair of tokens
     return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
 
 
@@ -180,7 +182,7 @@ def _grouped_product(
     If only `x` is 3-D, the weight is grouped by columns, and each column is multiplied
     by only one group of `x`.
     """
-    rows = x[0] if x.dim() > weight.dim() else x
+    rows = x[0] if x.dim() > weight.dim() else x  # [M, K] of one group
     return 2 * rows.numel() * out.shape[-1]
 
 

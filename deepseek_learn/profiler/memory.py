@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .recorder import Allocation, Operator
+from .recorder import AllocatorEvent, Operator
 
 MIB = 2**20
 
@@ -51,20 +51,22 @@ class Memory:
     alive: dict[str, float]
 
 
-def live(operators: list[Operator], allocations: list[Allocation], peak: int) -> Memory:
-    """Compute the memory used by a pass from its allocations and the allocator's peak.
+def live(operators: list[Operator], events: list[AllocatorEvent], peak: int) -> Memory:
+    """Compute the memory used by a pass from its events and the allocator's peak.
 
     Args:
         operators: the operators of the pass, in call order.
-        allocations: the storages that were allocated and freed, in order.
+        events: the storages that were allocated and freed, in order.
         peak: the peak reported by the allocator, in bytes.
     """
-    births = {a.storage: a for a in allocations if a.size > 0}
+    births = {a.storage: a for a in events if a.size > 0}
     sizes: dict[int, int] = {}
     level = highest = index = 0
     at_peak: dict[int, int] = {}
     levels: dict[int, int] = {}  # live bytes after each operator that changes them
-    for change in allocations:
+    # Replay the events. The owners are copied at each new peak, since the last copy is
+    # that of the highest.
+    for change in events:
         level += change.size
         if change.size > 0:
             sizes[change.storage] = change.size

@@ -2,15 +2,13 @@
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ..catalog import language, text
 from ..files import atomic_write
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .result import Profile
+from .tables import ProfileTables
+from .views import histograms, roofline, timeline, tree
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px;
@@ -23,14 +21,14 @@ thead th { position: sticky; top: 0; background: #fff; }
 """
 
 
-def write(profile: "Profile", path: Path) -> Path:
+def write(profile: ProfileTables, path: Path) -> Path:
     """Write a profile's verdicts, figures and tables to `path`; return the path."""
     plots = [
-        profile.plot("latency"),
-        profile.plot("flops"),
-        profile.plot_memory(),
-        profile.plot_roofline(),
-        profile.plot_parameters(),
+        tree(profile, "latency"),
+        tree(profile, "flops"),
+        timeline(profile),
+        roofline(profile),
+        histograms(profile),
     ]
     figures = [
         plot.to_html(full_html=False, include_plotlyjs=(i == 0))
@@ -56,12 +54,12 @@ def write(profile: "Profile", path: Path) -> Path:
     return path
 
 
-def _table(frame: "pd.DataFrame") -> str:
+def _table(frame: pd.DataFrame) -> str:
     frame = frame.rename(index={"": "(model)"})
     table = frame.to_html(float_format=lambda x: f"{x:,.4g}", border=0)
     return f'<div class="table">{table}</div>'
 
 
-def _uncounted(profile: "Profile") -> str:
+def _uncounted(profile: ProfileTables) -> str:
     frame = profile.uncounted
     return _table(frame) if len(frame) else f"<p>{text('profiler.all_counted')}</p>"

@@ -50,7 +50,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Allocation:
+class AllocatorEvent:
     """The allocation or release of a storage.
 
     Attributes:
@@ -99,7 +99,7 @@ class Counter(_Pass):
 
     Attributes:
         operators: the recorded operators, in call order.
-        allocations: the allocations and releases of storages, in order. Storages that
+        events: the allocations and releases of storages, in order. Storages that
             existed before the pass are not included.
         costs: the cost of each layer that has a cost formula, keyed by path.
         output_shapes: the output shapes of each module as text, keyed by path.
@@ -108,7 +108,7 @@ class Counter(_Pass):
     def __init__(self, paths: ModulePaths, known: list[Tensor]):
         super().__init__(paths)
         self.operators: list[Operator] = []
-        self.allocations: list[Allocation] = []
+        self.events: list[AllocatorEvent] = []
         self._alive = {t.untyped_storage()._cdata: -1 for t in known if has_storage(t)}
         self._finalizers: list[weakref.finalize] = []
         self.costs: dict[str, Cost] = {}
@@ -119,17 +119,21 @@ class Counter(_Pass):
     def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if self._in_formula:
             return func(*args, **kwargs)
+        # 1. Inputs that no operator has created are weights or constants. Exclude them
+        # first: an in-place operator returns one of them.
         inputs = tensors((args, kwargs))
         for tensor in inputs:
             self._exclude(tensor)
         out = func(*args, **kwargs)
         outputs = tensors(out)
+        # 2. Cost. Views move no data, and a layer's own formula covers its operators.
         path, phase = self._place()
         flops, kind = self._flops(func, args, kwargs, out)
         moved = kind not in ("view", "covered")
         elements = 0
         if kind == "element":
             elements = max((t.numel() for t in inputs + outputs), default=0)
+        # 3. Memory. Only storages that are new count, so views and in-place results do not.
         new = sum(self._track(tensor, path) for tensor in outputs)
         row = Operator(
             path, _name(func), phase, kind, flops, elements,
@@ -211,17 +215,17 @@ class Counter(_Pass):
         key = storage._cdata
         if key in self._alive:
             return 0
-        size, number = storage.nbytes(), len(self.allocations)
+        size, number = storage.nbytes(), len(self.events)
         if not size:
             return 0
         self._alive[key] = number
         index = len(self.operators)
-        self.allocations.append(Allocation(index, number, size, path))
+        self.events.append(AllocatorEvent(index, number, size, path))
 
         def on_free() -> None:
             self._alive.pop(key, None)
             index = len(self.operators)
-            self.allocations.append(Allocation(index, number, -size, path))
+            self.events.append(AllocatorEvent(index, number, -size, path))
 
         self._finalizers.append(weakref.finalize(storage, on_free))
         return size

@@ -8,7 +8,6 @@ objects that it contains, which the snapshot then saves as well.
 import collections
 import dis
 import functools
-import itertools
 import operator
 import os
 import random
@@ -51,6 +50,8 @@ def _savers_of(kind: type) -> list[Callable[[Any], Saved]]:
     if kind is types.FunctionType:
         return [_function]
     savers = [saver for kinds, saver in _CONTENTS if issubclass(kind, kinds)]
+    if issubclass(kind, Iterator) and kind.__module__ in ("builtins", "itertools"):
+        savers.append(_iterator)
     if _may_enter(kind):
         savers.append(_attributes)
         if any("__slots__" in vars(base) for base in kind.__mro__):
@@ -82,61 +83,65 @@ def nothing() -> None:
     """Do nothing. This is the undo function for objects without mutable contents."""
 
 
-def _dict(item: dict) -> Saved:
-    # bypass overridden methods, which may have side effects
+def _contents(
+    read: Callable[[Any], Any],
+    write: Callable[[Any, Any], Any],
+    same: Callable[[Any, Any], bool],
+    children: bool = True,
+) -> Callable[[Any], Saved]:
+    """Return a saver for what `read(item)` returns and `write(item, saved)` restores.
+
+    Nothing is written to an object that still has the same contents.
+    """
+
+    def save(item: Any) -> Saved:
+        saved = read(item)
+
+        def undo() -> None:
+            if not same(read(item), saved):
+                write(item, saved)
+
+        return undo, saved if children else ()
+
+    return save
+
+
+def _same(one: Collection, two: Collection) -> bool:
+    """Return whether both collections hold the same objects in the same order."""
+    return len(one) == len(two) and all(map(operator.is_, one, two))
+
+
+# Overridden methods are bypassed, because they may have side effects. The order of an
+# OrderedDict is unknown to the methods of dict.
+def _dict_type(item: dict) -> type[dict]:
     ordered = isinstance(item, collections.OrderedDict)
-    kind = collections.OrderedDict if ordered else dict
-    keys, values = list(kind.keys(item)), list(kind.values(item))
-
-    def undo() -> None:
-        if not (_same(kind.keys(item), keys) and _same(kind.values(item), values)):
-            kind.clear(item)
-            for key, value in zip(keys, values, strict=True):
-                kind.__setitem__(item, key, value)
-
-    return undo, keys + values
+    return collections.OrderedDict if ordered else dict
 
 
-def _list(item: list) -> Saved:
-    saved = list(item)
-
-    def undo() -> None:
-        if not _same(item, saved):
-            item[:] = saved
-
-    return undo, saved
+def _keys_and_values(item: dict) -> list:
+    kind = _dict_type(item)
+    return [*kind.keys(item), *kind.values(item)]
 
 
-def _deque(item: collections.deque) -> Saved:
-    saved = list(item)
-
-    def undo() -> None:
-        if not _same(item, saved):
-            item.clear()
-            item.extend(saved)
-
-    return undo, saved
+def _refill_dict(item: dict, saved: list) -> None:
+    kind, size = _dict_type(item), len(saved) // 2
+    kind.clear(item)
+    for key, value in zip(saved[:size], saved[size:], strict=True):
+        kind.__setitem__(item, key, value)
 
 
-def _set(item: set) -> Saved:
-    saved = set(item)
-
-    def undo() -> None:
-        if item != saved:
-            set.clear(item)
-            set.update(item, saved)
-
-    return undo, saved
+def _replace_all(item: Any, saved: Any) -> None:
+    item[:] = saved
 
 
-def _bytearray(item: bytearray) -> Saved:
-    saved = bytes(item)
+def _refill_deque(item: collections.deque, saved: list) -> None:
+    item.clear()
+    item.extend(saved)
 
-    def undo() -> None:
-        if item != saved:
-            item[:] = saved
 
-    return undo, ()
+def _refill_set(item: set, saved: set) -> None:
+    set.clear(item)
+    set.update(item, saved)
 
 
 def _frozen(item: Iterable) -> Saved:
@@ -257,91 +262,66 @@ def _wrapper(item: Any) -> Saved:
     return nothing, [getattr(item, name, None) for name in names]
 
 
-def _generator(item: types.GeneratorType) -> Saved:
-    def mark() -> tuple:
-        frame = item.gi_frame
-        if frame is None:
-            return ()
-        return frame.f_lasti, *((k, id(v)) for k, v in frame.f_locals.items())
-
-    return _position_check(item, mark), ()
-
-
 def _iterator(item: Iterator) -> Saved:
-    def mark() -> str:
-        try:
-            return repr(item.__reduce__()[1:])
-        except Exception:  # the position cannot be read
-            return ""
+    """Notice whether an iterator has advanced, since it cannot be rewound."""
+    before, kind = _position(item), type(item).__name__
 
-    return _position_check(item, mark), ()
+    def undo() -> str | None:
+        same = _position(item) == before
+        return None if same else f"a {kind}, which cannot be rewound"
 
-
-def _position_check(
-    item: Iterator, mark: Callable[[], Any]
-) -> Callable[[], str | None]:
-    before = mark()
-    kind = type(item).__name__
-    return lambda: None if mark() == before else f"a {kind}, which cannot be rewound"
+    return undo, ()
 
 
-def _random_state(get: str, put: str) -> Callable[[Any], Saved]:
-    def save(item: Any) -> Saved:
-        saved = getattr(item, get)()
+def _position(item: Iterator) -> Any:
+    if isinstance(item, types.GeneratorType):
+        frame = item.gi_frame  # None at the end
+        local = {} if frame is None else frame.f_locals
+        return frame and (frame.f_lasti, *((k, id(v)) for k, v in local.items()))
+    try:
+        return repr(item.__reduce__()[1:])
+    except Exception:  # the position cannot be read
+        return ""
 
-        def undo() -> None:
-            getattr(item, put)(saved)
 
-        return undo, ()
-
-    return save
+def _generator_state(
+    read: Callable[[Any], Any], write: Callable[[Any, Any], Any]
+) -> Callable[[Any], Saved]:
+    """Return a saver for the state of a random number generator."""
+    return _contents(read, write, same=lambda *_: False, children=False)
 
 
 def _python_random(item: random.Random) -> Saved:
     if isinstance(item, random.SystemRandom):  # it has no state to save
         return nothing, ()
-    return _random_state("getstate", "setstate")(item)
+    return _generator_state(random.Random.getstate, random.Random.setstate)(item)
 
-
-def _bit_generator(item: np.random.BitGenerator) -> Saved:
-    saved = item.state
-
-    def undo() -> None:
-        item.state = saved
-
-    return undo, ()
-
-
-def _same(one: Collection, two: list) -> bool:
-    """Return whether both collections hold the same objects in the same order."""
-    return len(one) == len(two) and all(map(operator.is_, one, two))
-
-
-_ITERABLES: tuple[Iterable, ...] = (
-    [], (), "", b"", set(), {}, range(0), range(1 << 65),
-)  # fmt: skip
-_BUILT_IN_ITERATORS = (
-    *{type(iter(x)) for x in _ITERABLES},
-    type(reversed([])), enumerate, zip, map, filter, itertools.count, itertools.cycle,
-    itertools.chain, itertools.repeat, itertools.islice,
-)  # fmt: skip
 
 _CONTENTS: tuple[tuple[Any, Callable[[Any], Saved]], ...] = (
-    (dict, _dict),
-    (list, _list),
-    (collections.deque, _deque),
-    (set, _set),
-    (bytearray, _bytearray),
+    (dict, _contents(_keys_and_values, _refill_dict, _same)),
+    (list, _contents(list, _replace_all, _same)),
+    (collections.deque, _contents(list, _refill_deque, _same)),
+    (set, _contents(set, _refill_set, operator.eq)),
+    (bytearray, _contents(bytes, _replace_all, operator.eq, children=False)),
     ((tuple, frozenset), _frozen),
     (types.MappingProxyType, lambda item: _frozen(item.values())),
     (np.ndarray, _array),
-    (torch.Generator, _random_state("get_state", "set_state")),
+    (
+        torch.Generator,
+        _generator_state(torch.Generator.get_state, torch.Generator.set_state),
+    ),
     (random.Random, _python_random),
-    (np.random.RandomState, _random_state("get_state", "set_state")),
-    (np.random.BitGenerator, _bit_generator),
+    (
+        np.random.RandomState,
+        _generator_state(lambda r: r.get_state(), lambda r, state: r.set_state(state)),
+    ),
+    (
+        np.random.BitGenerator,
+        _generator_state(
+            lambda b: b.state, lambda b, state: setattr(b, "state", state)
+        ),
+    ),
     (np.random.Generator, lambda item: (nothing, [item.bit_generator])),
-    (types.GeneratorType, _generator),
-    (_BUILT_IN_ITERATORS, _iterator),
     (
         (
             types.MethodType,

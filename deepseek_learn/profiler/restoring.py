@@ -20,7 +20,7 @@ class UnsteadyModelError(DeepSeekLearnError):
     """Raised when the passes of a model cannot all start from the same state."""
 
 
-class Start:
+class StartingState:
     """The state from which every pass starts.
 
     Gradients are cleared, and everything else is the same as before the first pass.
@@ -110,13 +110,13 @@ class Start:
 
 
 @contextmanager
-def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
+def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[StartingState]:
     """Restore everything reachable from the model and `others` at the end of the block.
 
     This covers modes, gradients, buffers, attributes, hooks, inputs, cache objects, and
     the random number generators of PyTorch, NumPy and Python.
     """
-    start = Start(model, train, *others)
+    start = StartingState(model, train, *others)
     try:
         yield start
     finally:

@@ -81,12 +81,13 @@ def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
 
     The table has one row per operator and one column for each of `BOUNDS`.
     """
+    # convolutions have a peak of their own, which differs from that of matrix products
     conv = operators["operator"].str.contains("conv")
     peak = conv.map({True: roof.conv_gflops, False: roof.gemm_gflops})
     moved = operators["bytes_read"] + operators["bytes_written"]
     return pd.DataFrame(
         {
-            "compute": operators["flops"] / peak / 1e6,
+            "compute": operators["flops"] / peak / 1e6,  # FLOP / (GFLOP/s) = 1e-9 s
             "memory": moved / roof.bandwidth_gbs / 1e6,
             "overhead": roof.overhead_us / 1e3,
         },
@@ -96,6 +97,8 @@ def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
 
 def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Verdict]:
     """Return a verdict for each layer that runs operators itself, slowest first."""
+    # Add up the bounds of all operators of a layer. The largest sum is the tightest lower
+    # bound on its time, and names the resource to save.
     total = operators["latency_ms"].sum()
     floor = floors(operators, roof).groupby(operators["layer"]).sum()
     time = operators.groupby("layer")["latency_ms"].sum()
@@ -104,7 +107,7 @@ def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Ver
     for layer, latency in time.sort_values(ascending=False).items():
         if not latency > 0:
             continue
-        bound = floor.loc[layer].idxmax()
+        bound = floor.loc[layer].idxmax()  # the first column if several are equal
         minimum = floor.loc[layer, bound]
         flops, *moved = work.loc[layer]
         verdicts.append(
@@ -115,6 +118,7 @@ def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Ver
                 share=latency / total,
                 of_roof=minimum / latency,
                 intensity=flops / max(sum(moved), 1),
+                # Amdahl: only the part of this layer's time above its bound can be saved
                 speed_up=total / (total - max(latency - minimum, 0)),
             )
         )

@@ -1,16 +1,13 @@
 """Plotly figures for a profile."""
 
 from collections.abc import Container
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..catalog import text
-from .verdicts import BOUNDS, Verdict, judge
-
-if TYPE_CHECKING:
-    from .result import Profile
+from .tables import ProfileTables
+from .verdicts import BOUNDS, Verdict
 
 # metric → (column of the table, unit)
 METRICS = {
@@ -23,7 +20,7 @@ METRICS = {
 COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
-def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
+def tree(profile: ProfileTables, metric: str, kind: str = "icicle") -> go.Figure:
     """Plot the module tree as an icicle chart or a treemap.
 
     The part of a module's area that is not covered by submodules represents work done
@@ -39,9 +36,7 @@ def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
     frame["moved_mib"] = frame["read_mib"] + frame["written_mib"]
     frame = frame[(frame[column] > 0) | (frame.index == "")]
     parents = {path: _parent(path, frame.index) for path in frame.index}
-    bounds = {
-        v.layer: v for v in judge(profile.layers, profile.operators, profile.roof)
-    }
+    bounds = {v.layer: v for v in profile.verdicts(None)}
     chart = go.Icicle if kind == "icicle" else go.Treemap
     figure = go.Figure(
         chart(
@@ -97,7 +92,7 @@ def _parent(path: str, paths: Container[str]) -> str:
     return parent or "/"
 
 
-def timeline(profile: "Profile") -> go.Figure:
+def timeline(profile: ProfileTables) -> go.Figure:
     """Plot the live activation memory after each operator, with a line at the peak."""
     memory = profile.memory
     rows = memory.timeline
@@ -133,12 +128,11 @@ def timeline(profile: "Profile") -> go.Figure:
     return figure.update_layout(template="plotly_white", title=text("profiler.memory"))
 
 
-def roofline(profile: "Profile") -> go.Figure:
+def roofline(profile: ProfileTables) -> go.Figure:
     """Plot the rooflines and one point per layer, sized by its share of the time."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
-    verdicts = judge(profile.layers, profile.operators, roof)
-    verdicts = [v for v in verdicts if v.intensity > 0]
+    verdicts = [v for v in profile.verdicts(None) if v.intensity > 0]
     for bound in BOUNDS:
         group = [v for v in verdicts if v.bound == bound]
         rates = [
@@ -182,7 +176,7 @@ def roofline(profile: "Profile") -> go.Figure:
     )
 
 
-def histograms(profile: "Profile", top: int) -> go.Figure:
+def histograms(profile: ProfileTables, top: int = 12) -> go.Figure:
     """Plot a histogram for each of the largest parameters, in model order."""
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be a positive integer; got {top!r}.")

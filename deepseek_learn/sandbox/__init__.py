@@ -1,9 +1,9 @@
-"""Run the code of a stranger in a process of its own, and get back only data.
+"""Run untrusted code in a process of its own, and get back only data.
 
 >>> from deepseek_learn.sandbox import Sandbox, call                # doctest: +SKIP
->>> room = Sandbox("work", seconds=60, memory_mib=2048)             # doctest: +SKIP
->>> room.run(["python", "train.py"]).returncode                     # doctest: +SKIP
->>> call("answer.py", "shift_sum", 3, sandbox=room)                 # doctest: +SKIP
+>>> box = Sandbox("work", seconds=60, memory_mib=2048)              # doctest: +SKIP
+>>> box.run(["python", "train.py"]).returncode                      # doctest: +SKIP
+>>> call("answer.py", "shift_sum", 3, sandbox=box)                  # doctest: +SKIP
 
 On Linux with namespaces the code has no network, sees no other process, and reads
 only the interpreter, its packages and this library; it writes only to one folder. System
@@ -13,7 +13,7 @@ user namespaces. Elsewhere `isolation()` is "sockets refused": the limits hold a
 refuses sockets, which stops a mistake but no attacker.
 """
 
-from .process import Ended, Sandbox, SandboxError, isolation
+from .process import CompletedProcess, Sandbox, SandboxError, isolation
 from .session import CodeRaised, Session, call
 from .tree import temporary_folder
 from .values import ValueRefused
@@ -21,7 +21,7 @@ from .view import copies
 
 __all__ = [
     "CodeRaised",
-    "Ended",
+    "CompletedProcess",
     "Sandbox",
     "SandboxError",
     "Session",

@@ -1,14 +1,14 @@
-"""The first process of a sandbox: it closes the room, then starts the command in it.
+"""The first process of a sandbox: it isolates itself, then starts the command.
 
-It is run as a script, and therefore imports nothing of the library. On Linux it makes
-a mount, a process, a network, an IPC and a host name namespace (and, without root, a
-user namespace, `man 7 namespaces`), builds a file system that holds only what the
-command may see, and gives up its privileges:
+It is run as a script, and therefore imports nothing from the library. On Linux it
+creates mount, PID, network, IPC and UTS namespaces (and, without root, a user
+namespace; `man 7 namespaces`), builds a root file system with only the paths that the
+command may see, and drops its privileges:
 
-    sandbox ── this script ── process 1 of the namespace ── the command ── ...
+    sandbox ── this script ── PID 1 of the namespace ── the command ── ...
 
-When the command ends, process 1 ends, and with it the kernel ends every process that
-is left. Without namespaces only the limits hold; see `Sandbox`.
+When the command ends, PID 1 exits, and the kernel kills all processes that are left in
+the namespace. Without namespaces only the resource limits hold; see `Sandbox`.
 """
 
 import ctypes
@@ -34,24 +34,24 @@ SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MNT_DETACH = 442, -100, 0x8000, 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 38, 36
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-INNER_USER = 1000  # what an unprivileged user is called inside
-FILES = 1 << 16  # in a copy of the folder
+INNER_UID = 1000  # the user ID inside, if the sandbox is not started by root
+MAX_INODES = 1 << 16  # of the tmpfs that holds a copy of the folder
 DEVICES = ("null", "zero", "full", "random", "urandom")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    report = plan["report"]  # the sandbox reads here whether the room could be closed
+    report = plan["report"]  # the sandbox reads from this pipe whether isolation failed
     os.set_inheritable(report, False)
     try:
         if sys.platform == "linux":
-            write("/proc/self/oom_score_adj", "1000")  # the first to go, not its owner
+            write("/proc/self/oom_score_adj", "1000")  # out of memory: kill this first
         if plan["namespaces"]:
-            start_init(plan)  # only process 1 of the namespace returns
-            close_room(plan)
+            start_init(plan)  # returns in PID 1 of the namespace only
+            isolate(plan)
         elif sys.platform == "linux":
-            # a daemon becomes this process's child
+            # daemons are reparented to this process
             libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         run_command(plan)
     except Exception as error:
@@ -67,18 +67,18 @@ def start_init(plan: dict[str, Any]) -> None:
     else:
         check(libc.unshare(NAMESPACES | CLONE_NEWUSER), "unshare")
         write("/proc/self/setgroups", "deny")
-        write("/proc/self/uid_map", f"{INNER_USER} {user} 1")
-        write("/proc/self/gid_map", f"{INNER_USER} {group} 1")
+        write("/proc/self/uid_map", f"{INNER_UID} {user} 1")
+        write("/proc/self/gid_map", f"{INNER_UID} {group} 1")
     child = os.fork()
     if child:
         os.close(plan["report"])
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the owner may be killed
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # if the parent is killed
         os._exit(exit_code(os.waitpid(child, 0)[1]))
 
 
-def close_room(plan: dict[str, Any]) -> None:
-    """Build the file system, start the loopback, and give up all privileges."""
+def isolate(plan: dict[str, Any]) -> None:
+    """Build the file system, bring up the loopback, and drop all privileges."""
     os.umask(0o022)
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
     build_root(Path(plan["root"]), plan)
@@ -87,13 +87,13 @@ def close_room(plan: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(plan["user"], plan["user"], plan["user"])
         os.setresuid(plan["user"], plan["user"], plan["user"])
-    # after the change of user, which clears it
+    # after setresuid, which clears the death signal
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(plan["folder"])
 
 
 def build_root(root: Path, plan: dict[str, Any]) -> None:
-    """Mount what the command may see below `root`, and make it the root."""
+    """Mount the visible paths below `root`, and make it the root directory."""
     size = f"size={plan['memory_mib']}m"
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=755")
     for path in ("/tmp", "/dev/shm"):
@@ -101,7 +101,7 @@ def build_root(root: Path, plan: dict[str, Any]) -> None:
         mount("tmpfs", root / path[1:], "tmpfs", MS_NOSUID | MS_NODEV,
               f"{size},mode=1777")  # fmt: skip
     for path in plan["readable"]:
-        show(path, root, writable=False)
+        bind_mount(path, root, writable=False)
     for name in DEVICES:
         device = root / "dev" / name
         device.touch()
@@ -109,18 +109,18 @@ def build_root(root: Path, plan: dict[str, Any]) -> None:
     (root / "dev" / "fd").symlink_to("/proc/self/fd")
     (root / "proc").mkdir()
     mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    restrict(root / "proc", MOUNT_ATTR_RDONLY)
+    mount_setattr(root / "proc", MOUNT_ATTR_RDONLY)
     folder = Path(plan["folder"])
     inside = [path for path in plan["hidden"] if folder in Path(path).parents]
     for path in plan["hidden"]:
         if path not in inside:
-            hide(path, root)
+            mask(path, root)
     if plan["copy_mib"] is None:
-        show(plan["folder"], root, writable=True)
+        bind_mount(plan["folder"], root, writable=True)
     else:
         copy(plan, root)
     for path in inside:
-        hide(path, root)
+        mask(path, root)
     enter_root(root)
 
 
@@ -131,11 +131,11 @@ def enter_root(root: Path) -> None:
     os.chdir("/")
     check(libc.umount2(b"/old", MNT_DETACH), "umount /old")
     os.rmdir("/old")
-    restrict(Path("/"), MOUNT_ATTR_RDONLY, 0)
+    mount_setattr(Path("/"), MOUNT_ATTR_RDONLY, 0)
 
 
-def show(path: str, root: Path, writable: bool) -> None:
-    """Make a path of the host visible below `root`; a symbolic link is copied."""
+def bind_mount(path: str, root: Path, writable: bool) -> None:
+    """Bind-mount a path of the host below `root`; a symbolic link is copied."""
     source, target = Path(path), root / path[1:]
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
@@ -147,16 +147,16 @@ def show(path: str, root: Path, writable: bool) -> None:
         target.touch()
     mount(path, target, None, MS_BIND | MS_REC)
     read_only = 0 if writable else MOUNT_ATTR_RDONLY
-    restrict(target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only)
+    mount_setattr(target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | read_only)
 
 
 def copy(plan: dict[str, Any], root: Path) -> None:
-    """Copy the folder into memory; what is written to the copy ends with the room."""
+    """Copy the folder to a tmpfs, which disappears with the mount namespace."""
     import shutil
 
     target = root / plan["folder"][1:]
     target.mkdir(parents=True, exist_ok=True)
-    size = f"size={plan['copy_mib']}m,nr_inodes={FILES},mode=700"
+    size = f"size={plan['copy_mib']}m,nr_inodes={MAX_INODES},mode=700"
     mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, size)
     shutil.copytree(plan["folder"], target, symlinks=True, dirs_exist_ok=True)
     user = -1 if plan["user"] is None else plan["user"]
@@ -165,8 +165,8 @@ def copy(plan: dict[str, Any], root: Path) -> None:
             os.chown(path, user, user, follow_symlinks=False)
 
 
-def hide(path: str, root: Path) -> None:
-    """Cover a path with an empty folder or, if it is a file, with an empty device."""
+def mask(path: str, root: Path) -> None:
+    """Mount an empty tmpfs over a folder, or /dev/null over a file."""
     target = root / path[1:]
     if target.is_dir():
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
@@ -181,8 +181,10 @@ def mount(
     check(libc.mount(*words, flags, options.encode() or None), f"mount {target}")
 
 
-def restrict(target: Path, attributes: int, recursively: int = AT_RECURSIVE) -> None:
-    """Set attributes of a mount, and of all below it (`man 2 mount_setattr`)."""
+def mount_setattr(
+    target: Path, attributes: int, recursively: int = AT_RECURSIVE
+) -> None:
+    """Set the attributes of a mount and of those below it (`man 2 mount_setattr`)."""
     words = struct.pack("QQQQ", attributes, 0, 0, 0)
     result = libc.syscall(
         SYS_MOUNT_SETATTR, AT_FDCWD, bytes(target), recursively, words, len(words)
@@ -201,34 +203,34 @@ def start_loopback() -> None:
 
 
 def run_command(plan: dict[str, Any]) -> None:
-    """Start the command, reap every process that ends, and end with the command."""
+    """Start the command, reap child processes, and exit with the command."""
     everywhere, command_only = plan["filters"]
     if sys.platform == "linux":
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # for this process too: the command could take hold of it
-    set_filter(everywhere, plan["namespaces"])
+    # for this process as well, which the command could trace
+    set_seccomp_filter(everywhere, plan["namespaces"])
     child = os.fork()
     if child == 0:
         set_limits(plan["limits"])
-        set_filter(command_only, True)
+        set_seccomp_filter(command_only, True)
         program = plan["command"][0]
         try:
             os.execvpe(program, plan["command"], plan["environment"])
         except OSError as error:
             raise OSError(f"{program}: {error.strerror}") from error
     os.close(plan["report"])
-    if not plan["namespaces"]:  # process 1 needs no handler: the kernel ends all
-        signal.signal(signal.SIGTERM, lambda *_: end_children(124))
+    if not plan["namespaces"]:  # PID 1 needs no handler: the kernel kills all
+        signal.signal(signal.SIGTERM, lambda *_: kill_children(124))
         if sys.platform == "linux":
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the owner may be killed
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # if the parent is killed
     while True:
         ended, status = os.wait()
         if ended == child:
-            end_children(exit_code(status))
+            kill_children(exit_code(status))
 
 
-def set_filter(program: str, required: bool) -> None:
-    """Let the kernel run a program of `syscalls` before each call from now on."""
+def set_seccomp_filter(program: str, required: bool) -> None:
+    """Install a seccomp filter of `syscalls` for this process and its children."""
     if not program:
         return
     lines = ctypes.create_string_buffer(bytes.fromhex(program), len(program) // 2)
@@ -250,10 +252,10 @@ def set_limits(limits: dict[str, int]) -> None:
                 raise
 
 
-def end_children(code: int) -> None:
-    """End all children until none is left, and exit; in a namespace, exit at once."""
+def kill_children(code: int) -> None:
+    """Kill all children until none is left, and exit; in a namespace, just exit."""
     if os.getpid() == 1 or sys.platform != "linux":
-        os._exit(code)  # without either, the sandbox ends the process group
+        os._exit(code)  # elsewhere the sandbox kills the process group
     while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text():
         for each in children.split():
             os.kill(int(each), signal.SIGKILL)

@@ -17,25 +17,25 @@ from typing import IO, Any
 
 from ..errors import DeepSeekLearnError
 from .syscalls import filters, this_machine
-from .tree import own
-from .view import HERE, always_readable, environment, resolved, stranger
+from .tree import chown
+from .view import FOLDER, always_readable, environment, resolved, unused_user
 
-SHOWN = 1 << 20  # bytes of output that are read
+MAX_OUTPUT = 1 << 20  # bytes of output that are read
 
 
 class SandboxError(DeepSeekLearnError):
-    """Raised if the sandbox cannot be closed, so that nothing was run in it."""
+    """Raised if the isolation cannot be set up; then nothing was run."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended.
+class CompletedProcess:
+    """The result of a command.
 
     Attributes:
         returncode: the exit code; negative for the number of the signal that ended it.
         stdout, stderr: the first megabyte of its output, with invalid bytes replaced.
         seconds: the wall time.
-        reason: one sentence if it was ended before it was done; otherwise empty.
+        reason: one sentence if the sandbox or a signal killed it; otherwise empty.
     """
 
     returncode: int
@@ -47,29 +47,28 @@ class Ended:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A room in which a stranger's command runs.
+    """Limits and visible paths for an untrusted command.
 
     Args:
         folder: the only folder that the command may write to, its working directory
-            and its home. It is bound, not copied, unless `keep` is False. When root
-            runs the sandbox, its files belong to an unused user during the run.
+            and its home. It is bind-mounted, not copied, unless `keep` is False. If
+            root runs the sandbox, an unused user owns the files during the run.
         seconds: the limit of wall time; processor time is limited as well.
-        memory_mib: the limit of each process's address space, not of all together.
-            Importing torch takes about 650 of it (its build for CUDA more).
-        hidden: files and folders that the command must not read. Only parts of what is
-            `readable` or inside `folder` need to be named: all else is invisible. (This
-            needs namespaces.)
+        memory_mib: the address space limit of each process, not of all together.
+            Importing torch takes about 650 MiB (more for a CUDA build).
+        hidden: files and folders below `readable` or `folder` that the command must not
+            read; all other paths are invisible anyway. (This needs namespaces.)
         readable: files and folders that the command may read, besides the interpreter,
             its packages, the system's programs and this library.
         processes: the maximum number of processes and threads.
         file_mib: the size limit of each file that it writes. What it writes to /tmp and
-            /dev/shm lies in memory, at most `memory_mib` in each; the size of `folder`
-            has no limit, unless `keep` is False.
-        children: whether it may start other processes; threads it may always start.
-            (False needs Linux on x86-64 or 64-bit ARM.)
-        keep: whether what it writes stays in `folder`. If not, it gets a copy of the
-            folder in memory, which holds at most `file_mib` and ends with the room.
-            (This needs namespaces; elsewhere all stays.)
+            /dev/shm is in memory, at most `memory_mib` in each; the size of `folder` is
+            not limited, unless `keep` is False.
+        children: whether it may start processes; it may always start threads. (False
+            needs Linux on x86-64 or 64-bit ARM.)
+        keep: whether its changes to `folder` persist. If not, it works on a copy of the
+            folder in memory, of at most `file_mib`, which is discarded at the end.
+            (This needs namespaces; elsewhere the changes persist.)
 
     Raises:
         ValueError: if `folder` is not a folder, or a limit is not positive.
@@ -93,24 +92,24 @@ class Sandbox:
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number; got {value!r}.")
 
-    def run(self, command: Sequence[str], stdin: bytes = b"") -> Ended:
-        """Run a command to its end, or until the time is up.
+    def run(self, command: Sequence[str], stdin: bytes = b"") -> CompletedProcess:
+        """Run a command until it exits or the time limit is reached.
 
-        All processes that it started are ended with it. (Without namespaces and outside
-        Linux, one that made a session of its own lives until its processor time is up.)
+        All processes that it started are killed. (Without namespaces and outside Linux,
+        one in a session of its own lives until its processor time is used up.)
 
         Args:
             command: the program and its arguments; "python" is this interpreter.
             stdin: what the command reads from its standard input.
 
         Raises:
-            SandboxError: if the room cannot be closed; then nothing was run.
+            SandboxError: if the isolation cannot be set up; then nothing was run.
         """
         start = time.monotonic()
-        with tempfile.TemporaryFile() as given:
-            given.write(stdin)
-            given.seek(0)
-            with self.started(command, given) as running:
+        with tempfile.TemporaryFile() as input_file:
+            input_file.write(stdin)
+            input_file.seek(0)
+            with self.started(command, input_file) as running:
                 try:
                     running.process.wait(self.seconds)
                 except subprocess.TimeoutExpired:
@@ -120,21 +119,27 @@ class Sandbox:
     @contextmanager
     def started(
         self, command: Sequence[str], stdin: Any, pass_fds: Sequence[int] = ()
-    ) -> Iterator["Running"]:
-        """Yield the running command; when the block ends, all its processes do."""
+    ) -> Iterator["RunningProcess"]:
+        """Yield the running command; kill all its processes when the block ends."""
         if os.name != "posix":
             raise SandboxError("a sandbox needs Linux or macOS; on Windows, use WSL.")
-        user = stranger() if self._closed else None
+        user = unused_user() if self._is_isolated else None
         with (
             tempfile.TemporaryFile() as stdout,
             tempfile.TemporaryFile() as stderr,
             tempfile.TemporaryDirectory(prefix="sandbox-root-") as root,
-            lent(Path(self.folder).resolve(), user if self.keep else None),
+            owned_by(Path(self.folder).resolve(), user if self.keep else None),
         ):
             receiver, sender = os.pipe()
             plan = self._plan(command, root, user, sender)
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", HERE / "namespaces.py", json.dumps(plan)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    FOLDER / "namespaces.py",
+                    json.dumps(plan),
+                ],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -143,7 +148,7 @@ class Sandbox:
                 pass_fds=[sender, *pass_fds],
                 start_new_session=True,
             )
-            running = Running(process, stdout, stderr, self._closed)
+            running = RunningProcess(process, stdout, stderr, self._is_isolated)
             try:
                 os.close(sender)
                 with open(receiver, "rb") as report:
@@ -156,13 +161,13 @@ class Sandbox:
                 running.kill()
 
     @property
-    def _closed(self) -> bool:
+    def _is_isolated(self) -> bool:
         return isolation() == "namespaces"
 
     def _plan(
         self, command: Sequence[str], root: str, user: int | None, report: int
     ) -> dict[str, Any]:
-        """Return what `namespaces.py` must know."""
+        """Return the argument of `namespaces.py`."""
         program, *arguments = map(str, command)
         folder = str(Path(self.folder).resolve())
         cores = os.cpu_count() or 1
@@ -174,11 +179,11 @@ class Sandbox:
             "NOFILE": 1024,
             "CORE": 0,
         }
-        closed = self._closed
-        if not closed:
+        isolated = self._is_isolated
+        if not isolated:
             del limits["NPROC"]  # it would count all processes of the user
         return {
-            "namespaces": closed,
+            "namespaces": isolated,
             "user": user,
             "root": root,
             "folder": folder,
@@ -190,11 +195,11 @@ class Sandbox:
             "filters": [each.hex() for each in self._filters()],
             "report": report,
             "command": [sys.executable if program == "python" else program, *arguments],
-            "environment": environment(folder, closed, resolved(self.hidden)),
+            "environment": environment(folder, isolated, resolved(self.hidden)),
         }
 
     def _filters(self) -> tuple[bytes, bytes]:
-        """Return the programs that refuse system calls; empty ones refuse none."""
+        """Return the two seccomp filters; an empty one is not installed."""
         machine = this_machine() if sys.platform == "linux" else None
         if machine is not None:
             return filters(machine, self.children)
@@ -207,20 +212,20 @@ class Sandbox:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningProcess:
     """A command that has been started.
 
     Attributes:
         stdout, stderr: the files that it prints into.
-        closed: whether it is in namespaces.
+        isolated: whether it runs in namespaces.
     """
 
     process: subprocess.Popen
     stdout: IO[bytes]
     stderr: IO[bytes]
-    closed: bool
+    isolated: bool
 
-    def end(self, start: float, reason: str = "") -> Ended:
+    def end(self, start: float, reason: str = "") -> CompletedProcess:
         self.kill()
         seconds = time.monotonic() - start
         code = self.process.returncode
@@ -228,12 +233,14 @@ class Running:
         if code < 0 and not reason:
             with suppress(ValueError):
                 reason = f"it was ended by the signal {signal.Signals(-code).name}."
-        return Ended(code, _text(self.stdout), _text(self.stderr), seconds, reason)
+        return CompletedProcess(
+            code, _text(self.stdout), _text(self.stderr), seconds, reason
+        )
 
     def kill(self) -> None:
-        """End the first process, which ends all others, and then its group.
+        """Terminate the first process, and kill its process group.
 
-        In namespaces the kernel has ended all others by then.
+        In namespaces, the kernel has already killed all other processes by then.
         """
         self.process.terminate()
         try:
@@ -241,7 +248,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if not self.closed:
+        if not self.isolated:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -254,7 +261,7 @@ def isolation() -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = ["python", "-c", "import deepseek_learn; open('written', 'w')"]
         try:
-            _Closed(folder, seconds=60, memory_mib=2048).run(command)
+            _Isolated(folder, seconds=60, memory_mib=2048).run(command)
         except SandboxError:
             return "sockets refused"
         written = os.path.exists(f"{folder}/written")
@@ -262,8 +269,8 @@ def isolation() -> str:
 
 
 @contextmanager
-def lent(folder: Path, user: int | None) -> Iterator[None]:
-    """Give a folder and all in it to `user`, and take it back afterwards.
+def owned_by(folder: Path, user: int | None) -> Iterator[None]:
+    """Change the owner of a folder and its contents, and change it back afterwards.
 
     Raises:
         SandboxError: if its owner cannot be changed, such as on a network file system.
@@ -272,15 +279,15 @@ def lent(folder: Path, user: int | None) -> Iterator[None]:
         yield
         return
     try:
-        _give(folder, user)
+        _chown(folder, user)
         yield
     finally:
-        _give(folder, os.geteuid())
+        _chown(folder, os.geteuid())
 
 
-def _give(folder: Path, user: int) -> None:
+def _chown(folder: Path, user: int) -> None:
     try:
-        own(folder, user)
+        chown(folder, user)
     except OSError as error:
         raise SandboxError(
             f"the sandbox cannot give {folder} to the user {user}: {error.strerror}; "
@@ -288,12 +295,12 @@ def _give(folder: Path, user: int) -> None:
         ) from error
 
 
-class _Closed(Sandbox):
-    """A sandbox with namespaces, used to find out whether they work here."""
+class _Isolated(Sandbox):
+    """A sandbox that uses namespaces without checking whether they work here."""
 
-    _closed = True
+    _is_isolated = True
 
 
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read(SHOWN).decode(errors="replace")
+    return file.read(MAX_OUTPUT).decode(errors="replace")

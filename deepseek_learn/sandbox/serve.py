@@ -1,8 +1,8 @@
-"""The process inside a sandbox that loads a stranger's file and calls its functions.
+"""The process inside a sandbox that loads an untrusted file and calls its functions.
 
 `python -m deepseek_learn.sandbox.serve DESCRIPTOR FILE` reads requests from its
 standard input and writes each reply to the descriptor. From the moment that the file
-is loaded, none of it can be trusted: whoever reads the replies takes them for data.
+is loaded, the process cannot be trusted: its replies are parsed as data only.
 """
 
 import os
@@ -18,7 +18,7 @@ LENGTH = struct.Struct(">Q")
 
 def main() -> None:
     replies, file = int(sys.argv[1]), sys.argv[2]
-    # what the code reads or prints must not get into the pipes
+    # the code's own input and output must not use the pipes
     requests = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     module: ModuleType | None = None
@@ -52,7 +52,7 @@ def load(file: str) -> ModuleType:
 def message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # the class is the stranger's
+    except Exception:  # the class belongs to the untrusted code
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Call a stranger's functions in a sandbox; arguments and results are only data."""
+"""Call untrusted functions in a sandbox; arguments and results are only data."""
 
 import os
 import selectors
@@ -12,18 +12,18 @@ from typing import Any
 
 from ..errors import DeepSeekLearnError
 from ..escaping import printable
-from .process import Running, Sandbox
+from .process import RunningProcess, Sandbox
 from .values import ValueRefused, decode, encode
 
 LENGTH = struct.Struct(">Q")
-LARGEST = 1 << 28  # bytes of one reply
+MAX_REPLY = 1 << 28  # bytes of one reply
 SERVER = "deepseek_learn.sandbox.serve"
 
 
 class CodeRaised(DeepSeekLearnError):
-    """Raised if the stranger's code raised an exception, or ended before it replied.
+    """Raised if the untrusted code raised an exception, or exited before it replied.
 
-    The message is `printable`, since the stranger wrote it.
+    The message is `printable`, since the untrusted code wrote it.
 
     Attributes:
         kind: the name of the exception's class.
@@ -37,16 +37,16 @@ class CodeRaised(DeepSeekLearnError):
 
 @dataclass
 class Session:
-    """A file of a stranger that has been loaded in a sandbox.
+    """An untrusted Python file that has been loaded in a sandbox.
 
     Attributes:
-        sandbox: the room that it is in. Its `seconds` are for all calls together; what
-            the caller computes between them takes none of this time.
-        seconds_left: the time that is left for further calls.
+        sandbox: the sandbox. Its `seconds` limit the total time of all calls; the time
+            of the caller between the calls does not count.
+        seconds_left: the remaining time for calls.
     """
 
     sandbox: Sandbox
-    running: Running
+    running: RunningProcess
     requests: int
     replies: int
     seconds_left: float
@@ -59,7 +59,7 @@ class Session:
         The file is loaded on the first call.
 
         Raises:
-            SandboxError: if the sandbox cannot be closed.
+            SandboxError: if the isolation cannot be set up.
         """
         inbox, requests = os.pipe()
         replies, answers = os.pipe()
@@ -84,9 +84,9 @@ class Session:
         request = encode([function, list(arguments)])
         self._send(LENGTH.pack(len(request)) + request)
         length = LENGTH.unpack(self._receive(LENGTH.size))[0]
-        if length > LARGEST:
+        if length > MAX_REPLY:
             raise ValueRefused(
-                f"the reply has {length} bytes; at most {LARGEST} are read."
+                f"the reply has {length} bytes; at most {MAX_REPLY} are read."
             )
         match decode(self._receive(length)):
             case ["returned", value]:
@@ -116,7 +116,7 @@ class Session:
         return bytes(content)
 
     def _wait(self, descriptor: int, event: int) -> None:
-        """Wait until a pipe is ready; only this takes of the time for calls."""
+        """Wait until a pipe is ready; only this counts as the time of calls."""
         start = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
@@ -127,7 +127,7 @@ class Session:
             raise CodeRaised("TimeoutError", f"it was ended after {limit}.")
 
     def _lost(self) -> CodeRaised:
-        """Return why there is no reply: the process has ended."""
+        """Return the error for a process that exited without a reply."""
         ended = self.running.end(time.monotonic())
         last = (ended.stderr.strip().splitlines() or [""])[-1][:200]
         reason = ended.reason or f"it ended with exit code {ended.returncode}."
@@ -137,19 +137,19 @@ class Session:
 def call(file: str | Path, function: str, *arguments: Any, sandbox: Sandbox) -> Any:
     """Load FILE in a sandbox, call one of its functions, and return the result.
 
-    >>> call("work/answer.py", "double", 21, sandbox=room)          # doctest: +SKIP
+    >>> call("work/answer.py", "double", 21, sandbox=box)           # doctest: +SKIP
 
     Args:
         file: a Python file in the sandbox's folder.
         function: the name of one of its functions.
         arguments: tensors, arrays, numbers, strings, and lists, tuples and dictionaries
-            of these. They travel as JSON and safetensors; so does the result.
-        sandbox: the room; its folder contains the file.
+            of these. They are sent as JSON and safetensors, as is the result.
+        sandbox: the sandbox, whose folder contains the file.
 
     Raises:
-        CodeRaised: if the code raises, ends its process, or takes too long.
+        CodeRaised: if the code raises, exits, or takes too long.
         ValueRefused: if an argument or the result is anything else.
-        SandboxError: if the sandbox cannot be closed; then nothing was run.
+        SandboxError: if the isolation cannot be set up; then nothing was run.
     """
     with Session.open(file, sandbox) as session:
         return session.call(function, *arguments)

@@ -1,10 +1,9 @@
-"""The system calls that a room refuses, as a program that the kernel runs.
+"""The seccomp filters of a sandbox (`man 2 seccomp`), as classic BPF programs.
 
-Namespaces do not cover everything: the kernel's keyrings outlive a room, and a socket of
-the family AF_VSOCK reaches the hypervisor. In a user namespace of its own, a process gets
-privileges that open large parts of the kernel to it. A filter of seccomp(2) refuses such
-calls. It is a program of classic BPF: the kernel runs it before each system call, and its
-result says what becomes of the call.
+Namespaces do not cover everything: kernel keyrings outlive a sandbox, AF_VSOCK sockets
+reach the hypervisor, and a process in a new user namespace gets capabilities that expose
+large parts of the kernel. The filters refuse such system calls. The kernel runs them
+before each call, and their return value decides whether it allows the call.
 """
 
 import errno
@@ -19,16 +18,19 @@ LD_W_ABS, JEQ, JGE, JSET, RET = 0x20, 0x15, 0x35, 0x45, 0x06
 SECCOMP_RET_ALLOW = 0x7FFF0000
 SECCOMP_RET_ERRNO = 0x00050000  # plus the error number
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
-AF_NETLINK, NETLINK_ROUTE = 16, 0  # with these, programs list the room's own addresses
+AF_NETLINK, NETLINK_ROUTE = (
+    16,
+    0,
+)  # with these, programs list the sandbox's own addresses
 CLONE_THREAD, CLONE_NEWUSER = 0x10000, 0x10000000  # flags of clone(2) and unshare(2)
 X32_SYSCALL_BIT = 0x40000000  # the x32 calls of x86-64: the same calls by other numbers
 
-# what is refused in every room, and with which error
+# system calls that every sandbox refuses, and the error numbers
 REFUSED = {
     "add_key": errno.EPERM,
     "request_key": errno.EPERM,
     "keyctl": errno.EPERM,
-    "io_uring_setup": errno.EPERM,  # its requests pass by any filter
+    "io_uring_setup": errno.EPERM,  # its requests bypass seccomp
     "bpf": errno.EPERM,
     "perf_event_open": errno.EPERM,
     "userfaultfd": errno.EPERM,  # it delays the kernel where exploits need it
@@ -42,7 +44,7 @@ EPERM: Line = (RET, 0, 0, SECCOMP_RET_ERRNO + errno.EPERM)
 
 @dataclass(frozen=True)
 class Machine:
-    """An architecture by the kernel's number, and the numbers of its system calls."""
+    """An architecture (AUDIT_ARCH_*) and the numbers of its system calls."""
 
     architecture: int
     calls: dict[str, int]
@@ -66,27 +68,27 @@ MACHINES = {
 
 
 def this_machine() -> Machine | None:
-    """Return this computer's calls; None if they are not known here."""
+    """Return this machine's system calls, or None if they are not in `MACHINES`."""
     wide = struct.calcsize("P") == 8
     return MACHINES.get(platform.machine()) if wide else None
 
 
 def filters(machine: Machine, children: bool) -> tuple[bytes, bytes]:
-    """Return the filter of every process in a room, and one more for the command.
+    """Return the filter of all processes in a sandbox, and one for the command.
 
     Args:
-        machine: whose calls the filters know.
-        children: whether the command may start other processes. If not, the second
-            filter refuses them; threads are no processes. Otherwise it is empty.
+        machine: the machine on which the filters will run.
+        children: whether the command may start processes. If not, the second filter
+            refuses new processes, but not new threads; otherwise it is empty.
     """
-    return room_filter(machine), b"" if children else alone_filter(machine)
+    return sandbox_filter(machine), b"" if children else no_children_filter(machine)
 
 
-def room_filter(machine: Machine) -> bytes:
+def sandbox_filter(machine: Machine) -> bytes:
     """Return a filter that refuses `REFUSED`, user namespaces and most sockets.
 
-    It permits sockets of `FAMILIES` and, of AF_NETLINK, NETLINK_ROUTE, which Jupyter's
-    kernels need: it tells of the room's own network, which is empty.
+    It permits sockets of `FAMILIES`, and NETLINK_ROUTE, which Jupyter kernels need: it
+    only describes the sandbox's own network, which is empty.
     """
     equal = [(JEQ, 0, 1, number) for number in FAMILIES.values()]
     families = [line for each in equal for line in (each, ALLOW)]
@@ -104,7 +106,7 @@ def room_filter(machine: Machine) -> bytes:
     return _program(machine, lines)
 
 
-def alone_filter(machine: Machine) -> bytes:
+def no_children_filter(machine: Machine) -> bytes:
     """Return a filter that refuses new processes, but no new threads."""
     lines = _refuse(machine, {"fork": errno.EPERM, "vfork": errno.EPERM})
     thread = [(JSET, 0, 1, CLONE_THREAD), ALLOW, EPERM]
@@ -112,7 +114,7 @@ def alone_filter(machine: Machine) -> bytes:
 
 
 def _program(machine: Machine, lines: list[Line]) -> bytes:
-    """Refuse all calls of another architecture, then go through the lines."""
+    """Refuse the calls of other architectures, then run the given instructions."""
     start = [
         (LD_W_ABS, 0, 0, ARCHITECTURE),
         (JEQ, 1, 0, machine.architecture),
@@ -125,7 +127,7 @@ def _program(machine: Machine, lines: list[Line]) -> bytes:
 
 
 def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
-    """Refuse the calls with their errors."""
+    """Return instructions that refuse system calls with the given error numbers."""
     calls = [(machine.calls[name], errors[name]) for name in errors
              if name in machine.calls]  # fmt: skip
     pairs = [
@@ -136,6 +138,6 @@ def _refuse(machine: Machine, errors: dict[str, int]) -> list[Line]:
 
 
 def _if_call(machine: Machine, name: str, lines: list[Line]) -> list[Line]:
-    """Go through the lines, which end, with the first argument of this call only."""
+    """Run the instructions, which must return, on the first argument of one call."""
     load = (LD_W_ABS, 0, 0, FIRST_ARGUMENT)  # its lower half, on these machines
     return [(JEQ, 0, 1 + len(lines), machine.calls[name]), load, *lines]

@@ -1,7 +1,7 @@
-"""Go through folders that a stranger filled, however deep, without following links.
+"""Walk folders with untrusted contents, of any depth, without following links.
 
-A folder can be deeper than Python may recurse, than a path may be long, and than files
-may be open. Only the present folder is open here, and the way up is its "..".
+A folder tree can be deeper than Python's recursion limit, PATH_MAX and the limit of open
+files. Therefore only the current folder is open, and its parent is reached by "..".
 """
 
 import os
@@ -11,20 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 def walk(folder: str | Path) -> Iterator[tuple[int, str, bool]]:
-    """Yield (descriptor of the parent, name, whether it is a folder) of all inside.
+    """Yield (file descriptor of the parent, name, whether it is a folder).
 
-    A folder comes after what is in it, so that it may be removed then.
+    A folder comes after its contents, so that it can be removed.
 
     Raises:
-        OSError: if a folder cannot be opened, or is moved meanwhile.
+        OSError: if a folder cannot be opened, or is moved during the walk.
     """
-    here = os.open(folder, FOLDER)
-    queue = [os.listdir(here)]  # the names to visit, of each folder on the way
-    way: list[tuple[str, tuple[int, int]]] = []  # each folder's name; who is above it
+    here = os.open(folder, DIRECTORY)
+    queue = [os.listdir(here)]  # for each folder on the path: the names still to visit
+    way: list[
+        tuple[str, tuple[int, int]]
+    ] = []  # each folder's name, and its parent's identity
     try:
         while queue:
             if queue[-1]:
@@ -47,15 +49,15 @@ def walk(folder: str | Path) -> Iterator[tuple[int, str, bool]]:
         os.close(here)
 
 
-def own(folder: str | Path, user: int) -> None:
-    """Give a folder and all in it to a user; only root can."""
+def chown(folder: str | Path, user: int) -> None:
+    """Change the owner of a folder and its contents, which needs root."""
     for parent, name, _ in walk(folder):
         os.chown(name, user, user, dir_fd=parent, follow_symlinks=False)
     os.chown(folder, user, user)
 
 
 def remove(folder: str | Path) -> None:
-    """Remove a folder and all in it, even what forbids it."""
+    """Remove a folder and its contents, whatever their permissions are."""
     for parent, name, is_folder in walk(folder):
         delete = os.rmdir if is_folder else os.unlink
         try:
@@ -68,7 +70,7 @@ def remove(folder: str | Path) -> None:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Yield a new folder, and remove it afterwards, whatever a stranger put into it."""
+    """Yield a new folder, and remove it with all its contents afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield folder
@@ -79,10 +81,10 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def _go(name: str, here: int) -> int:
     """Open the folder `name` instead of `here`."""
     try:
-        there = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=here)
+        there = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
     except PermissionError:
         os.chmod(name, stat.S_IRWXU, dir_fd=here)
-        there = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=here)
+        there = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
     os.close(here)
     return there
 

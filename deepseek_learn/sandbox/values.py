@@ -1,9 +1,8 @@
-"""Values that travel into a sandbox and out of it, as bytes that cannot run anything.
+"""Serialize values that are sent into a sandbox and out of it.
 
-A tree of lists, tuples, dictionaries, numbers, strings and bytes travels as JSON, its
-tensors and arrays as safetensors. Both only describe data, so that a stranger's reply
-can be read without running any of it; that is what pickle, torch.save and NumPy's
-object arrays would do.
+Lists, tuples, dictionaries, numbers, strings and bytes are encoded as JSON, tensors and
+arrays as safetensors. Decoding these formats executes nothing, unlike pickle, torch.save
+and NumPy's object arrays, so that replies of untrusted code can be decoded.
 """
 
 import json
@@ -18,14 +17,18 @@ from ..errors import DeepSeekLearnError
 if TYPE_CHECKING:
     from torch import Tensor
 
-HEAD = struct.Struct(">QQQ")  # the lengths of the tree, the tensors and the arrays
-DEEPEST = 50  # how deeply lists and dictionaries may be nested
-LARGEST = 16 << 20  # bytes of a tree: a parsed one takes twenty times as much memory
-TEXTS = 256 << 20  # bytes of all arrays of texts, each as wide as its longest text
+HEADER = struct.Struct(">QQQ")  # the lengths of the tree, the tensors and the arrays
+MAX_DEPTH = 50  # how deeply lists and dictionaries may be nested
+MAX_TREE_BYTES = (
+    16 << 20
+)  # bytes of a tree: a parsed one takes twenty times as much memory
+MAX_TEXT_BYTES = (
+    256 << 20
+)  # bytes of all arrays of texts, each as wide as its longest text
 
 
 class ValueRefused(DeepSeekLearnError):
-    """Raised for a value that does not travel, or for bytes that are not a value."""
+    """Raised for a value that cannot be encoded, or bytes that cannot be decoded."""
 
 
 def encode(value: Any) -> bytes:
@@ -39,10 +42,10 @@ def encode(value: Any) -> bytes:
     tensors: dict[str, Tensor] = {}
     arrays: dict[str, np.ndarray] = {}
     tree = json.dumps(_tree(value, tensors, arrays, 0)).encode()
-    if len(tree) > LARGEST:
+    if len(tree) > MAX_TREE_BYTES:
         raise ValueRefused(
             f"the value has {len(tree)} bytes without its tensors and arrays; at most "
-            f"{LARGEST} travel."
+            f"{MAX_TREE_BYTES} travel."
         )
     parts = [tree, b"", b""]
     if tensors:
@@ -53,25 +56,25 @@ def encode(value: Any) -> bytes:
         from safetensors.numpy import save as save_arrays
 
         parts[2] = save_arrays(arrays)
-    return HEAD.pack(*map(len, parts)) + b"".join(parts)
+    return HEADER.pack(*map(len, parts)) + b"".join(parts)
 
 
 def decode(content: bytes) -> Any:
-    """Return the value that `encode` made these bytes of.
+    """Return the value from which `encode` made these bytes.
 
     Raises:
         ValueRefused: if they are anything else, such as a pickle.
     """
     try:
-        lengths = HEAD.unpack_from(content)
-        if len(content) != HEAD.size + sum(lengths) or lengths[0] > LARGEST:
+        lengths = HEADER.unpack_from(content)
+        if len(content) != HEADER.size + sum(lengths) or lengths[0] > MAX_TREE_BYTES:
             raise ValueError("wrong length")
-        parts, start = [], HEAD.size
+        parts, start = [], HEADER.size
         for length in lengths:
             parts.append(content[start : start + length])
             start += length
         return _value(json.loads(parts[0]), _parts(parts[1], parts[2]), 0)
-    except Exception as error:  # the bytes are a stranger's: anything may be wrong
+    except Exception as error:  # the bytes are untrusted: any exception is possible
         raise ValueRefused(
             f"the reply is not a value in JSON and safetensors, the only form that is "
             f"read ({type(error).__name__})."
@@ -79,11 +82,11 @@ def decode(content: bytes) -> Any:
 
 
 @dataclass
-class Parts:
-    """What the tree of a value refers to.
+class Buffers:
+    """The tensors and arrays to which the tree of a value refers.
 
     Attributes:
-        texts: how many bytes its arrays of texts may still take.
+        texts: how many more bytes the arrays of texts may take.
     """
 
     tensors: dict
@@ -91,23 +94,23 @@ class Parts:
     texts: int
 
 
-def _parts(tensors: bytes, arrays: bytes) -> Parts:
-    loaded = Parts({}, {}, TEXTS)
+def _parts(tensors: bytes, arrays: bytes) -> Buffers:
+    buffers = Buffers({}, {}, MAX_TEXT_BYTES)
     if tensors:
         from safetensors.torch import load
 
-        loaded.tensors = load(tensors)
+        buffers.tensors = load(tensors)
     if arrays:
         from safetensors.numpy import load as load_arrays
 
-        loaded.arrays = load_arrays(arrays)
-    return loaded
+        buffers.arrays = load_arrays(arrays)
+    return buffers
 
 
 def _tree(value: Any, tensors: dict, arrays: dict, depth: int) -> list:
     """Return `value` as [kind, content], and collect its tensors and arrays."""
-    if depth > DEEPEST:
-        raise ValueRefused(f"the value is nested more than {DEEPEST} levels deep.")
+    if depth > MAX_DEPTH:
+        raise ValueRefused(f"the value is nested more than {MAX_DEPTH} levels deep.")
     if value is None or type(value) in (bool, int, float, str):
         return ["plain", value]
     if type(value) is bytes:
@@ -134,9 +137,9 @@ def _tree(value: Any, tensors: dict, arrays: dict, depth: int) -> list:
     )
 
 
-def _value(tree: Any, parts: Parts, depth: int) -> Any:
+def _value(tree: Any, parts: Buffers, depth: int) -> Any:
     kind, content = tree
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     if kind == "plain" and not isinstance(content, list | dict):
         return content
@@ -159,7 +162,7 @@ def _value(tree: Any, parts: Parts, depth: int) -> Any:
     raise ValueError("unknown kind")
 
 
-def _texts(shape: list[int], texts: list[str], parts: Parts) -> np.ndarray:
+def _texts(shape: list[int], texts: list[str], parts: Buffers) -> np.ndarray:
     """Return an array of texts; one long text makes all others as wide as itself."""
     parts.texts -= 4 * len(texts) * max(map(len, texts), default=0)
     if parts.texts < 0:

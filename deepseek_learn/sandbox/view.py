@@ -1,4 +1,4 @@
-"""What a command in a sandbox sees: paths, variables, and the user that it is."""
+"""The visible paths, the environment and the user of a command in a sandbox."""
 
 import itertools
 import os
@@ -10,27 +10,27 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-PACKAGE = HERE.parent
-# what programs need of a Linux system; nothing below /home, /root, /var or /run
+FOLDER = Path(__file__).resolve().parent
+PACKAGE = FOLDER.parent
+# system folders that programs need; nothing below /home, /root, /var or /run
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 SETTINGS = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
-STRANGERS = 61184, 65520  # user IDs that no account has (systemd's dynamic users)
+DYNAMIC_USERS = 61184, 65520  # user IDs that no account has (systemd's dynamic users)
 CAPABILITIES = 0, 6, 7, 21  # CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
-turn = itertools.count(secrets.randbelow(STRANGERS[1] - STRANGERS[0]))
+turn = itertools.count(secrets.randbelow(DYNAMIC_USERS[1] - DYNAMIC_USERS[0]))
 
 
-def stranger() -> int | None:
+def unused_user() -> int | None:
     """Return an unused user ID if this process may change its own, else None.
 
-    Each room gets another: what the kernel keeps per user is not shared.
+    Each sandbox gets a different one, so that no per-user kernel state is shared.
     """
-    first, end = STRANGERS
+    first, end = DYNAMIC_USERS
     return first + next(turn) % (end - first) if _may_change_user() else None
 
 
 def _may_change_user() -> bool:
-    """Whether this process is root, with its capabilities and the IDs of `STRANGERS`.
+    """Whether this process is root, with its capabilities and the IDs of `DYNAMIC_USERS`.
 
     In a container root may lack a capability, and in a user namespace (`unshare -Ur`)
     only the IDs of its map exist.
@@ -41,7 +41,7 @@ def _may_change_user() -> bool:
         os.geteuid() == 0
         and all(capabilities >> bit & 1 for bit in CAPABILITIES)
         and Path("/proc/self/setgroups").read_text().strip() == "allow"
-        and all(_is_mapped(kind, STRANGERS) for kind in ("uid_map", "gid_map"))
+        and all(_is_mapped(kind, DYNAMIC_USERS) for kind in ("uid_map", "gid_map"))
     )
 
 
@@ -54,18 +54,18 @@ def _is_mapped(kind: str, ids: tuple[int, int]) -> bool:
 
 @cache
 def always_readable() -> list[str]:
-    """Return what every command may read, outer folders first."""
+    """Return the paths that every command may read, outer folders first."""
     python = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages()]
     python += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     python += [sysconfig.get_path("stdlib"), str(PACKAGE)]
     resolved = {str(Path(path).resolve()) for path in python} | set(python)
-    wanted = [*SYSTEM, *(f"/etc/{name}" for name in SETTINGS), *resolved]
-    paths = sorted({path for path in wanted if os.path.lexists(path)})
+    candidates = [*SYSTEM, *(f"/etc/{name}" for name in SETTINGS), *resolved]
+    paths = sorted({path for path in candidates if os.path.lexists(path)})
     return [path for path in paths if not _covered(path, paths)]
 
 
 def copies(package: str) -> list[Path]:
-    """Return all copies of a package that every room shows, of any Python."""
+    """Return all copies of a package that are visible in a sandbox, for any Python."""
     places = [Path(path) for path in always_readable()]
     folders = ["", *(f"{local}lib*/python3*/*-packages/" for local in ("", "local/"))]
     installed = {
@@ -77,19 +77,19 @@ def copies(package: str) -> list[Path]:
     return sorted(installed | {place for place in places if place.name == package})
 
 
-def environment(folder: str, closed: bool, hidden: list[str]) -> dict[str, str]:
-    """Return the variables that a command sees: none of the owner's."""
+def environment(folder: str, isolated: bool, hidden: list[str]) -> dict[str, str]:
+    """Return the environment of a command, with none of the caller's variables."""
     path = [str(PACKAGE.parent)]
-    refusal = {} if closed else {"SANDBOX_HIDDEN": os.pathsep.join(hidden)}
-    if not closed:  # Python imports the module `sitecustomize` from there
-        path.insert(0, str(HERE / "refusal"))
+    refusal = {} if isolated else {"SANDBOX_HIDDEN": os.pathsep.join(hidden)}
+    if not isolated:  # Python imports the module `sitecustomize` from there
+        path.insert(0, str(FOLDER / "refusal"))
     return refusal | {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": os.pathsep.join(path),
         "HOME": folder,
         "USER": "learner",
         "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp" if closed else folder,
+        "TMPDIR": "/tmp" if isolated else folder,
         "DEEPSEEK_LEARN_HOME": f"{folder}/.deepseek_learn",
         "MPLBACKEND": "Agg",
         "MALLOC_ARENA_MAX": "2",  # address space is limited, and arenas take 64 MiB

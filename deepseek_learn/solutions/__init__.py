@@ -6,7 +6,8 @@ Lesson: `notebooks/basic/00_tour.ipynb`.
 
 import importlib
 
-from .solution import Solution, solutions
+from ..errors import UnknownNameError
+from .runner import Solution, solutions
 
 __all__ = ["Solution", "load", "names", "solutions"]
 
@@ -31,7 +32,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Solution:
-    """Return a solution by name.
+    """Return a solution by name, with the default options.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known solutions.
@@ -43,8 +44,7 @@ def load(name: str) -> Solution:
     'WindFarm'
     """
     if name in BUILT_IN:
-        importlib.import_module(f".{name}", __name__)
-    else:
-        for each in BUILT_IN:  # so that the message for an unknown name lists all
-            importlib.import_module(f".{each}", __name__)
+        importlib.import_module(f".{name}.solution", __name__)
+    elif name not in solutions:
+        raise UnknownNameError("solution", name, names())
     return solutions[name]()

@@ -1,14 +1,25 @@
 """The output of a solution: one JSON line per item, in a file that survives crashes.
 
+Each line of `verdicts.jsonl` is an object. Schema 2, the same in all solutions:
+
+| key | value |
+|---|---|
+| `name` | the item's name, which is unique in a folder |
+| `sha256` | the SHA-256 of what was judged; zeros if it could not be read |
+| `verdict` | "refused" if the item cannot be judged; else one of the solution's own words |
+| `reason` | why it was refused, a sentence; in the lines of refused items only |
+| `warnings` | what is doubtful about the item, a list of sentences; may be absent |
+| `provenance` | the last key: `schema` (2), `version` of the package, `model` (SHA-256 of the weights), `options` (all that can change a verdict), and the `date` |
+
+All other keys are the solution's own. Lines without a `schema` are of an earlier version.
+
 Lines are written by a single call and flushed to the disk, so a killed process leaves at
 most one incomplete line at the end of the file. That line is removed when the file is
 opened again, and its item is judged once more. No item is lost or judged twice.
 
-Each line names its provenance: the package's version, the checksum of the model's weights,
-every option that can change a verdict, and the date. Verdicts that differ in one of these
-(other than the date) are never mixed: the earlier ones are set aside, and all items are
-judged again.
-"""
+Verdicts whose provenance differs in anything but the date are never mixed: the earlier ones
+are set aside, and all items are judged again.
+"""  # noqa: E501
 
 import hashlib
 import json
@@ -21,15 +32,53 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-from torch import nn
-
 from .. import __version__
 from ..catalog import text
+from ..errors import DeepSeekLearnError
 from ..files import exclusive
 
-KEYS = ("name", "sha256", "verdict")  # of every line
+SCHEMA = 2  # of a line
+LOG = "verdicts.jsonl"
+REFUSED = "refused"
 SHOWN = 12  # digits of a checksum in a sentence
+
+
+class RefusedError(DeepSeekLearnError, ValueError):
+    """Raised for an item that cannot be judged; the message is the reason.
+
+    Args:
+        reason: a sentence.
+        facts: what its line in `verdicts.jsonl` tells besides.
+    """
+
+    def __init__(self, reason: str, **facts: Any):
+        super().__init__(reason)
+        self.facts = facts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the line of the refused item tells."""
+        return {"verdict": REFUSED, "reason": str(self), **self.facts}
+
+
+def problem(verdict: Any) -> str | None:
+    """Return what is wrong with a line of `verdicts.jsonl`, or None.
+
+    A line of an earlier schema only needs a name and a verdict: it is set aside anyway.
+    """
+    if not isinstance(verdict, dict):
+        return "it is not an object"
+    keys = ["name", "verdict"]
+    if "schema" in _provenance(verdict):
+        keys += ["sha256"] + ["reason"] * (verdict.get("verdict") == REFUSED)
+        if "reason" in verdict and "reason" not in keys:
+            return "it has a reason, but was not refused"
+    for key in keys:
+        if not isinstance(verdict.get(key), str):
+            return f"{key} must be text; it is {verdict.get(key)!r:.40}"
+    warnings = verdict.get("warnings", [])
+    if not isinstance(warnings, list) or not all(isinstance(w, str) for w in warnings):
+        return "warnings must be a list of sentences"
+    return None
 
 
 @dataclass(frozen=True)
@@ -50,13 +99,18 @@ class Provenance:
     def to_dict(self) -> dict[str, Any]:
         """Return the provenance as a verdict's line has it, without the date."""
         options = {k: v for k, v in sorted(self.options.items()) if v not in (None, {})}
-        facts = {"version": self.version, "model": self.model, "options": options}
-        return json.loads(json.dumps(facts, default=str))
+        facts = {"schema": SCHEMA, "version": self.version, "model": self.model}
+        return json.loads(json.dumps(facts | {"options": options}, default=_named))
 
     def stamp(self, verdict: dict[str, Any]) -> dict[str, Any]:
         """Return a verdict with its provenance and today's date."""
         today = date.today().isoformat()
         return verdict | {"provenance": self.to_dict() | {"date": today}}
+
+
+def _named(value: Any) -> str:
+    """Return a function's name, or another value as text."""
+    return getattr(value, "__qualname__", str(value))
 
 
 def checksum(*models: Any) -> str:
@@ -65,6 +119,9 @@ def checksum(*models: Any) -> str:
     It covers the names, types, shapes and values of all parameters and buffers. The weights
     of a function are unknown, so its name takes their place.
     """
+    import torch  # a folder's verdicts can be read without it
+    from torch import nn
+
     total = hashlib.sha256()
     for model in models:
         name = getattr(model, "__qualname__", type(model).__qualname__)
@@ -138,13 +195,19 @@ class Verdicts:
         return [*self._last.values()]
 
     def add(self, *verdicts: dict[str, Any]) -> None:
-        """Append verdicts, each of which must contain all of `KEYS`, with their provenance.
+        """Append verdicts with their provenance.
 
         Raises:
+            ValueError: if one does not follow the schema.
             OSError: if the lines cannot be written, for example because the disk is full;
                 then none of them is. Also if the file has been deleted.
         """
         stamped = [self.provenance.stamp(verdict) for verdict in verdicts]
+        for verdict in stamped:
+            if wrong := problem(verdict):
+                raise ValueError(
+                    f"This is not a verdict, for {wrong}: {verdict!r:.200}"
+                )
         # a file name that is not UTF-8 contains lone surrogates, which JSON escapes
         lines = "".join(json.dumps(own, ensure_ascii=False) + "\n" for own in stamped)
         line = lines.encode(errors="backslashreplace")
@@ -210,13 +273,14 @@ def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(content.splitlines(), 1):
         try:
             verdict = json.loads(line)
-            if not all(isinstance(verdict[key], str) for key in KEYS):
-                raise TypeError
-        except (ValueError, KeyError, TypeError, RecursionError):
+            wrong = problem(verdict)
+        except (ValueError, RecursionError):
+            wrong = "it is not JSON"
+        if wrong:
             raise ValueError(
                 f"{path}: line {number} is not a verdict; move the file away, or choose "
-                f"another folder."
-            ) from None
+                f"another folder ({wrong})."
+            )
         verdicts.append(verdict)
     return verdicts
 

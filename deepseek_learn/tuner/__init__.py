@@ -15,7 +15,7 @@ _LAZY = {
     "Latency": ".measure.timing",
     "Measured": ".measure.measured",
     "ObjectiveError": "errors",
-    "Solution": "study",
+    "Solution": "results",
     "StorageError": "errors",
     "Study": "study",
     "Trial": "trial",

@@ -16,7 +16,7 @@ from .pareto import hypervolume as hypervolume
 from .pareto import knee as knee
 from .pareto import nondominated_rank as nondominated_rank
 from .pruning import DominationPruner as DominationPruner
+from .results import Solution as Solution
 from .sampler import GeneticSampler as GeneticSampler
-from .study import Solution as Solution
 from .study import Study as Study
 from .trial import Trial as Trial

@@ -3,22 +3,18 @@
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
-import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
-from ..catalog import text
-from ..rng import isolate_rng
 from .counts import check_run
 from .deadline import TimedOut, deadline
 from .ending import Ending
 from .engine import optuna, quiet
 from .errors import ObjectiveError, TunerError
 from .goals import not_finite, read_goals, read_returned
-from .seeding import SeededByPlace
+from .progress import advancing, progress_bar
 from .space import check_config, read_space, suggest
 from .storage import Storage, answering, open_storage, open_study
 from .study import Study
@@ -122,7 +118,7 @@ class AutoTuner:
         self.space = read_space(space)
         self.goals = read_goals(minimize, maximize, limits, self.space)
         _check_parts(sampler, pruner, len(self.goals.names))
-        self.sampler = sampler or SeededByPlace(_default_sampler, seed)
+        self.sampler = sampler or _default_sampler(seed)
         backend = open_storage(storage)
         self.study = open_study(backend, name, self.goals, self.space, self.sampler)
         if isinstance(pruner, optuna.pruners.BasePruner):
@@ -189,10 +185,9 @@ class AutoTuner:
         """
         trials, patience, n_jobs = check_run(trials, seconds, patience, timeout, n_jobs)
         reason = ""
-        with quiet(), answering("the study"), _bar(trials, progress) as bar:
-            progress_callbacks = [self._progress_callback(bar)] if bar else []
-            every_callback = [*progress_callbacks, *callbacks]
-            ending = Ending(self.space, seconds, patience, every_callback)
+        with quiet(), answering("the study"), progress_bar(trials, progress) as bar:
+            shown = [advancing(bar)] if bar else []
+            ending = Ending(self.space, seconds, patience, [*shown, *callbacks])
             try:
                 self._search(ending, trials, timeout, n_jobs)
                 reason = ending.reason
@@ -270,16 +265,6 @@ class AutoTuner:
             # `_search` would mistake these exceptions for a lost trial
             raise TunerError(f"the sampler failed: {error}") from error
 
-    def _progress_callback(self, bar: Any) -> Callable:
-        """Return a callback that advances the progress bar."""
-        finished = itertools.count(1)
-
-        def show(study: "optuna.Study", trial: Any) -> None:
-            facts = _facts(Study.of(study))
-            bar.update(0, completed=next(finished), facts=facts)
-
-        return show
-
     def _snapshot(self, end_reason: str) -> Study:
         with answering("the study"):
             return Study.of(self.study, end_reason)
@@ -328,24 +313,6 @@ def _note_crash(optuna_trial: Any, error: BaseException) -> _TrialFailed:
 
 
 def _default_sampler(seed: int) -> "optuna.samplers.BaseSampler":
-    from .sampler import GeneticSampler
+    from .seeding import SeededByPlace  # imports SciPy
 
-    return GeneticSampler(seed=seed)
-
-
-def _bar(trials: int | None, progress: bool) -> Any:
-    if not progress:
-        return nullcontext()
-    with isolate_rng():  # the first import of rich draws random numbers
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn as Elapsed
-
-    facts = TextColumn("{task.fields[facts]}")
-    bar = Progress(BarColumn(), MofNCompleteColumn(), Elapsed(), facts)
-    bar.add_task("", total=trials, facts="")
-    return bar
-
-
-def _facts(study: Study) -> str:
-    front, failed = len(study.front), len(study.failures())
-    return text("tuner.bar", front=front, failed=failed)
+    return SeededByPlace(seed)

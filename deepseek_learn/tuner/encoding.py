@@ -39,6 +39,7 @@ class Axis:
         if isinstance(distribution, CategoricalDistribution):
             self.categories = len(distribution.choices)
             return
+        # without the margin, rounding would give the two end values half a cell each
         half_step = 0.5 * (distribution.step or 0)
         self.log = distribution.log
         ends = distribution.low - half_step, distribution.high + half_step
@@ -56,6 +57,7 @@ class Axis:
         if self.high == self.low:  # a single value
             return 0.5
         scaled = math.log(value) if self.log else value
+        # rounding in the logarithm may put an end value slightly outside
         return min(max((scaled - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def decode(self, unit: float) -> Any:
@@ -85,6 +87,7 @@ class Axis:
         low, step = self.distribution.low, self.distribution.step
         if step is None:
             return np.clip(units, 0, 1)
+        # round in the units of the hyperparameter: its steps are not equal in logarithms
         value = self.low + units * (self.high - self.low)
         value = np.exp(value) if self.log else value
         value = low + step * np.rint((value - low) / step)

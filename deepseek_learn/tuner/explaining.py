@@ -3,14 +3,12 @@
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from ..catalog import text
-from .importance import ENOUGH, FEWEST
-from .tables import State
-
-if TYPE_CHECKING:
-    from .study import Solution, Study
+from .importance import ENOUGH
+from .results import SearchResults, Solution, State, short
+from .tables import failures
 
 # The fraction of random halves that must agree before a statement is called certain.
 # With 0.8, our first choice, too many of these statements were wrong
@@ -18,8 +16,21 @@ if TYPE_CHECKING:
 STEADY = 1.0
 
 
-def why(study: "Study") -> str:
-    """Return the explanation of a study as a single string; see `Study.why`."""
+class MostImportant(NamedTuple):
+    """The most important hyperparameter for an objective; see `Study.steadiness`."""
+
+    name: str
+    share: float
+    steadiness: float
+
+
+def why(study: SearchResults, most_important: dict[str, MostImportant]) -> str:
+    """Return the explanation of a study as a single string; see `Study.why`.
+
+    Args:
+        most_important: the most important hyperparameter for each objective, or {} if
+            there are too few results.
+    """
     sentences = [_counts(study)]
     if study.end_reason:
         sentences.insert(0, text(f"tuner.ended_{study.end_reason}"))
@@ -27,38 +38,38 @@ def why(study: "Study") -> str:
         sentences.append(_nothing_within(study))
     if study.front:
         sentences += _front(study)
-    if len(study.complete) >= FEWEST and len(study.space) > 1:
-        sentences += _importances(study)
+    if most_important:
+        sentences += _importances(most_important, len(study.complete))
     sentences += [
         _source(study, n) for n in study.goals.names if n.startswith("energy")
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _counts(study: "Study") -> str:
-    failures = study.failures()
+def _counts(study: SearchResults) -> str:
+    failed = failures(study)
     pruned = sum(trial.state == State.PRUNED for trial in study.trials)
     summary = text(
         "tuner.counts",
         finished=len(study.trials),
         complete=len(study.complete),
         pruned=pruned,
-        failed=len(failures),
+        failed=len(failed),
         front=len(study.front),
     )
-    if len(failures):
-        reason, count = failures["reason"].value_counts().iloc[:1].items().__next__()
+    if len(failed):
+        reason, count = failed["reason"].value_counts().iloc[:1].items().__next__()
         summary += " " + text("tuner.failed", reason=reason, count=count)
     return summary
 
 
-def _nothing_within(study: "Study") -> str:
+def _nothing_within(study: SearchResults) -> str:
     """Describe the trial that comes closest to meeting the limits.
 
     Its distance is the largest excess over a limit, relative to that limit.
     """
 
-    def excess(solution: "Solution") -> float:
+    def excess(solution: Solution) -> float:
         results, limits = solution.results, study.goals.limits.items()
         if not set(study.goals.limits) <= set(results):
             return math.inf
@@ -72,7 +83,7 @@ def _nothing_within(study: "Study") -> str:
     )
 
 
-def _front(study: "Study") -> list[str]:
+def _front(study: SearchResults) -> list[str]:
     names = study.goals.names
     if len(study.front) == 1:
         (solution,) = study.front
@@ -87,10 +98,10 @@ def _front(study: "Study") -> list[str]:
     return [*sentences, text("tuner.knee", number=knee.number, **facts)]
 
 
-def _end(study: "Study", name: str, other: str) -> "Solution":
+def _end(study: SearchResults, name: str, other: str) -> Solution:
     """Return the solution on the front with the best `name`; `other` breaks ties."""
 
-    def losses(solution: "Solution") -> list[float]:
+    def losses(solution: Solution) -> list[float]:
         minimized = study.goals.minimize
         return [
             solution.results[n].value * (1 if n in minimized else -1)
@@ -100,7 +111,7 @@ def _end(study: "Study", name: str, other: str) -> "Solution":
     return min(study.front, key=losses)
 
 
-def _trade(study: "Study", x: str, y: str, a: "Solution", b: "Solution") -> str:
+def _trade(study: SearchResults, x: str, y: str, a: Solution, b: Solution) -> str:
     """Describe the trade-off between `a` (with the best x) and `b` (with the best y).
 
     The sentence states what one loses in x and gains in y by switching from `a` to `b`,
@@ -112,37 +123,34 @@ def _trade(study: "Study", x: str, y: str, a: "Solution", b: "Solution") -> str:
         n: (a.config.get(n, "–"), b.config.get(n, "–")) for n in a.config | b.config
     }
     differences = [
-        f"{n} {_short(x)} → {_short(y)}" for n, (x, y) in pairs.items() if x != y
+        f"{n} {short(x)} → {short(y)}" for n, (x, y) in pairs.items() if x != y
     ]
     facts: dict[str, Any] = {
-        "from_x": _short(a.results[x].value),
-        "to_x": _short(b.results[x].value),
-        "from_y": _short(a.results[y].value),
-        "to_y": _short(b.results[y].value),
+        "from_x": short(a.results[x].value),
+        "to_x": short(b.results[x].value),
+        "from_y": short(a.results[y].value),
+        "to_y": short(b.results[y].value),
     }
     place: dict[str, Any] = {"first": a.number, "second": b.number, "x": x, "y": y}
     return text("tuner.trade", changes=", ".join(differences), **place, **facts)
 
 
-def _importances(study: "Study") -> list[str]:
-    count = len(study.complete)
+def _importances(most_important: dict[str, MostImportant], results: int) -> list[str]:
     sentences = []
-    for objective, shares in study.importances().items():
-        name = next(iter(shares))
-        if not shares[name] > 0:
+    for objective, (name, share, steadiness) in most_important.items():
+        if not share > 0:
             sentences.append(text("tuner.nothing_matters", objective=objective))
             continue
-        steady = study.steadiness[objective]
         facts = {"objective": objective, "name": name}
-        facts |= {"share": f"{shares[name]:.0%}", "steady": f"{steady:.0%}"}
-        certainty = "sure" if steady >= STEADY else "unsure"
+        facts |= {"share": f"{share:.0%}", "steady": f"{steadiness:.0%}"}
+        certainty = "sure" if steadiness >= STEADY else "unsure"
         sentences.append(text(f"tuner.matters_{certainty}", **facts))
-    if count < ENOUGH:
-        sentences.append(text("tuner.too_few", count=count, enough=ENOUGH))
+    if results < ENOUGH:
+        sentences.append(text("tuner.too_few", count=results, enough=ENOUGH))
     return sentences
 
 
-def _source(study: "Study", name: str) -> str:
+def _source(study: SearchResults, name: str) -> str:
     sources = study.sources(name)
     if not sources:
         return ""
@@ -154,14 +162,10 @@ def _source(study: "Study", name: str) -> str:
     return text("tuner.from_other", name=name, source=sources[0])
 
 
-def _values(solution: "Solution", names: Iterable[str]) -> str:
+def _values(solution: Solution, names: Iterable[str]) -> str:
     results = solution.results
     return ", ".join(f"{name} {results[name]}" for name in names if name in results)
 
 
 def _config(config: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in config.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {short(value)}" for name, value in config.items())

@@ -2,15 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files import atomic_write
-
-if TYPE_CHECKING:
-    from .study import Solution
+from .results import Solution
 
 
-def write_config(path: Path, study: str, solution: "Solution") -> Path:
+def write_config(path: Path, study: str, solution: Solution) -> Path:
     """Write a configuration and its results to a file, atomically.
 
     The file contains `{study, trial, config: {...}, results: {name: {...}}}`.

@@ -59,10 +59,13 @@ def crossover(
     Returns:
         The children, a float array of shape `[N, D]` with values in 0..1.
     """
+    # 1. Blend the numbers; b < 1 draws the child between its parents, b > 1 outside.
     u = rng.random(first.shape)
     spread = np.where(u < 0.5, 2 * u, 0.5 / np.maximum(1 - u, 1e-12)) ** (1 / (eta + 1))
     blend = 0.5 * ((1 + spread) * first + (1 - spread) * second)
+    # 2. There is nothing between two categories, so take the second parent's.
     offspring = np.where(categories > 0, second, blend)
+    # 3. Cross only some of the columns, so that good combinations survive.
     cross_mask = rng.random(first.shape) < share
     return np.clip(np.where(cross_mask, offspring, first), 0, 1)
 

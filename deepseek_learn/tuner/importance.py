@@ -1,35 +1,32 @@
 """Hyperparameter importances, and how reliable they are with only a few trials."""
 
-from collections.abc import Container
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..rng import isolate_rng
-from .encoding import Encoding
+from .encoding import BaseDistribution, Encoding
 from .engine import optuna, quiet
 from .pareto import scaled
+from .results import SearchResults
 
-if TYPE_CHECKING:
-    from .study import Study
-
-EVALUATORS = ("fanova", "ped_anova")
+EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}  # name → as it is shown
 FEWEST = 4
 # With fewer trials, importances are correct less often (`benchmarks/explanations.py`).
 ENOUGH = 50
 TREES, HALVES, HALF_TREES = 64, 10, 16
-AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each point
+MOST = 100  # trials to which a forest is fitted; the time grows with their square
 
 
 def importances(
-    study: "Study", objective: str, evaluator: str = "fanova"
+    study: SearchResults, objective: str, evaluator: str = "fanova"
 ) -> dict[str, float]:
     """Return the importance of each hyperparameter in descending order.
 
     See `Study.importances`.
     """
     if evaluator not in EVALUATORS:
-        raise ValueError(f"evaluator must be one of {EVALUATORS}; got {evaluator!r}.")
+        raise ValueError(
+            f"evaluator must be one of {tuple(EVALUATORS)}; got {evaluator!r}."
+        )
     if len(study.complete) < FEWEST:
         raise ValueError(
             f"importances need at least {FEWEST} results; the study has "
@@ -38,7 +35,7 @@ def importances(
     return _shares(study, _complete(study), objective, evaluator)
 
 
-def steadiness(study: "Study", objective: str) -> float:
+def steadiness(study: SearchResults, objective: str) -> float:
     """Return how stable the most important hyperparameter is, from 0 to 1.
 
     This is the fraction of random halves of the trials for which the same
@@ -59,80 +56,67 @@ def steadiness(study: "Study", objective: str) -> float:
     return agreements / HALVES
 
 
-def _complete(study: "Study") -> list:
+def _complete(study: SearchResults) -> list:
     numbers = {solution.number for solution in study.complete}
     return [trial for trial in study.trials if trial.number in numbers]
 
 
 def _shares(
-    study: "Study", trials: list, objective: str, evaluator: str, trees: int = TREES
+    study: SearchResults,
+    trials: list,
+    objective: str,
+    evaluator: str,
+    trees: int = TREES,
 ) -> dict[str, float]:
-    evaluate = _main_effects if evaluator == "fanova" else _ped_anova
+    evaluate = _fanova if evaluator == "fanova" else _ped_anova
     index = study.goals.names.index(objective)
     shares = evaluate(study, trials, index, trees)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
-    r"""Compute the main effect of each hyperparameter by functional ANOVA.
+def _fanova(study: SearchResults, trials: list, index: int, trees: int) -> dict:
+    r"""Let Optuna compute the main effect of each hyperparameter by functional ANOVA.
 
     The main effect is :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`,
-    where f is a forest fitted to the trials. Expectations over the whole space are
-    estimated by averaging over random points. (Optuna's evaluator computes them
-    exactly, which takes time quadratic in the number of trials.)
+    where f is a forest fitted to the trials.
     """
     with isolate_rng():  # the first import of sklearn draws random numbers
-        from sklearn.ensemble import ExtraTreesRegressor
-
-    encoding, rng = Encoding(study.space), np.random.default_rng(0)
-    points = np.array([encoding.encode(trial.params) for trial in trials])
+        import sklearn.ensemble  # noqa: F401
+    if len(trials) > MOST:
+        sample = np.random.default_rng(0).permutation(len(trials))[:MOST]
+        trials = [trials[i] for i in sample]
     values = np.array([trial.values[index] for trial in trials])
-    if min(values) == max(values):
-        return dict.fromkeys(encoding.names, 0.0)
+    if values.min() == values.max():  # Optuna would raise an error
+        return dict.fromkeys(study.space, 0.0)
     values = scaled(values[:, None])[0][:, 0]  # does not change the variance ratios
-    forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
-    forest.fit(encoding.features(points), values)
-    base_points = encoding.snap(rng.random((AROUND, len(encoding.names))))
-    shares = {}
-    for axis, name in enumerate(encoding.names):
-        count = encoding.categories[axis] or STEPS
-        grid = np.repeat(base_points[None], count, axis=0)  # [steps, AROUND, D]
-        grid[:, :, axis] = ((np.arange(count) + 0.5) / count)[:, None]
-        grid = encoding.snap(grid.reshape(-1, len(encoding.names)))
-        predictions = forest.predict(encoding.features(grid)).reshape(count, -1)
-        variance = predictions.var()
-        effect = predictions.mean(1).var()
-        shares[name] = float(effect / variance) if variance > 0 else 0.0
-    return shares
-
-
-def _ped_anova(study: "Study", trials: list, index: int, trees: int) -> dict:
-    importance = optuna.importance
-    sign = study.goals.signs[index]
+    # Optuna averages uniformly over a range, even over a logarithmic one, and its time
+    # doubles with each choice of a category. In the unit cube, every decade has the same
+    # weight, and a category is a number whose choices have cells of equal width.
+    encoding = Encoding(study.space)
+    axis: BaseDistribution = optuna.distributions.FloatDistribution(0, 1)
+    cube = dict.fromkeys(encoding.names, axis)
     with quiet():
-        storage = _TrialStorage(trials)
-        copy = optuna.create_study(storage=storage, directions=study.goals.directions)
-        target = lambda trial: sign * trial.values[index]  # noqa: E731
-        shares = importance.get_param_importances(
-            copy, evaluator=importance.PedAnovaImportanceEvaluator(), target=target
-        )
+        copied = optuna.create_study()
+        for trial, value in zip(trials, values, strict=True):
+            point = encoding.encode(trial.params).tolist()  # [D]
+            params = dict(zip(encoding.names, point, strict=True))
+            copied.add_trial(
+                optuna.create_trial(params=params, distributions=cube, value=value)
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=0)
+        shares = evaluator.evaluate(copied)
     return {name: float(share) for name, share in shares.items()}
 
 
-class _TrialStorage(optuna.storages.InMemoryStorage):
-    """A storage that refers to existing trials instead of copying them.
-
-    `Study.add_trials`, in contrast, would copy every trial.
-    """
-
-    def __init__(self, trials: list):
-        super().__init__()
-        self.trials = trials
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[optuna.trial.TrialState] | None = None,
-    ) -> list:
-        return [t for t in self.trials if states is None or t.state in states]
+def _ped_anova(study: SearchResults, trials: list, index: int, trees: int) -> dict:
+    """Let Optuna compare the best trials with all of them."""
+    with quiet():
+        copied = optuna.create_study(directions=study.goals.directions)
+        copied.add_trials(trials)
+        sign = study.goals.signs[index]
+        shares = optuna.importance.get_param_importances(
+            copied,
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+            target=lambda trial: sign * trial.values[index],
+        )
+    return {name: float(share) for name, share in shares.items()}

@@ -66,13 +66,14 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
     >>> tuner.nondominated_rank([[0, 1], [1, 0], [1, 1]])
     array([0, 0, 1])
     """
-    dominance = dominates(points)
+    dominance = dominates(points)  # [N, N]
     rank = np.full(len(dominance), -1)
-    dominated_by = dominance.sum(0)
+    dominated_by = dominance.sum(0)  # [N], how many remaining points dominate each
     front = 0
     while (rank < 0).any():
         members = (dominated_by == 0) & (rank < 0)
         rank[members] = front
+        # removing a front frees the points that only its members dominate
         dominated_by = dominated_by - dominance[members].sum(0)
         front += 1
     return rank
@@ -98,8 +99,8 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
         order = np.argsort(column, kind="stable")
         span = column[order[-1]] - column[order[0]] if len(x) else 0.0
         if span == 0:
-            continue
-        distance[order[[0, -1]]] = np.inf
+            continue  # all points are ends here, and none may become infinite
+        distance[order[[0, -1]]] = np.inf  # never drop the ends of the front
         distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
     return distance
 
@@ -128,7 +129,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
             f"reference must be {x.shape[1]} finite numbers, one per objective; got "
             f"{reference!r}."
         )
-    x = x[(x < r).all(1)]
+    x = x[(x < r).all(1)]  # any other point has no volume inside the bounds
     if not len(x):
         return 0.0
     corners, exponents = scaled(np.vstack([x, r]))
@@ -204,6 +205,7 @@ def _volume(front: np.ndarray, r: np.ndarray) -> float:
     if len(r) == 1:
         return r[0] - front[0, 0]
     if len(r) == 2:  # sorted by the first objective, so the second decreases
+        # one rectangle per point, which ends where the next point begins
         right = np.append(front[1:, 0], r[0])
         return float(((right - front[:, 0]) * (r[1] - front[:, 1])).sum())
     return sum(_exclusive(x, front[i + 1 :], r) for i, x in enumerate(front))
@@ -214,4 +216,6 @@ def _exclusive(x: np.ndarray, others: np.ndarray, r: np.ndarray) -> float:
     box = float(np.prod(r - x))
     if not len(others):
         return box
+    # Clip the other boxes to this one. Most of the clipped corners dominate each other,
+    # so that the recursion soon runs out of points.
     return box - _volume(_front(np.maximum(others, x)), r)

@@ -6,34 +6,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..catalog import text
+from .importance import EVALUATORS
+from .results import SearchResults, Solution, short
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
-
-    from .study import Solution, Study
 
 FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
 PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
 LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
-def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
-    """Plot the front of a study for one, two or three objectives."""
+def front(study: SearchResults, names: tuple[str, ...]) -> "go.Figure":
+    """Plot the front of a study for one, two or three objectives.
+
+    A single objective is plotted against the trial number.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    draw = {1: _by_number, 2: _scatter_2d, 3: _scatter_3d}[len(names)]
-    draw(figure, study, names)
+    if len(names) == len(study.goals.names) == 2:
+        _stairs(figure, study, names)
+    add = figure.add_scatter3d if len(names) == 3 else figure.add_scatter
+    for key, solutions, marker in _layers(study):
+        columns = [[s.results[name].value for s in solutions] for name in names]
+        if len(names) == 1:
+            columns.insert(0, [s.number for s in solutions])
+        options: dict[str, Any] = dict(zip("xyz", columns, strict=False))
+        options |= {"mode": "markers", "name": _layer(key), "hoverinfo": "text"}
+        options["hovertext"] = [configuration(s, names) for s in solutions]
+        options["marker"] = _in_3d(marker) if len(names) == 3 else marker
+        if key == "front" and len(names) == 2:
+            options["error_x"], options["error_y"] = (
+                _errors(solutions, name) for name in names
+            )
+        if solutions:
+            add(**options)
+    _label_axes(figure, study, names)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     margin = {"l": 70, "r": 20, "t": 50, "b": 60}
     return figure.update_layout(template="plotly_white", legend=legend, margin=margin)
 
 
-def history(study: "Study") -> "go.Figure":
+def history(shares: "pd.Series") -> "go.Figure":
     """Plot the hypervolume after each trial."""
     import plotly.graph_objects as go
 
-    shares = study.history()
     line = {"color": FRONT, "shape": "hv"}
     figure = go.Figure(go.Scatter(x=shares.index, y=shares, mode="lines", line=line))
     figure.update_xaxes(title=text("tuner.trial_axis"))
@@ -59,13 +78,13 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figu
         values = [objective_shares.get(name, 0) for name in order]
         bar = {"marker_color": color, "orientation": "h", "name": objective}
         figure.add_bar(x=values, y=order, **bar)
-    label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
+    label = text("tuner.importance_axis", evaluator=EVALUATORS[evaluator])
     figure.update_xaxes(title=label, tickformat=".0%", range=[0, 1])
     legend = {"traceorder": "reversed"}
     return figure.update_layout(template="plotly_white", barmode="group", legend=legend)
 
 
-def axis_title(study: "Study", name: str, gap: str = " ") -> str:
+def axis_title(study: SearchResults, name: str, gap: str = " ") -> str:
     """Return an axis title with the unit and source, as in `energy_j, J (estimate)`."""
     unit, sources = study.units(name), study.sources(name)
     title = f"{name}, {unit}" if unit else name
@@ -75,17 +94,17 @@ def axis_title(study: "Study", name: str, gap: str = " ") -> str:
     return f"{title}{gap}({labels}{', …' * (len(sources) > 3)})"
 
 
-def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
+def configuration(solution: Solution, names: tuple[str, ...] = ()) -> str:
     """Return the hover text of a trial, with its results and its configuration."""
     lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
     lines += [f"{n}: {solution.results[n]}" for n in names]
-    lines += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
+    lines += [f"{n} = {short(v)}" for n, v in solution.config.items()]
     return "<br>".join(lines)
 
 
 def _layers(
-    study: "Study",
-) -> Iterator[tuple[str, tuple["Solution", ...], dict[str, Any]]]:
+    study: SearchResults,
+) -> Iterator[tuple[str, tuple[Solution, ...], dict[str, Any]]]:
     """Yield `(key, solutions, marker)` for each layer of a plot, from back to front."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
@@ -99,24 +118,7 @@ def _layers(
         yield "knee", (study.knee(),), marker
 
 
-def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    if len(study.goals.names) == 2:
-        _stairs(figure, study, names)
-    for key, solutions, marker in _layers(study):
-        x, y = ([s.results[name].value for s in solutions] for name in names)
-        options: dict[str, Any] = {"mode": "markers", "marker": marker}
-        if key == "front":
-            x_error, y_error = (_errors(solutions, name) for name in names)
-            options |= {"error_x": x_error, "error_y": y_error}
-        hover = [configuration(s, names) for s in solutions]
-        options |= {"hovertext": hover, "hoverinfo": "text"}
-        if solutions:
-            figure.add_scatter(x=x, y=y, name=_layer(key), **options)
-    figure.update_xaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
-    figure.update_yaxes(title=axis_title(study, names[1]), **_scale(study, names[1]))
-
-
-def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
+def _stairs(figure: "go.Figure", study: SearchResults, names: tuple[str, ...]) -> None:
     """Draw the boundary of the region dominated by the front."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
@@ -126,42 +128,30 @@ def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
 
 
-def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    for key, solutions, marker in _layers(study):
-        axes = [[s.results[name].value for s in solutions] for name in names]
-        style = marker | {"size": max(marker["size"] * 0.6, 4)}
-        if key == "outside":
-            style |= {"symbol": "circle-open"}  # plotly does not draw a small 3-D "x"
-        hover = [configuration(s, names) for s in solutions]
-        options: dict[str, Any] = {"hovertext": hover, "hoverinfo": "text"}
-        if solutions:
-            options |= dict(zip("xyz", axes, strict=True))
-            figure.add_scatter3d(
-                mode="markers", name=_layer(key), marker=style, **options
-            )
-    scene: dict[str, Any] = {
-        f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
-        for axis, name in zip("xyz", names, strict=True)
-    }
+def _in_3d(marker: dict[str, Any]) -> dict[str, Any]:
+    style = marker | {"size": max(marker["size"] * 0.6, 4)}
+    # plotly does not draw a small 3-D "x"
+    return style | ({"symbol": "circle-open"} if style.get("symbol") == "x" else {})
+
+
+def _label_axes(
+    figure: "go.Figure", study: SearchResults, names: tuple[str, ...]
+) -> None:
+    gap = "<br>" if len(names) == 3 else " "
+    axes = [
+        {"title": axis_title(study, name, gap), **_scale(study, name)} for name in names
+    ]
+    if len(names) < 3:
+        x, y = axes if len(names) == 2 else ({"title": text("tuner.trial_axis")}, *axes)
+        figure.update_layout(xaxis=x, yaxis=y)
+        return
+    scene: dict[str, Any] = dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
     scene["aspectmode"] = "cube"
     scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # keep the titles visible
     figure.update_layout(scene=scene, height=600)
 
 
-def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    """Plot the values of a single objective against the trial number."""
-    for key, solutions, marker in _layers(study):
-        hover = [configuration(s, names) for s in solutions]
-        options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
-        x = [s.number for s in solutions]
-        y = [s.results[names[0]].value for s in solutions]
-        if solutions:
-            figure.add_scatter(x=x, y=y, name=_layer(key), marker=marker, **options)
-    figure.update_xaxes(title=text("tuner.trial_axis"))
-    figure.update_yaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
-
-
-def _errors(solutions: Iterable["Solution"], name: str) -> dict[str, Any] | None:
+def _errors(solutions: Iterable[Solution], name: str) -> dict[str, Any] | None:
     numbers = [s.results[name] for s in solutions]
     if all(m.low is None for m in numbers):
         return None
@@ -171,7 +161,7 @@ def _errors(solutions: Iterable["Solution"], name: str) -> dict[str, Any] | None
     return {"array": above, "arrayminus": below, "symmetric": False, **style}
 
 
-def _scale(study: "Study", name: str) -> dict[str, Any]:
+def _scale(study: SearchResults, name: str) -> dict[str, Any]:
     values = np.array([s.results[name].value for s in study.complete])
     if not len(values) or values.min() <= 0 or values.max() <= LOG_ABOVE * values.min():
         return {}
@@ -193,11 +183,3 @@ def _source(source: str) -> str:
         if source in translations
         else source
     )
-
-
-def _evaluator(evaluator: str) -> str:
-    return {"ped_anova": "PED-ANOVA", "fanova": "fANOVA"}[evaluator]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

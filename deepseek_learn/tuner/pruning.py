@@ -103,6 +103,8 @@ class DominationPruner:
         trial.set_user_attr(REPORTS, [*previous_reports, [step, own_values]])
         if step not in self.rungs:
             return False
+        # Compare with what the others had reached at the same epoch, not with their final
+        # results. A trial over a limit cannot be the reason to stop one.
         rivals = [
             other_values
             for other in trial.study.get_trials(deepcopy=False)
@@ -159,12 +161,15 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
         One list of values per trial, or None if the trial has no values.
     """
     completed = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
+    # 1. How much the completed trials still improved after each epoch.
     differences: dict[int, list[np.ndarray]] = {}
     for trial in completed:
         for step, values in reports(trial):
             change = _quarter(trial.values) - _quarter(values)
             differences.setdefault(step, []).append(change)
+    # 2. The median, because a few of them diverge.
     drift = {step: np.median(changes, axis=0) for step, changes in differences.items()}
+    # 3. Move the last report of each pruned trial by the drift from its epoch on.
     expected = []
     for trial in trials:
         records = reports(trial)

@@ -2,7 +2,7 @@
 
 Children are bred as in NSGA-II (`genetic.py`). A surrogate for the objectives
 (`surrogate.py`) is then used to select the most promising of hundreds of children
-(`acquisition.py`). A plain genetic algorithm uses up most of its trials before it has
+(`proposal.py`). A plain genetic algorithm uses up most of its trials before it has
 learned anything. With fewer than a hundred trials, it did no better than random search,
 and our sampler did worse without the surrogate. See claim C11 in the ledger for the
 numbers.
@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from .acquisition import MOST, History, last_refit, lengths, propose
 from .counts import whole_number
 from .encoding import Encoding
 from .engine import optuna
 from .genetic import crossover, mutate, select
+from .history import History
 from .pareto import scaled
+from .proposal import propose
 from .pruning import expected_values
+from .surrogate import last_refit, lengths
 from .workers import tells
+
+MOST = 300  # the maximum number of trials used to fit a model
 
 State = optuna.trial.TrialState
 FrozenTrial = optuna.trial.FrozenTrial
@@ -131,11 +135,13 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _history(
         self, study: OptunaStudy, encoding: Encoding, space: Distributions
     ) -> History:
-        signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]
+        signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]  # [M]
+        # 1. Encoding a trial never changes, so each is encoded only once per space.
         key = study.study_name, *space.items()
         cache = self._point_cache if self._point_cache[0] == key else (key, {})
         cached_points = cache[1]  # another thread may replace the attribute
         self._point_cache = cache
+        # 2. Sort the trials into results, failures (NaN) and those still running.
         points, losses, limits, pending = [], [], [], []
         trials = study.get_trials(deepcopy=False)
         for trial, values in zip(trials, expected_values(trials), strict=True):
@@ -154,6 +160,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             points.append(cached_points[trial.number])
             losses.append(np.full_like(loss, np.nan) if failed else loss)
             limits.append(trial.constraints)
+        # 3. One column per limit that any trial has.
         names = sorted({name for constraints in limits for name in constraints})
         # pruned trials have no values for the limits, so treat the limits as met
         violations = [
@@ -179,6 +186,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         self, encoding: Encoding, history: History, rng: np.random.Generator
     ) -> np.ndarray:
         """Breed a child from two good parents, as in plain NSGA-II."""
+        # both parents are drawn with equal chances: selection has already favored the best
         order = select(history.losses, self.population_size, history.ranks())
         parents = history.points[order]
         pair = parents[rng.integers(len(parents), size=2)][:, None]

@@ -1,60 +1,31 @@
 """The result of a search, with its front, trade-offs and importances."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import pandas as pd
 
-from ..measure.measured import Measured
-from ..report import Report
 from . import explaining, plots, tables, volume
 from .engine import optuna, quiet
 from .errors import TunerError
 from .export import write_config
 from .goals import Goals
-from .importance import importances, steadiness
-from .pareto import knee, nondominated_rank, scaled
+from .importance import FEWEST, importances, steadiness
+from .results import SearchResults, Solution
 from .space import Distribution
 from .storage import Storage, answering, open_storage
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-State = optuna.trial.TrialState
 SHOWN = 20  # rows displayed in a notebook
 
 
 @dataclass(frozen=True)
-class Solution:
-    """A configuration that was tried, together with its results.
-
-    Attributes:
-        number: the trial number.
-        config: the hyperparameters by name; use `**solution.config` to build the model.
-        results: the objectives, limits and notes by name, each as a `Measured`.
-
-    >>> from deepseek_learn import AutoTuner
-    >>> def objective(config):
-    ...     return {"error": config["x"] ** 2, "cost": abs(config["x"] - 1)}
-    >>> space = {"x": (-1.0, 2.0)}
-    >>> tuner = AutoTuner(objective, space, minimize=("error", "cost"), seed=0)
-    >>> solution = tuner.run(trials=10, progress=False).knee()
-    >>> list(solution.config), list(solution.results)
-    (['x'], ['error', 'cost'])
-    """
-
-    number: int
-    config: dict[str, Any]
-    results: dict[str, Measured]
-
-
-@dataclass(frozen=True)
-class Study(Report):
+class Study(SearchResults):
     """The finished trials of a search.
 
     Attributes:
@@ -74,12 +45,6 @@ class Study(Report):
     >>> abs(study.best().config["x"] - 0.3) < 0.1
     True
     """
-
-    name: str
-    goals: Goals
-    space: dict[str, Distribution]
-    trials: tuple["optuna.trial.FrozenTrial", ...]
-    end_reason: str = ""
 
     @classmethod
     def of(cls, study: "optuna.Study", end_reason: str = "") -> "Study":
@@ -121,38 +86,6 @@ class Study(Report):
             if "goals" not in study.user_attrs:
                 raise TunerError(f"study {name!r} was not created by AutoTuner.")
             return cls.of(study)
-
-    @cached_property
-    def complete(self) -> tuple[Solution, ...]:
-        """All completed trials with finite objectives, in order of trial number."""
-        completed = [t for t in self.trials if t.state == State.COMPLETE]
-        finite = [t for t in completed if np.isfinite(t.values).all()]
-        return tuple(_solution(trial, self.goals) for trial in finite)
-
-    @cached_property
-    def feasible(self) -> tuple[Solution, ...]:
-        """The solutions in `complete` that meet every limit."""
-        return tuple(s for s in self.complete if self._meets_limits(s))
-
-    @cached_property
-    def front(self) -> tuple[Solution, ...]:
-        """The nondominated solutions in `feasible`, sorted by the first objective."""
-        if not self.feasible:
-            return ()
-        losses = self.losses(self.feasible)
-        first = np.flatnonzero(nondominated_rank(losses) == 0)
-        ordered = sorted(first, key=lambda i: tuple(losses[i]))
-        return tuple(self.feasible[i] for i in ordered)
-
-    def losses(self, solutions: tuple[Solution, ...]) -> np.ndarray:
-        """Return the objectives of the solutions as a float array of shape `[N, M]`.
-
-        The values of maximized objectives are negated, so smaller values are always
-        better.
-        """
-        names = self.goals.names
-        rows = [[s.results[name].value for name in names] for s in solutions]
-        return np.array(rows, dtype=float).reshape(-1, len(names)) * self.goals.signs
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with the configuration, results and state of each trial.
@@ -207,8 +140,9 @@ class Study(Report):
         ICML). With "ped_anova", they measure how much each hyperparameter sets the best
         tenth of the trials apart from the rest (Watanabe et al. 2023, "PED-ANOVA",
         IJCAI). This is not informative after a search has converged, because the trials
-        are then all similar. Both are misleading if there are few trials; `why()`
-        reports whether they can be trusted.
+        are then all similar. Optuna computes both; if there are more than 100 trials,
+        the forest is fitted to a random 100 of them. Both are misleading if there are
+        few trials; `why()` reports whether they can be trusted.
 
         Raises:
             ValueError: if there are fewer than 4 results, or if `evaluator` is unknown.
@@ -225,50 +159,6 @@ class Study(Report):
         """
         return {name: steadiness(self, name) for name in self.goals.names}
 
-    def knee(self) -> Solution:
-        """Return the best compromise, the solution on the front nearest to the ideal.
-
-        See `pareto.knee` for the definition of the distance.
-
-        Raises:
-            TunerError: if the front is empty.
-        """
-        self._need_front()
-        return self.front[knee(self.losses(self.front))]
-
-    def best(self, weights: Mapping[str, float] | None = None) -> Solution:
-        """Return the solution on the front that minimizes a weighted sum of objectives.
-
-        The objectives are first scaled so that each ranges from 0 to 1 on the front.
-
-        Args:
-            weights: a dictionary with the weight of each objective. Missing objectives
-                have weight 0; None means equal weights. A weighted sum never selects a
-                solution in a nonconvex part of the front.
-
-        Raises:
-            ValueError: if a name is not an objective, if a weight is negative, or if
-                all weights are 0.
-            TunerError: if the front is empty.
-        """
-        self._need_front()
-        names = self.goals.names
-        weights = dict.fromkeys(names, 1.0) if weights is None else weights
-        if unknown := sorted(set(weights) - set(names)):
-            raise ValueError(
-                f"weights must name objectives, {list(names)}; got {unknown}."
-            )
-        w = np.array([float(weights.get(name, 0)) for name in names])
-        if not (np.isfinite(w) & (w >= 0)).all() or not w.any():
-            raise ValueError(
-                f"weights must not be negative, and at least one must be above 0; got "
-                f"{weights!r}."
-            )
-        losses, _ = scaled(self.losses(self.front))
-        span = np.ptp(losses, axis=0)
-        shares = (losses - losses.min(0)) / np.where(span > 0, span, 1)
-        return self.front[int(np.argmin(shares @ (w / w.max())))]
-
     def export(self, path: str | Path, solution: Solution | None = None) -> Path:
         """Write a configuration and its results atomically to a .json or .toml file.
 
@@ -282,20 +172,6 @@ class Study(Report):
             TunerError: if there is no solution.
         """
         return write_config(Path(path), self.name, solution or self.knee())
-
-    def sources(self, name: str) -> tuple[str, ...]:
-        """Return the sources of the results called `name`, most frequent first.
-
-        The source of an energy result is "not stated" if it has none.
-        """
-        results = [s.results[name] for s in self.complete if name in s.results]
-        counts = Counter(tables.source(name, number) for number in results)
-        return tuple(source for source, _ in counts.most_common() if source)
-
-    def units(self, name: str) -> str:
-        """Return the unit shared by all results called `name`, or "" if they differ."""
-        units = {s.results[name].unit for s in self.complete if name in s.results}
-        return units.pop() if len(units) == 1 else ""
 
     def plot(self, objectives: tuple[str, ...] | None = None) -> "go.Figure":
         """Plot the front and all other trials (plotly).
@@ -312,14 +188,23 @@ class Study(Report):
 
     def plot_history(self) -> "go.Figure":
         """Plot the hypervolume after each trial (plotly)."""
-        return plots.history(self)
+        return plots.history(self.history())
 
     def plot_importances(self, evaluator: str = "fanova") -> "go.Figure":
         """Plot the importance of each hyperparameter for each objective (plotly)."""
         return plots.importances(self.importances(evaluator), evaluator)
 
     def why(self) -> str:
-        return explaining.why(self)
+        few = len(self.complete) < FEWEST or len(self.space) < 2
+        return explaining.why(self, {} if few else self._most_important())
+
+    def _most_important(self) -> dict[str, explaining.MostImportant]:
+        """Return the most important hyperparameter for each objective."""
+        first = {n: next(iter(s.items())) for n, s in self.importances().items()}
+        return {
+            objective: explaining.MostImportant(name, share, self.steadiness[objective])
+            for objective, (name, share) in first.items()
+        }
 
     def _repr_html_(self) -> str:
         import html
@@ -339,16 +224,3 @@ class Study(Report):
                 f"objectives must be one to three of {list(names)}; got {objectives!r}."
             )
         return chosen
-
-    def _meets_limits(self, solution: Solution) -> bool:
-        results = solution.results  # a limit may be missing after ask-and-tell
-        limits = self.goals.limits.items()
-        return all(name in results and results[name] <= bound for name, bound in limits)
-
-    def _need_front(self) -> None:
-        if not self.front:
-            raise TunerError(f"study {self.name!r} has no solution: {self.why()}")
-
-
-def _solution(trial: "optuna.trial.FrozenTrial", goals: Goals) -> Solution:
-    return Solution(trial.number, dict(trial.params), tables.results(trial, goals))

@@ -1,150 +1,86 @@
-r"""The surrogate model: one Gaussian process per objective and per limit.
-
-This method is also known as kriging. It is a radial-basis model with fitted widths. The
-kernel is the Matern kernel of order 5/2,
-
-    k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2.
-
-The values are modeled as samples from a normal distribution with covariance k, plus
-noise. The noise and the length scales l_d, one per hyperparameter, maximize the
-likelihood of the data times a prior centered on typical values. The prior prevents
-overfitting when there are only about ten trials.
-
-Rasmussen & Williams 2006, "Gaussian processes for machine learning", MIT Press,
-chapters 2 and 5.
-"""
+"""The surrogates of a search: one Gaussian process per objective and per limit."""
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.optimize import minimize
 
-NUGGET = 1e-8  # keeps the covariance matrix invertible if two trials coincide
-LENGTHS, NOISES = (np.log(0.05), np.log(50)), (np.log(1e-6), 0.0)
-USUAL_NOISE, NOISE_SPREAD = np.log(1e-3), 2.0
-ITERATIONS = 20
-STRAIGHT = 4.0  # where `soften` begins to compress
+from .encoding import Encoding
+from .gaussian_process import GaussianProcess, fit_lengths, soften
+from .history import History
+
+ALWAYS, REFIT = 40, 1.25  # refit at each trial up to 40, then at a quarter more trials
 
 
-def soften(values: np.ndarray) -> np.ndarray:
-    """Compress the values of an objective that are far above the others.
+class Models:
+    """One Gaussian process per objective and per limit.
 
-    The result is linear up to `STRAIGHT` times the distance between the smallest value
-    and the median, and logarithmic above it. Otherwise, the large error from a diverged
-    training run would mask the differences between good runs.
-    """
-    low = values.min()
-    scale = STRAIGHT * (np.median(values) - low)
-    if not scale > 0:
-        return values
-    above = np.maximum(values - low - scale, 0) / scale
-    return np.where(values > low + scale, low + scale * (1 + np.log1p(above)), values)
-
-
-class GaussianProcess:
-    """A Gaussian process fitted to one standardized objective.
-
-    Args:
-        features: the inputs, of shape `[N, F]` (see `Encoding.features`).
-        values: the targets, of shape `[N]`, with a mean of about 0 and a standard
-            deviation of about 1.
-        owner: the index of the hyperparameter that each feature column belongs to, an
-            int array of shape `[F]`.
-        logs: the D log length scales followed by the log noise, from `fit_lengths`.
+    Attributes:
+        losses: the softened and standardized losses of the history, of shape `[N, M]`.
     """
 
-    def __init__(
-        self,
-        features: np.ndarray,
-        values: np.ndarray,
-        owner: np.ndarray,
-        logs: np.ndarray,
-    ):
-        self._scale = np.exp(-logs[:-1])[owner]
-        self._points = features * self._scale
-        kernel = self._kernel(self._points)
-        kernel[np.diag_indices_from(kernel)] += np.exp(logs[-1]) + NUGGET
-        self._factor = cho_factor(kernel, lower=True)
-        self._weights = cho_solve(self._factor, values)
-        self._variance = max(values @ self._weights / len(values), 1e-12)
+    def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):
+        features = encoding.features(history.points)
+        self._encoding = encoding
+        # Soften first: after standardizing, one diverged trial would leave all the others
+        # at almost the same value.
+        columns = [soften(column) for column in history.losses.T]
+        scaled = [_standard(column) for column in columns]
+        self.losses = np.stack([column for column, _ in scaled], axis=1)
+        limits = [_standard(column) for column in history.violations.T]
+        # the zero of each limit on the scale of its model
+        self._zeros = np.array([zero for _, zero in limits])
+        targets = [*self.losses.T, *(column for column, _ in limits)]
+        self._processes = [
+            GaussianProcess(features, column, encoding.owner, log)
+            for column, log in zip(targets, logs, strict=True)
+        ]
 
-    def mean(self, features: np.ndarray) -> np.ndarray:
-        """Return the posterior mean, of shape `[N]`, for features of shape `[N, F]`."""
-        return self._kernel(features * self._scale) @ self._weights
+    def losses_at(self, points: np.ndarray, spreads: float = 0.0) -> np.ndarray:
+        """Predict the losses at the given points, minus `spreads` standard deviations.
 
-    def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
-        """Return the posterior mean minus `spreads` standard deviations.
-
-        The result has shape `[N]`.
+        Returns:
+            A float array of shape `[N, M]`.
         """
-        if not spreads:
-            return self.mean(features)
-        kernel = self._kernel(features * self._scale)
-        v = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
-        variance = np.maximum(1 - (v * v).sum(0), 1e-10) * self._variance
-        return kernel @ self._weights - spreads * np.sqrt(variance)
+        features = self._encoding.features(points)
+        count = self.losses.shape[1]
+        processes = self._processes[:count]
+        return np.stack([p.optimistic(features, spreads) for p in processes], axis=1)
 
-    def _kernel(self, points: np.ndarray) -> np.ndarray:
-        a, b = points, self._points
-        squares = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
-        r = np.sqrt(5 * np.maximum(squares, 0))
-        return (1 + r + r * r / 3) * np.exp(-r)
+    def excess_at(self, points: np.ndarray) -> np.ndarray:
+        """Predict how much each point exceeds the limits in total.
+
+        Returns:
+            A float array of shape `[N]`, which is 0 where all limits are met.
+        """
+        limits = self._processes[self.losses.shape[1] :]
+        if not limits:
+            return np.zeros(len(points))
+        features = self._encoding.features(points)
+        values = np.stack([p.mean(features) for p in limits], axis=1)
+        return np.maximum(values - self._zeros, 0).sum(1)
 
 
-def fit_lengths(
-    features: np.ndarray, values: np.ndarray, owner: np.ndarray
-) -> np.ndarray:
-    """Fit the log length scales and the log noise.
+def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
+    """Fit the length scales for each objective and each limit (see `fit_lengths`)."""
+    features = encoding.features(history.points)
+    columns = [soften(c) for c in history.losses.T] + [*history.violations.T]
+    scaled = [_standard(column)[0] for column in columns]
+    return [fit_lengths(features, column, encoding.owner) for column in scaled]
 
-    Returns:
-        A float array of shape `[D + 1]`, with one length scale per hyperparameter
-        followed by the noise.
+
+def last_refit(trials: int) -> int:
+    """Return the number of trials that were available at the last refit.
+
+    The length scales are fitted only to that many of the earliest trials.
     """
-    dimensions = owner.max() + 1
-    squares = np.zeros((dimensions, len(features), len(features)))
-    for column, hyperparameter in zip(features.T, owner, strict=True):
-        squares[hyperparameter] += (column[:, None] - column[None]) ** 2
-    squares = squares.reshape(dimensions, -1)
-    usual = np.log(0.6 * np.sqrt(dimensions))
-    start = np.append(np.full(dimensions, usual), np.log(1e-2))
-    result = minimize(
-        _loss,
-        start,
-        args=(squares, values, usual),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": ITERATIONS},
-        bounds=[LENGTHS] * dimensions + [NOISES],
-    )
-    return result.x
+    count = ALWAYS
+    while int(np.ceil(count * REFIT)) <= trials:
+        count = int(np.ceil(count * REFIT))
+    return min(count, trials)
 
 
-def _loss(
-    logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float
-) -> tuple[float, np.ndarray]:
-    """Return the negative log of the likelihood times the prior, and its gradient."""
-    n, noise = len(values), np.exp(logs[-1])
-    inverse_squares = np.exp(-2 * logs[:-1])
-    r = np.sqrt(5 * (inverse_squares @ squares)).reshape(n, n)
-    decay = np.exp(-r)
-    kernel = (1 + r + r * r / 3) * decay  # [n, n]
-    kernel[np.diag_indices(n)] += noise + NUGGET
-    try:
-        factor = cho_factor(kernel, lower=True)
-    except np.linalg.LinAlgError:
-        return 1e10, np.zeros_like(logs)
-    weights = cho_solve(factor, values)
-    variance = max(values @ weights / n, 1e-12)  # avoid 0 if all values are equal
-    loss = 0.5 * n * np.log(variance) + np.log(np.diag(factor[0])).sum()
-    inverse = cho_solve(factor, np.eye(n))
-    # twice the derivative of the loss with respect to the kernel, [n, n]
-    slope = inverse - np.outer(weights, weights) / variance
-    by_square = -(5 / 6) * (1 + r) * decay
-    gradient = np.empty_like(logs)
-    gradient[:-1] = -(squares @ (slope * by_square).ravel()) * inverse_squares
-    gradient[-1] = 0.5 * np.trace(slope) * noise
-    # add the prior, a normal distribution over the logs
-    offset, noise_offset = logs[:-1] - usual, (logs[-1] - USUAL_NOISE) / NOISE_SPREAD
-    loss += 0.5 * (offset @ offset) + 0.5 * noise_offset**2
-    gradient[:-1] += offset
-    gradient[-1] += noise_offset / NOISE_SPREAD
-    return loss, gradient
+def _standard(column: np.ndarray) -> tuple[np.ndarray, float]:
+    """Standardize a column to mean 0 and standard deviation 1.
+
+    Also return the value to which the original 0 is mapped.
+    """
+    mean, spread = column.mean(), max(column.std(), 1e-12)
+    return (column - mean) / spread, -mean / spread

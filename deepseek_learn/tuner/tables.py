@@ -1,28 +1,24 @@
-"""Tables of a study's trials, and the results stored in Optuna's trial records."""
+"""Tables of a study's trials."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ..measure.measured import Measured
 from .engine import optuna
-from .goals import Goals
+from .results import SearchResults, State, results_of, source
 
-if TYPE_CHECKING:
-    from .study import Study
-
-State = optuna.trial.TrialState
 STATES = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed"}
 LAST = ("state", "on_front", "feasible", "seconds")
 
 
-def trials(study: "Study") -> pd.DataFrame:
+def trials(study: SearchResults) -> pd.DataFrame:
     """Return a table with one row per trial; see `Study.to_frame`."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
     rows = {}
     for trial in study.trials:
-        row = dict(trial.params) | _cells(results(trial, study.goals))
+        row = dict(trial.params) | _cells(results_of(trial, study.goals))
         row |= {"state": STATES[trial.state], "on_front": trial.number in front_numbers}
         if study.goals.limits:
             row["feasible"] = trial.number in feasible_numbers
@@ -33,7 +29,7 @@ def trials(study: "Study") -> pd.DataFrame:
     return frame[columns + [column for column in LAST if column in frame]]
 
 
-def failures(study: "Study") -> pd.DataFrame:
+def failures(study: SearchResults) -> pd.DataFrame:
     """Return a table with one row per failed trial; see `Study.failures`."""
     rows, fields = {}, ["kind", "reason", "traceback"]
     for trial in study.trials:
@@ -43,29 +39,6 @@ def failures(study: "Study") -> pd.DataFrame:
     columns = fields + sorted({c for row in rows.values() for c in row} - set(fields))
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.rename_axis("number")
-
-
-def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measured]:
-    """Return the results of a trial.
-
-    These are the numbers that the objective returned, or the ones passed to
-    `study.tell`.
-    """
-    if records := trial.user_attrs.get("results"):
-        return {name: Measured(**fields) for name, fields in records.items()}
-    if trial.state != State.COMPLETE:
-        return {}
-    objectives = dict(zip(goals.names, trial.values, strict=True))
-    excess = trial.constraints
-    limits = {n: bound + excess[n] for n, bound in goals.limits.items() if n in excess}
-    return {name: Measured(value) for name, value in (limits | objectives).items()}
-
-
-def source(name: str, number: Measured) -> str:
-    """Return the source of a result, or "not stated" for energy with no source."""
-    if not number.source and name.startswith("energy"):
-        return "not stated"
-    return number.source
 
 
 def _cells(numbers: dict[str, Measured]) -> dict[str, Any]:

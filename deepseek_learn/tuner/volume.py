@@ -1,20 +1,19 @@
 """The hypervolume of a study, relative to the box from the best to the worst values."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .pareto import hypervolume
-
-if TYPE_CHECKING:
-    from .study import Solution, Study
+from .results import SearchResults, Solution
 
 LARGEST = np.finfo(float).max
 
 
-def share(study: "Study", reference: Mapping | None, ideal: Mapping | None) -> float:
+def share(
+    study: SearchResults, reference: Mapping | None, ideal: Mapping | None
+) -> float:
     """Return the dominated fraction of the box; see `Study.hypervolume`."""
     if not study.feasible:
         return 0.0
@@ -23,7 +22,7 @@ def share(study: "Study", reference: Mapping | None, ideal: Mapping | None) -> f
     return hypervolume(scaled, np.ones(len(best)))
 
 
-def history(study: "Study") -> pd.Series:
+def history(study: SearchResults) -> pd.Series:
     """Return the dominated fraction after each trial; see `Study.history`."""
     if not study.feasible:
         return pd.Series(dtype=float)
@@ -42,7 +41,7 @@ def history(study: "Study") -> pd.Series:
 
 
 def box(
-    study: "Study", reference: Mapping | None = None, ideal: Mapping | None = None
+    study: SearchResults, reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ideal and reference corners of the box, each of shape `[M]`.
 
@@ -63,7 +62,7 @@ def box(
 
 
 def _corner(
-    study: "Study", argument: str, values: Mapping | None, default: np.ndarray
+    study: SearchResults, argument: str, values: Mapping | None, default: np.ndarray
 ) -> np.ndarray:
     if values is None:
         return default
@@ -76,8 +75,8 @@ def _corner(
 
 
 def _scaled(
-    study: "Study",
-    solutions: tuple["Solution", ...],
+    study: SearchResults,
+    solutions: tuple[Solution, ...],
     best: np.ndarray,
     worst: np.ndarray,
 ) -> np.ndarray:

@@ -17,6 +17,7 @@ PAGES = (
     "book/versus",
     "book/glossary",
     "book/api",
+    "book/api/profiler",
     "book/industries",
     "book/factory",
     "notebooks/basic/00_tour",  # widgets

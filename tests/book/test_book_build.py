@@ -161,11 +161,31 @@ def test_every_page_has_the_footer_of_a_run_that_passed(book, request):
         assert ("extra_footer" in (book / f"{page}.html").read_text()) == passed
 
 
-def test_the_api_reference_has_the_library(book):
+def test_the_api_reference_has_a_page_per_module_and_lists_all_names(book):
     for edition in ("", "zh/"):
-        text = (book / f"{edition}book/api.html").read_text()
+        index = (book / f"{edition}book/api.html").read_text()
         for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
+            page = f"api/{name.split('.')[0]}.html"
+            text = (book / f"{edition}book" / page).read_text()
             assert f'id="deepseek_learn.{name}"' in text
+            assert index.count(f'href="{page}#deepseek_learn.{name}"') == 1
+
+
+def test_a_link_into_the_former_single_page_leads_on(book, browser):
+    with browser.new_page() as tab:
+        tab.goto((book / "book/api.html").as_uri() + "#deepseek_learn.dpg.compress")
+        tab.wait_for_url("**/book/api/dpg.html#deepseek_learn.dpg.compress")
+        assert tab.locator("[id='deepseek_learn.dpg.compress']").count() == 1
+
+
+def test_every_public_module_has_a_page_in_the_api_reference(request):
+    """`solutions` is described by the pages of its industries."""
+    import deepseek_learn
+
+    for edition in ("", "zh"):
+        folder = request.config.rootpath / edition / "book" / "api"
+        pages = {path.stem for path in folder.glob("*.md")}
+        assert pages == {*deepseek_learn._MODULES, "errors"} - {"solutions"}
 
 
 def test_find_it_shows_papers_files_lessons_and_scripts(book):

@@ -16,7 +16,7 @@ from deepseek_learn.data import (
     TextDataset,
     VolumeDataset,
 )
-from deepseek_learn.data.dataset import _fonts
+from deepseek_learn.data.text_dataset import _fonts
 
 DOCUMENTS = ["The quick brown fox jumps.", "床前明月光，疑是地上霜。", "$5 and $6"]
 

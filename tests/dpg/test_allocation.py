@@ -10,8 +10,9 @@ from torch import nn
 
 from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import Layer, criteria
-from deepseek_learn.dpg.allocation import FLOAT, check_budget, check_group_size
-from deepseek_learn.dpg.codes import BITS
+from deepseek_learn.dpg.allocation import FLOAT
+from deepseek_learn.dpg.codes import BITS, check_group_size
+from deepseek_learn.dpg.knapsack import check_budget
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
 from deepseek_learn.errors import UnknownNameError
 from tests.dpg.reports import check_report

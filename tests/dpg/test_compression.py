@@ -259,6 +259,19 @@ def test_a_filtered_tied_matrix_stays_in_float_under_both_names(criterion):
     assert result.model.head.weight is result.model.token.weight
 
 
+@pytest.mark.parametrize("criterion", ["sensitivity", "uniform"])
+def test_the_layers_are_looked_up_once(criterion):
+    calls = []
+
+    def selects(name, layer):
+        calls.append(name)
+        return name != "0"
+
+    result = dpg.compress(mlp(), [features()], criterion=criterion, filter=selects)
+    assert calls == ["0", "3"]
+    assert list(result.allocation.bits) == ["3"]
+
+
 def test_rounding_to_nearest_takes_no_correlations(monkeypatch):
     model, x = mlp(width=64), features(200)
     small = dpg.compress(model, [x], bits=3, rounding="nearest").model

@@ -10,6 +10,7 @@ for each product, one for each sum and one for the bias or y. `step` is a power 
 
 import ctypes
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -71,11 +72,11 @@ class Rows:
         return step * (high - zero) * np.repeat(self.scale, self.group, 0).T
 
     @cached_property
-    def segment(self) -> build.Segment:
+    def segment(self) -> build.SegmentStruct:
         planes = pack(self.codes, self.bits)
         stored = (self.scale.view(np.uint32) >> 16).astype(np.uint16)
         self.arrays = [*planes, stored, self.order]
-        segment = build.Segment(rows=len(self.order), accumulate=self.accumulate)
+        segment = build.SegmentStruct(rows=len(self.order), accumulate=self.accumulate)
         left = self.used
         for i, width in enumerate(PLANES[self.bits]):
             if left > 0:
@@ -100,7 +101,7 @@ def run(parts, x, columns, *, level, bias=None, y=None, threads=1, guard=64):
     """`dpg_linear`; scratch and y are surrounded by bytes that must not change."""
     library, (M, K), group = build.load(), x.shape, parts[0].group
     padded = parts[0].codes.shape[1]
-    segments = (build.Segment * len(parts))(*(part.segment for part in parts))
+    segments = (build.SegmentStruct * len(parts))(*(part.segment for part in parts))
     out = np.full((M, columns + 3), 7, np.float32)  # ldy > N
     out[:, :columns] = np.nan if y is None else y
     size = library.dpg_scratch_bytes(M, padded, group)
@@ -318,7 +319,7 @@ def test_impossible_arguments_are_refused(code, change, rng):
     part = random_rows(rng, range(16), 64, 64, 4, 4)
     segment, x, y = part.segment, np.ones((2, 64), np.float32), np.ones((2, 16))
     scratch = np.empty(build.load().dpg_scratch_bytes(2, 64, 64), np.uint8)
-    for name in [n for n, _ in build.Segment._fields_ if n in change]:
+    for name in [n for n, _ in build.SegmentStruct._fields_ if n in change]:
         kind = type(getattr(segment, name))
         new = change.pop(name)
         setattr(segment, name, kind(*new) if isinstance(new, tuple) else new)
@@ -393,8 +394,19 @@ def test_the_source_compiles_without_warnings():
         assert checked.returncode == 0, checked.stderr
 
 
+def test_a_library_depends_on_every_file_that_its_source_includes():
+    def files(path):
+        names = re.findall(r'^#include "(.+)"$', path.read_text(), re.MULTILINE)
+        inner = [(path.parent / name).resolve() for name in names]
+        return {path.resolve()}.union(*map(files, inner))
+
+    for library in (build.PLANES, STEP):
+        paths = (library.source, *library.included)
+        assert {path.resolve() for path in paths} == files(library.source)
+
+
 def test_the_struct_is_the_sources():
-    assert ctypes.sizeof(build.Segment) == 64 + 8
+    assert ctypes.sizeof(build.SegmentStruct) == 64 + 8
 
 
 def test_two_processes_building_at_once(cache, quick_compiler):

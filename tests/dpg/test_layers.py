@@ -79,7 +79,7 @@ def conv64(x, layer, weight, bias):
 def test_a_convolution_is_the_one_of_its_weight(
     name, bias, channels_last, float_rows, monkeypatch
 ):
-    monkeypatch.setattr(layers, "FLOAT_ROWS", float_rows)
+    monkeypatch.setattr("deepseek_learn.dpg.convolution.FLOAT_ROWS", float_rows)
     layer, x = convolution(name, bias), pictures(4, size=(9, 8))
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -101,7 +101,7 @@ def test_few_positions_meet_the_planes_and_many_the_unpacked_weight(monkeypatch)
         return multiply(matrix, rows, bias)
 
     monkeypatch.setattr(layers, "multiply", counted)
-    monkeypatch.setattr(layers, "FLOAT_ROWS", 4 * 9 * 8)
+    monkeypatch.setattr("deepseek_learn.dpg.convolution.FLOAT_ROWS", 4 * 9 * 8)
     layer = convolution("3x3")
     few, many = layer(pictures(4, size=(9, 8))), layer(pictures(5, size=(9, 8)))
     assert calls == [4 * 9 * 8]
@@ -394,7 +394,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("float_rows", [0, 10**9])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_in_other_dimensions(name, float_rows, monkeypatch):
-    monkeypatch.setattr(layers, "FLOAT_ROWS", float_rows)
+    monkeypatch.setattr("deepseek_learn.dpg.convolution.FLOAT_ROWS", float_rows)
     kind, reference, *geometry, shape = CONVOLUTIONS[name]
     columns = 3 * torch.tensor(geometry[0]).prod().item()
     layer = kind(packed(columns=columns)[0], torch.randn(37), *geometry)

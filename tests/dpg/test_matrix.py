@@ -9,19 +9,18 @@ from torch.nn.utils import parametrizations, prune
 from deepseek_learn import dpg
 from deepseek_learn.dpg.geometry import output_size, patches
 from deepseek_learn.dpg.matrix import (
+    Layers,
     bytes_of,
     check_finite,
     group_size_for,
     input_rows,
     is_supported,
     layer_weight,
-    left_in_float,
-    matching_layers,
+    matrix_shape,
     named_layers,
     output_rows,
     own_bytes,
     pad_columns,
-    tied_layers,
     weight_matrix,
 )
 from tests.dpg.small_models import decoder, mlp, net, twice
@@ -157,14 +156,14 @@ def test_tied_layers_are_one_matrix_under_the_name_of_the_one_that_multiplies():
     model = decoder(tied=True)
     assert "token" not in named_layers(model)
     assert named_layers(model)["head"] is model.head
-    assert tied_layers(model) == {"token": "head"}
-    assert left_in_float(model) == {}
-    assert left_in_float(model, named_layers(model).keys() - {"head"}) == {
+    assert Layers.of(model).tied == {"token": "head"}
+    assert Layers.of(model).in_float() == {}
+    assert Layers.of(model).in_float(named_layers(model).keys() - {"head"}) == {
         "token": "unused",
         "head": "unused",
     }
     assert {"token", "head"} <= named_layers(decoder()).keys()
-    assert tied_layers(decoder()) == {}
+    assert Layers.of(decoder()).tied == {}
 
 
 def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named():
@@ -172,7 +171,7 @@ def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named()
     model["odd"] = nn.Module()
     model["odd"].table = model["a"].weight
     assert list(named_layers(model)) == ["b"]
-    assert left_in_float(model) == {"a": "tied", "odd": "tied"}
+    assert Layers.of(model).in_float() == {"a": "tied", "odd": "tied"}
     del model["odd"].table
     model["odd"].bias = model["b"].bias  # a shared bias is stored with each layer
     assert list(named_layers(model)) == ["a", "b"]
@@ -180,9 +179,13 @@ def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named()
 
 def test_layers_that_a_calibration_is_about():
     model = net()
-    result = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it belongs")
+    result = Layers.of(model).matching(
+        {"head": (4, 20), "conv2": (20, 180)}, "it belongs"
+    )
     assert result == {"head": model.head, "conv2": model.conv2}
-    assert matching_layers(model, {"head": (4,)}, "it belongs") == {"head": model.head}
+    assert Layers.of(model).matching({"head": (4,)}, "it belongs") == {
+        "head": model.head
+    }
     for name, size in (
         ("head", (4, 21)),
         ("head", (5,)),
@@ -191,28 +194,60 @@ def test_layers_that_a_calibration_is_about():
     ):
         sentence = f"^it belongs to another model: layer '{name}' is missing"
         with pytest.raises(ValueError, match=sentence):
-            matching_layers(model, {name: size}, "it belongs")
+            Layers.of(model).matching({name: size}, "it belongs")
+
+
+def test_a_table_of_the_selected_layers():
+    def selects(name, layer):
+        return name in ("head", "conv1")
+
+    layers = Layers.of(net())
+    some = Layers.of(layers, selects)
+    assert list(layers) == ["conv1", "conv2", "shortcut", "head"]
+    assert dict(some) == {name: layers[name] for name in ("conv1", "head")}
+    assert Layers.of(some) is some
+    assert Layers.of(some, lambda name, layer: name != "head").keys() == {"conv1"}
+    assert some.in_float() == {
+        "conv2": "filtered",
+        "shortcut": "filtered",
+        "grouped": "grouped",
+    }
+    with pytest.raises(ValueError, match="selected none of 2"):
+        Layers.of(some, lambda name, layer: name == "conv2")
+    for layer in layers.values():
+        assert matrix_shape(layer) == weight_matrix(layer).shape
+
+
+def test_a_filter_leaves_out_the_tied_layers_too():
+    model = decoder(tied=True)
+    layers = Layers.of(model, lambda name, layer: name != "head")
+    assert "token" not in layers.uses
+    assert layers.tied == {}
+    assert layers.in_float()["token"] == layers.in_float()["head"] == "filtered"
+    head = Layers.of(model, lambda name, layer: name == "head")
+    assert head.uses == {"head": model.head, "token": model.token}
+    assert head.users("head") == ["head", "token"]
 
 
 def test_two_linear_layers_with_one_weight():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     model[1].weight = model[0].weight
     assert list(named_layers(model)) == ["0", "2"]
-    assert tied_layers(model) == {"1": "0"}
-    assert left_in_float(model) == {}
+    assert Layers.of(model).tied == {"1": "0"}
+    assert Layers.of(model).in_float() == {}
     model[1].weight = nn.Parameter(torch.ones(4, 4))
     model[1].bias = model[0].bias  # a shared bias is stored with each layer
     assert list(named_layers(model)) == ["0", "1", "2"]
 
 
 def test_what_stays_in_float_and_why():
-    reasons = left_in_float(net())
+    reasons = Layers.of(net()).in_float()
     assert reasons == {"grouped": "grouped"}  # norms have no matrix
     kinds = {name: module for name, module in LEFT.items() if name != "lazy"}
     model = nn.ModuleDict(kinds | {"linear": nn.Linear(3, 3)})
-    reasons = left_in_float(model)
+    reasons = Layers.of(model).in_float()
     assert "linear" not in reasons
-    assert left_in_float(model, packed=[]) == reasons | {"linear": "unused"}
+    assert Layers.of(model).in_float(packed=[]) == reasons | {"linear": "unused"}
     for name in ("grouped", "depthwise"):
         assert reasons[name] == "grouped"
     for name in ("transposed", "bag", "bilinear", "subclass", "pruned"):
@@ -228,7 +263,7 @@ def test_a_table_that_a_module_holds_itself_stays_in_float():
     model.positions = nn.Parameter(torch.ones(1, 5, 3))
     model.scale = nn.Parameter(torch.ones(1, 5, 1))  # not a matrix
     model.head = nn.Linear(3, 2)
-    assert left_in_float(model) == {"": "kind"}
+    assert Layers.of(model).in_float() == {"": "kind"}
     assert own_bytes(model) == (15 + 5) * 4
 
 
@@ -262,7 +297,7 @@ def test_bytes_count_each_tensor_once():
 def test_a_model_that_is_compressed_already():
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
     small.add_module("new", nn.Linear(5, 5))
-    for call in (named_layers, left_in_float, dpg.DynamicParameterGroup):
+    for call in (named_layers, Layers.of, dpg.DynamicParameterGroup):
         with pytest.raises(ValueError, match="Sequential is already DPG-compressed"):
             call(small)
 

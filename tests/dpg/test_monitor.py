@@ -10,8 +10,9 @@ from torch import nn
 
 from deepseek_learn import catalog, dpg, zoo
 from deepseek_learn.dpg import monitor
+from deepseek_learn.dpg.activity import active
+from deepseek_learn.dpg.groups import GROUPS
 from deepseek_learn.dpg.kernels import can_count, relu_and_count
-from deepseek_learn.dpg.monitor import GROUPS, active
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import features, mlp, net, pictures, resnet, twice
 

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg import layers
 from deepseek_learn.dpg.geometry import geometry, padded
 from deepseek_learn.dpg.layers import packed_layers
 from deepseek_learn.dpg.matrix import layer_weight
@@ -45,7 +44,7 @@ def options(test):
 def test_a_packed_convolution_pads_as_its_float_layer(
     axes, padding, mode, float_rows, monkeypatch
 ):
-    monkeypatch.setattr(layers, "FLOAT_ROWS", float_rows)
+    monkeypatch.setattr("deepseek_learn.dpg.convolution.FLOAT_ROWS", float_rows)
     layer, x = convolution(axes, padding, mode)
     packed = dpg.convert(layer, dpg.uniform(layer, 8))
     with torch.no_grad():

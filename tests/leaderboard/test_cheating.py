@@ -7,13 +7,13 @@ import pytest
 
 from deepseek_learn.files import REPOSITORY
 from deepseek_learn.leaderboard import Entry, EntryError
-from deepseek_learn.leaderboard.attention import Attention
+from deepseek_learn.leaderboard.attention import AttentionTrack
 from deepseek_learn.leaderboard.entry import read
-from deepseek_learn.leaderboard.grouping import Grouping
+from deepseek_learn.leaderboard.grouping import GroupingTrack
 from deepseek_learn.leaderboard.racing import run_once
-from deepseek_learn.leaderboard.samplers import Samplers
+from deepseek_learn.leaderboard.samplers import SamplersTrack
 from deepseek_learn.leaderboard.source import check_source
-from deepseek_learn.leaderboard.track import Outcome
+from deepseek_learn.leaderboard.track import RaceResult
 from deepseek_learn.sandbox import isolation
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ class Nothing(nn.Identity):
     def __init__(self, channels):
         super().__init__()
 """
-RECKONED = Outcome(1.0, {"pace": 1.2})
+RECKONED = RaceResult(1.0, {"pace": 1.2})
 
 closed = pytest.mark.skipif(
     isolation() != "namespaces", reason="this system has no namespaces to hide files in"
@@ -42,18 +42,18 @@ def entry(track: str, source: str) -> Entry:
 
 def search(source: str, seconds: float = 60) -> float:
     """The score of a sampler after a few trials."""
-    runner = Samplers(trials=6, seconds=seconds)
+    runner = SamplersTrack(trials=6, seconds=seconds)
     mine = entry("samplers", source)
     return run_once(runner, mine, runner.problem(SEED), SEED, None).score
 
 
 @pytest.fixture(scope="module")
 def layers():
-    return Grouping(calibration=16, images=32).problem(SEED)
+    return GroupingTrack(calibration=16, images=32).problem(SEED)
 
 
 def group(source: str, layers) -> float:
-    runner = Grouping(calibration=16, images=32)
+    runner = GroupingTrack(calibration=16, images=32)
     return run_once(runner, entry("grouping", source), layers, SEED, None).score
 
 
@@ -206,7 +206,7 @@ def test_a_scorer_patched_in_the_own_process_changes_nothing():
 import deepseek_learn.tuner.pareto as pareto, deepseek_learn.tuner as tuner
 import deepseek_learn.leaderboard.samplers as track
 pareto.hypervolume = tuner.hypervolume = lambda *_: 1e9
-track.Samplers.measure = lambda *_: track.Outcome(1.0)
+track.SamplersTrack.measure = lambda *_: track.RaceResult(1.0)
 """
     assert search(patch + HONEST) == search(HONEST) < 1
 
@@ -241,7 +241,7 @@ class Mine(nn.Module):
                 torch.randn(64, 64, 64).sin_()
         return x
 """
-    runner = Attention(steps=6, images=64, tests=32)
+    runner = AttentionTrack(steps=6, images=64, tests=32)
     mine = entry("attention", source)
     with pytest.raises(EntryError, match=r"predicting took \d.* s are permitted"):
         run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
@@ -250,8 +250,8 @@ class Mine(nn.Module):
 LEARNER = """
 import os, time
 import torch
-from deepseek_learn.leaderboard.attention import Learner
-honest, seen = Learner.train, []
+from deepseek_learn.leaderboard.attention import TrainingServer
+honest, seen = TrainingServer.train, []
 
 def burn(seconds):
     end = time.process_time() + seconds
@@ -261,7 +261,7 @@ def burn(seconds):
 
 
 def attend(patch: str):
-    runner = Attention(steps=12, images=64, tests=32)
+    runner = AttentionTrack(steps=12, images=64, tests=32)
     mine = entry("attention", f"{LEARNER}\n{PLAIN}\n{patch}")
     return run_once(runner, mine, runner.problem(SEED), SEED, RECKONED)
 
@@ -273,7 +273,7 @@ def train(self, *batch):
     seen.append(batch)
     if len(seen) == 14:
         burn(3)
-Learner.train = train
+TrainingServer.train = train
 """
     words = r"training took [3-9]\.\d s of processor time; \d\.\d s are permitted"
     with pytest.raises(EntryError, match=words):
@@ -289,7 +289,7 @@ def train(self, *batch):
     if os.fork() == 0:
         burn(3)
         os._exit(0)
-Learner.train = train
+TrainingServer.train = train
 """
     words = r"line \d+: PermissionError: .* Operation not permitted"
     with pytest.raises(EntryError, match=words):
@@ -301,7 +301,7 @@ def test_training_on_while_handing_over_the_weights_is_refused():
 def weights(self):
     burn(3)
     return dict(self.model.state_dict())
-Learner.weights = weights
+TrainingServer.weights = weights
 """
     with pytest.raises(EntryError, match="training took"):
         attend(patch)
@@ -317,7 +317,7 @@ def train(self, *batch):
 def predict(self, images):
     assert not seen and not os.path.exists("/tmp/seen"), "seen"
     return torch.zeros(len(images), 10)
-Learner.train, Learner.predict = train, predict
+TrainingServer.train, TrainingServer.predict = train, predict
 """
     assert 0 <= attend(patch).score <= 1
 
@@ -326,7 +326,7 @@ def test_pictures_among_the_weights_are_refused():
     patch = """
 def weights(self):
     return {"w": torch.zeros(100_000)} | dict(self.model.state_dict())
-Learner.weights = weights
+TrainingServer.weights = weights
 """
     with pytest.raises(EntryError, match="bytes of weights; 320000 are permitted"):
         attend(patch)
@@ -338,7 +338,7 @@ def test_the_time_is_the_kernels():
 import time
 time.process_time = time.thread_time = time.perf_counter = lambda: 0.0
 """
-    runner = Attention(steps=20, images=64, tests=32)
+    runner = AttentionTrack(steps=20, images=64, tests=32)
     problem = runner.problem(SEED)
     steps = []
     for source in ("", stopped):

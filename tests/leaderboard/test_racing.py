@@ -21,7 +21,7 @@ from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.proposal import brings_records, proposal
 from deepseek_learn.leaderboard.records import Record
 from deepseek_learn.leaderboard.runs import unfinished
-from deepseek_learn.leaderboard.track import Outcome, Track
+from deepseek_learn.leaderboard.track import RaceResult, Track
 from deepseek_learn.sandbox import CodeRaised
 
 TOML = 'author = "a"\n[title]\nen = "{name}"\nzh = "{name}，中文"\n'
@@ -42,7 +42,7 @@ class Paper(Track):
         source = start.args[0].source.decode()
         if source.startswith("fails"):
             raise EntryError("line 1: it fails.")
-        return Outcome(float(source.split()[-1]) + problem)
+        return RaceResult(float(source.split()[-1]) + problem)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def states(folder):
 def test_a_field_gives_each_entry_its_state(folder):
     assert set(states(folder).values()) == {"pending"}
     records = run(folder)
-    assert {len(record.seeds) for record in records} == {racing.FRESH}
+    assert {len(record.seeds) for record in records} == {racing.SEEDS}
     assert states(folder) == {
         "good": "better",
         "base": "reference",

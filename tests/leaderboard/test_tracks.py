@@ -19,7 +19,7 @@ from deepseek_learn.leaderboard import (
 )
 from deepseek_learn.leaderboard.entry import EntryError
 from deepseek_learn.leaderboard.racing import entries
-from deepseek_learn.leaderboard.track import NAMES, Outcome, derived_seed, load_track
+from deepseek_learn.leaderboard.track import NAMES, RaceResult, derived_seed, load_track
 from deepseek_learn.leaderboard.worker import load
 from deepseek_learn.optim import steps_to
 
@@ -30,13 +30,13 @@ class Here:
     """An entry in this process, which answers as it would in the sandbox."""
 
     def __init__(self, track: str, name: str):
-        self.serving = load_track(track).serving()
+        self.server = load_track(track).server()
         path = REPOSITORY / "leaderboard" / track / f"{name}.py"
-        self.serving.take(load(path))
+        self.server.take(load(path))
         self.seconds = 0.0
 
     def ask(self, question, *arguments):
-        return getattr(self.serving, question)(*arguments)
+        return getattr(self.server, question)(*arguments)
 
     def cpu_seconds(self):
         self.seconds += 0.1  # one tick for each look at the clock
@@ -115,9 +115,9 @@ def test_the_optimum_moves_and_is_on_the_front():
 
 
 def test_a_sampler_gets_its_share_of_the_ideal():
-    runner = samplers.Samplers(trials=12)
+    runner = samplers.SamplersTrack(trials=12)
     problem = runner.problem(SEED)
-    few = measured(samplers.Samplers(trials=4), problem, "random").score
+    few = measured(samplers.SamplersTrack(trials=4), problem, "random").score
     assert 0 <= few < 1
     assert 0 < measured(runner, problem, "genetic").score < 1
 
@@ -126,7 +126,7 @@ def test_rows_come_back_in_the_order_of_the_model():
     """A criterion that scores by weight gives the same bits as without the shuffle."""
     from deepseek_learn import dpg
 
-    runner = grouping.Grouping(calibration=16, images=32)
+    runner = grouping.GroupingTrack(calibration=16, images=32)
     problem = runner.problem(SEED)
     answers = [
         problem_layer.weight.square().mean(1) for problem_layer in problem.layers
@@ -143,7 +143,7 @@ def test_rows_come_back_in_the_order_of_the_model():
 
 
 def test_the_reference_has_equal_bits_and_zero_kl_means_no_change():
-    runner = grouping.Grouping(calibration=16, images=32)
+    runner = grouping.GroupingTrack(calibration=16, images=32)
     problem = runner.problem(SEED)
     assert measured(runner, problem, "uniform").score > 0
     assert grouping._kl(problem.log_p, problem.log_p) == pytest.approx(0, abs=1e-12)
@@ -152,14 +152,14 @@ def test_the_reference_has_equal_bits_and_zero_kl_means_no_change():
 def test_a_module_at_the_same_pace_gets_the_same_steps(monkeypatch):
     """And one whose steps take twice as long gets half of them."""
     monkeypatch.setattr(attention.Pacemaker, "seconds", 0.1)  # the ticks of `Here`
-    runner = attention.Attention(steps=40, images=64, tests=20)
+    runner = attention.AttentionTrack(steps=40, images=64, tests=20)
     problem = runner.problem(SEED)
     base = measured(runner, problem, "none")
     assert base.facts["steps"] == 40
     assert 0 <= base.score <= 1
     entry = measured(runner, problem, "sc", base)
     assert entry.facts["steps"] == 40
-    slow = Outcome(0.5, {"pace": base.facts["pace"] / 2})
+    slow = RaceResult(0.5, {"pace": base.facts["pace"] / 2})
     steps = measured(runner, problem, "sc", slow).facts["steps"]
     assert steps == pytest.approx(20, abs=1)
 
@@ -170,7 +170,7 @@ def test_a_new_process_predicts_what_the_trained_one_would(name):
     images = torch.randint(0, 256, (8, 1, 40, 40), generator=generator)
     known, logits, weights = {*families.attention}, [], {}
     for trains in (True, False):
-        learner = Here("attention", name).serving
+        learner = Here("attention", name).server
         learner.build(1)
         if trains:
             for _ in range(2):
@@ -192,7 +192,7 @@ def test_the_cores_are_given_back():
 
 
 def test_pictures_differ_between_seeds_and_classes_are_renumbered():
-    runner = attention.Attention(images=200, tests=10)
+    runner = attention.AttentionTrack(images=200, tests=10)
     a, b, again = (runner.problem(seed) for seed in (1, 2, 1))
     assert torch.equal(a.train, again.train)
     assert not torch.equal(a.train, b.train)
@@ -246,7 +246,7 @@ def test_the_scorer_takes_the_steps_that_the_optimizer_would(monkeypatch):
 
 
 def test_the_reference_sets_the_loss_and_itself_needs_all_its_steps():
-    runner = update_rules.UpdateRules(steps={"poems": 10})
+    runner = update_rules.UpdateRulesTrack(steps={"poems": 10})
     base = measured(runner, SEED, "adamw")
     assert base.score == 1
     again = measured(runner, SEED, "adamw", base).facts["ratios"]["poems"]

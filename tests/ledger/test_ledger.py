@@ -2,16 +2,18 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
 from deepseek_learn.course import ledger, write_result
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.files import REPOSITORY
-from deepseek_learn.ledger import results
+from deepseek_learn.ledger import page, results
 from deepseek_learn.ledger.claim import BARELY, VERDICTS
 from deepseek_learn.ledger.results import read_result
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.ledger.storage import details_of
 
 ROW = {"claim": "C5", "source": "ours", "what": "exponent", "unit": "1"}
 ROW |= {"better": "lower", "target": 1.2, "measured": 1.0}
@@ -24,11 +26,31 @@ def row(**changes):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_committed_result_is_saved_as_it_was_read(path, tmp_path):
-    read_result(path).save(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+    read_result(path).save(tmp_path / path.name)
+    for file in (path, details_of(path)):
+        again = tmp_path / file.name
+        assert again.exists() == file.exists()
+        assert not again.exists() or again.read_bytes() == file.read_bytes()
+
+
+def test_a_row_of_the_ledger_has_a_target_and_a_claim_one_deciding_figure():
+    claims = ledger().claims
+    rows = [figure for claim in claims for figure in claim.rows]
+    assert 0 < len(rows) <= 600
+    assert all(row.target is not None for figure in rows for row in figure.columns)
+    for claim in claims:
+        assert all(figure.row.target is None for figure in claim.details)
+        chosen = claim.figure_words["row"]
+        assert [figure.what for figure in claim.deciding].count(chosen) == 1
+
+
+def column(content, number=0):
+    """The column of the first machine in a row of a result file."""
+    return next(iter(content["rows"][number]["machines"].values()))
 
 
 def verdict_of(folder, *rows, name="C5"):
+    rows = [replace(row, what=f"{row.what} {i}") for i, row in enumerate(rows)]
     write_result("cost", rows, "python benchmarks/cost.py", directory=folder)
     return {claim.name: claim.verdict for claim in ledger(folder).claims}[name]
 
@@ -87,8 +109,8 @@ def test_what_choices_were_made_on_can_be_missed_but_not_met(tmp_path):
 def test_typed_verdict_is_not_believed(tmp_path):
     path = write_result("cost", [row(measured=9)], "run", directory=tmp_path)
     content = json.loads(path.read_text())
-    assert content["rows"][0]["verdict"] == "missed"
-    content["rows"][0]["verdict"] = "met"
+    assert column(content)["verdict"] == "missed"
+    column(content)["verdict"] = "met"
     path.write_text(json.dumps(content))
     assert read_result(path).rows[0].verdict == "missed"
 
@@ -99,8 +121,8 @@ def test_outdated_result_decides_nothing_until_it_is_run_again(tmp_path):
     path.write_text(json.dumps(content | {"outdated": "Another protocol."}))
     claim = next(c for c in ledger(tmp_path).claims if c.name == "C5")
     assert claim.verdict == "not run"
-    assert [entry.verdict for entry in claim.rows] == ["outdated"]
-    assert "Another protocol." in ledger(tmp_path).to_markdown()
+    assert [figure.verdict for figure in claim.rows] == ["outdated"]
+    assert "Another protocol." in page.script_page(read_result(path))
     write_result("other", [row()], "run", directory=tmp_path)
     claim = next(c for c in ledger(tmp_path).claims if c.name == "C5")
     assert claim.verdict == "partly"  # met, but not by all deciding rows
@@ -199,11 +221,21 @@ def damage(content, kind):
     if kind == "mode":
         content["mode"] = "half"
     if kind == "machine":
-        del content["rows"][0]["machine"]["gpu"]
+        del next(iter(content["machines"].values()))["gpu"]
     if kind == "missing":
-        del content["rows"][0]["n"]
+        del content["rows"][0]["unit"]
+    if kind == "unmeasured":
+        del column(content)["measured"]
+    if kind == "no column":
+        content["rows"][0]["machines"] = {}
+    if kind == "no target":
+        content["rows"][0]["target"] = None
+    if kind == "nameless":
+        content["machines"] = {}
     if kind == "unknown":
-        content["rows"][0]["speed"] = 3
+        column(content)["speed"] = 3
+    if kind == "details":
+        content["details"] = 1
     if kind == "extra":
         content["author"] = "me"
     if kind == "rows":
@@ -212,8 +244,12 @@ def damage(content, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["mode", "machine", "missing", "unknown", "extra", "rows", "list", "cut"]
-)
+    "kind",
+    [
+        "mode", "machine", "missing", "unmeasured", "no column", "no target",
+        "nameless", "unknown", "details", "extra", "rows", "list", "cut",
+    ],
+)  # fmt: skip
 def test_damaged_file_is_one_sentence_and_left_alone(tmp_path, kind):
     path = write_result("cost", [row()], "run", directory=tmp_path)
     path.write_text(damage(json.loads(path.read_text()), kind))
@@ -223,6 +259,68 @@ def test_damaged_file_is_one_sentence_and_left_alone(tmp_path, kind):
     with pytest.raises(DamagedFileError):
         write_result("cost", [row()], "run", directory=tmp_path)
     assert path.read_text() == before
+
+
+def detail(**changes):
+    return row(**{"what": "bytes", "target": None} | changes)
+
+
+def test_what_has_no_target_is_a_detail_in_a_table_beside_the_figures(tmp_path):
+    facts = {"unit": "", "measured": 1 / 3, "low": 0.25, "n": 3, "note": 'a "b",\nc'}
+    facts |= {"peer": "timm", "peer_measured": 1e-9, "choices": "seen"}
+    rows = [row(), detail(**facts), detail(what="none", measured=None, note="no GPU")]
+    path = write_result("cost", rows, "run", directory=tmp_path)
+    assert len(json.loads(path.read_text())["rows"]) == 1
+    first, second, third = read_result(path).rows
+    assert (first.what, first.target) == ("exponent", 1.2)
+    assert {name: getattr(second, name) for name in facts} == facts
+    assert (second.high, second.readings, third.measured) == (None, (), None)
+    claim = ledger(tmp_path).claims[4]
+    assert [figure.what for figure in claim.rows] == ["exponent"]
+    assert [figure.what for figure in claim.details] == ["bytes", "none"]
+    assert list(ledger(tmp_path).rows("C5")["what"]) == ["exponent", "bytes", "none"]
+    write_result("cost", [row()], "run", directory=tmp_path)
+    assert not details_of(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("claim,source", "source,claim"),
+        ("0.5", "half"),
+        ("lower", "less"),
+        ("lower,", "lower,another "),
+        ("C5,ours,bytes,1,lower", 'C5,ours,"bytes,1,lower'),
+    ],
+)
+def test_a_damaged_table_of_details_is_one_sentence(tmp_path, old, new):
+    rows = [row(), detail(measured=0.5)]
+    path = write_result("cost", rows, "run", directory=tmp_path)
+    table = details_of(path)
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(DamagedFileError, match=r"cost\.json is not a benchmark result"):
+        ledger(tmp_path)
+
+
+def test_two_rows_of_one_figure_on_one_machine_are_refused(tmp_path):
+    rows = [row(), row(measured=1.1)]
+    with pytest.raises(ValueError, match="two rows on one machine measure 'exponent'"):
+        write_result("cost", rows, "run", directory=tmp_path)
+
+
+def test_the_machines_are_the_columns_of_a_figure(tmp_path):
+    """Each has its verdict; the figure's is the worst, its value the farthest."""
+    far = results.machine() | {"cpu": "far"}
+    rows = [row(low=0.9, high=1.1), row(measured=9, machine=far)]
+    path = write_result("cost", rows, "run", directory=tmp_path)
+    [stored] = json.loads(path.read_text())["rows"]
+    assert len(stored["machines"]) == 2
+    claim = ledger(tmp_path).claims[4]
+    [figure] = claim.rows
+    assert figure.verdicts == ("met", "missed")
+    assert (figure.verdict, figure.row.measured) == ("missed", 9)
+    assert claim.verdict == "partly"
 
 
 def test_the_figure_that_decides_agrees_with_the_verdict():
@@ -312,20 +410,6 @@ def test_a_row_keeps_the_machine_and_the_date_that_it_brings(tmp_path):
     ).rows
     assert (first.machine["cpu"], first.date) == ("another", "2026-11-01")
     assert (second.machine, len(second.date)) == (results.machine(), 10)
-
-
-def test_saving_again_moves_no_field(tmp_path):
-    """A row written by an earlier version has its fields in another order."""
-    path = write_result("cost", [row(low=1.0)], "run", directory=tmp_path)
-    content = json.loads(path.read_text())
-    fields = dict(sorted(content["rows"][0].items()))
-    del fields["interval"]
-    path.write_text(json.dumps(content | {"rows": [fields]}))
-    read_result(path).save(path)
-    assert list(json.loads(path.read_text())["rows"][0]) == list(fields)
-    write_result("cost", [row(interval="range", n=3)], "run", directory=tmp_path)
-    names = list(json.loads(path.read_text())["rows"][0])
-    assert names == [*fields, "interval"]
 
 
 def test_the_same_machine_is_the_same_hardware():

@@ -6,10 +6,12 @@ import pytest
 
 from deepseek_learn.course import ledger, write_result
 from deepseek_learn.errors import DamagedFileError
-from deepseek_learn.ledger import results
+from deepseek_learn.ledger import page, results
 from deepseek_learn.ledger.readings import Reading, appended, hours, now, summary
 from deepseek_learn.ledger.results import read_result
 from deepseek_learn.ledger.rows import Row
+
+from .test_ledger import column
 
 ROW = {"claim": "C7", "source": "ours", "what": "pace", "unit": "x", "target": 2.0}
 ROW |= {"better": "higher"}
@@ -75,7 +77,7 @@ def test_the_same_reading_is_kept_once_and_in_order_of_time():
 def test_value_and_interval_are_computed_and_not_believed(tmp_path):
     path = take(tmp_path, TIMES[0], 3.0)
     content = json.loads(path.read_text())
-    content["rows"][0] |= {"measured": 9.0, "low": 9.0, "high": 9.0, "verdict": "met"}
+    column(content).update(measured=9.0, low=9.0, high=9.0, verdict="met")
     path.write_text(json.dumps(content))
     (row,) = speed_rows(path)
     assert (row.measured, row.low) == (3.0, 2.9)
@@ -128,23 +130,21 @@ def test_only_speed_leaves_the_rest_of_the_file_as_it_is(tmp_path):
     assert [r.measured for r in after.rows[0].readings] == [3.0, 2.5]
     other = results.machine() | {"cpu": "another"}
     path = take(tmp_path, TIMES[2], 5.0, where=other, **facts)
-    assert [row.what for row in read_result(path).rows] == [
-        "pace",
-        "bytes",
-        "pace",
-    ]
+    assert [row.what for row in read_result(path).rows] == ["pace", "pace", "bytes"]
 
 
 def test_page_shows_each_reading_and_how_many_are_missing(tmp_path):
     take(tmp_path, TIMES[0], 3.0)
     take(tmp_path, TIMES[1], 2.5)
-    page, zh = ledger(tmp_path).to_markdown("en"), ledger(tmp_path).to_markdown("zh")
-    assert "readings: 3 (2026-11-24), 2.5 (2026-11-25T08:00)" in page
-    assert "2 of the 3 readings that a speed row needs" in page
-    assert "各次读数：3 (2026-11-24)" in zh
+    result = read_result(tmp_path / "pace.json")
+    english, chinese = (page.script_page(result, lang) for lang in ("en", "zh"))
+    assert "readings: 3 (2026-11-24), 2.5 (2026-11-25T08:00)" in english
+    assert "2 of the 3 readings that a speed row needs" in english
+    assert "各次读数：3 (2026-11-24)" in chinese
     assert list(ledger(tmp_path).rows("C7")["readings"].dropna()) == [2]
     take(tmp_path, TIMES[2], 2.5)
-    assert "of the 3 readings" not in ledger(tmp_path).to_markdown("en")
+    result = read_result(tmp_path / "pace.json")
+    assert "of the 3 readings" not in page.script_page(result, "en")
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,16 @@ def test_page_shows_each_reading_and_how_many_are_missing(tmp_path):
         {"measured": None},
         {"measured": float("inf")},
         {"low": "1"},
-        {"machine": ...},  # the field is missing
+        {"time": ...},  # the field is missing
+        {"machine": "another"},  # which the file does not describe
     ],
 )
 def test_damaged_reading_is_refused(tmp_path, damage):
     path = take(tmp_path, TIMES[0], 3.0)
     content = json.loads(path.read_text())
-    reading = content["rows"][0]["readings"][0]
+    reading = column(content)["readings"][0]
     reading |= damage
-    content["rows"][0]["readings"][0] = {k: v for k, v in reading.items() if v != ...}
+    column(content)["readings"][0] = {k: v for k, v in reading.items() if v != ...}
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedFileError, match="row 0: reading 0"):
         read_result(path)
@@ -173,7 +174,7 @@ def test_damaged_reading_is_refused(tmp_path, damage):
 def test_readings_are_a_list_of_some(tmp_path, readings):
     path = take(tmp_path, TIMES[0], 3.0)
     content = json.loads(path.read_text())
-    content["rows"][0]["readings"] = readings
+    column(content)["readings"] = readings
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedFileError, match="'readings' is not a list"):
         read_result(path)

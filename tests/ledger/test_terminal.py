@@ -42,13 +42,27 @@ def test_only_missed_ones(monkeypatch, capsys):
     show(book, missed=True)
     out = capsys.readouterr().out
     for claim in book.claims:
-        has_missed = "missed" in {entry.verdict for entry in claim.deciding}
+        has_missed = any("missed" in figure.verdicts for figure in claim.deciding)
         assert (claim.says["en"] in out) == has_missed
     show(book, "c2", missed=True)  # the name in any case
     lines = capsys.readouterr().out.splitlines()[3:]
-    missed = [e for e in book.claims[1].rows if e.verdict == "missed"]
-    assert sum(line.rstrip().endswith("missed") for line in lines) == len(missed)
+    verdicts = [v for figure in book.claims[1].rows for v in figure.verdicts]
+    assert sum(line.rstrip().endswith("missed") for line in lines) == verdicts.count(
+        "missed"
+    )
     assert not any(line.rstrip().endswith(" met") for line in lines)
+
+
+def test_details_are_shown_where_they_are_asked_for(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    book = ledger()
+    count, what = len(book.claims[1].details), book.claims[1].details[0].what
+    show(book, "C2")
+    short = capsys.readouterr().out
+    assert f"{count} details without a target" in short
+    assert what not in short
+    show(book, "C2", details=True)
+    assert what in capsys.readouterr().out
 
 
 def test_an_unknown_claim_is_refused():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepseek_learn.lm.decoder import Cache, Decoder
+from deepseek_learn.lm.decoder import Decoder, KeyValueCache
 
 SMALL = {"vocab": 11, "dim": 16, "layers": 2, "heads": 4, "context": 12}
 
@@ -40,7 +40,7 @@ def test_weights_begin_small_and_biases_at_zero():
 
 @pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 1, 5], [4, 8], [12]])
 def test_decoding_with_a_cache_equals_the_full_pass(pieces):
-    model, cache = decoder(), Cache()
+    model, cache = decoder(), KeyValueCache()
     steps = [model(piece, cache) for piece in tokens().split(pieces, 1)]
     torch.testing.assert_close(torch.cat(steps, 1), model(tokens()), rtol=0, atol=1e-12)
     assert len(cache) == 12
@@ -135,7 +135,7 @@ def test_bad_tokens_get_one_sentence(bad, sentence):
 
 
 def test_a_full_cache_is_refused_and_left_as_it_was():
-    model, cache = decoder(), Cache()
+    model, cache = decoder(), KeyValueCache()
     model(tokens(length=10), cache)
     with pytest.raises(
         ValueError, match=r"1 to 2 .* is 12, and 10 tokens are in the cache"

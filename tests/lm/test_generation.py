@@ -17,7 +17,7 @@ from deepseek_learn.lm.config import (
     LATENT,
     SPARSE,
 )
-from deepseek_learn.lm.generation import accepted, probabilities
+from deepseek_learn.lm.sampling import accepted, probabilities
 
 from .references import scatter
 

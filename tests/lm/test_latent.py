@@ -10,8 +10,8 @@ from deepseek_learn.lm.cache import Step
 from deepseek_learn.lm.latent import (
     Indexer,
     LatentAttention,
-    Learner,
     RMSNorm,
+    TokenIndexer,
     attention,
     best,
     index_scores,
@@ -134,7 +134,7 @@ def test_the_loss_of_an_indexer_is_the_divergence_per_token():
     weights = torch.rand(2, 3, 4, 5)
     chosen = torch.tensor([True, True, False, True, True]).expand(2, 3, -1)
     weights = weights * chosen[:, :, None]
-    learner = Learner().train()
+    learner = Indexer().train()
     learner.keep(scores)
     learner.learn(weights, chosen)
     p = weights.double().sum(2)
@@ -154,7 +154,7 @@ def test_the_loss_of_an_indexer_is_the_divergence_per_token():
 
 def test_an_indexer_turns_the_first_channels_in_halves():
     torch.manual_seed(0)
-    indexer = Indexer(CONFIG, 0).eval()
+    indexer = TokenIndexer(CONFIG, 0).eval()
     x, latent, step = torch.randn(1, 7, 128), torch.randn(1, 7, 24), step_of(1, 7)
     cos, sin = step.rotary["main"]  # [1, 7, 8]
 

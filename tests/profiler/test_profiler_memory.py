@@ -13,7 +13,7 @@ from torch import nn
 from deepseek_learn.measure.memory import RETURN_FREED
 from deepseek_learn.profiler import profile
 from deepseek_learn.profiler.memory import live
-from deepseek_learn.profiler.recorder import Allocation, Operator
+from deepseek_learn.profiler.recorder import AllocatorEvent, Operator
 
 MIB = 2**20
 
@@ -92,13 +92,13 @@ def row(name, path=""):
 
 def test_live_storages_by_hand():
     operators = [row("a", "x"), row("b", "y"), row("c", "x")]
-    allocations = [
-        Allocation(0, 0, 4 * MIB, "x"),
-        Allocation(1, 1, 8 * MIB, "y"),
-        Allocation(2, 0, -4 * MIB, "x"),
-        Allocation(2, 3, 2 * MIB, "x"),
+    events = [
+        AllocatorEvent(0, 0, 4 * MIB, "x"),
+        AllocatorEvent(1, 1, 8 * MIB, "y"),
+        AllocatorEvent(2, 0, -4 * MIB, "x"),
+        AllocatorEvent(2, 3, 2 * MIB, "x"),
     ]
-    memory = live(operators, allocations, 15 * MIB)
+    memory = live(operators, events, 15 * MIB)
     assert (memory.peak_mib, memory.tensors_mib, memory.workspace_mib) == (15, 12, 3)
     assert memory.at == "y: b"
     assert memory.alive == {"y": 8, "x": 4}

@@ -197,10 +197,12 @@ def test_cost_ratios_are_over_the_passes_that_were_run(bench):
 
 def test_a_profile_runs_as_many_passes_as_the_ratio_says(bench, monkeypatch):
     from deepseek_learn.profiler import profile
-    from deepseek_learn.profiler.model_profiler import _Step
+    from deepseek_learn.profiler.passes import ModelPass
 
-    calls, run = [], _Step.__call__  # counters inside the model would be restored
-    monkeypatch.setattr(_Step, "__call__", lambda step: (calls.append(1), run(step)))
+    calls, run = [], ModelPass.__call__  # counters inside the model would be restored
+    monkeypatch.setattr(
+        ModelPass, "__call__", lambda step: (calls.append(1), run(step))
+    )
     cost = bench("profiling.recording_cost")
     model = nn.Linear(2, 2)
     profile(model, torch.zeros(1, 2), repeats=cost.REPEATS, progress=False)

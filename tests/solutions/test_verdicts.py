@@ -167,6 +167,7 @@ def test_a_line_names_version_model_options_and_date(tmp_path):
         verdicts.add(verdict(0))
     (line,) = read_verdicts(tmp_path / "v.jsonl")
     assert line["provenance"] == {
+        "schema": 2,
         "version": __version__,
         "model": "abc",
         "options": {"rate": 0.8, "tilt": "refuse"},

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from deepseek_learn.tuner import acquisition, hypervolume
-from deepseek_learn.tuner.acquisition import Acquisition, History, Models, last_refit
+from deepseek_learn.tuner import acquisition, hypervolume, proposal, surrogate
+from deepseek_learn.tuner.acquisition import Acquisition
 from deepseek_learn.tuner.encoding import Encoding
+from deepseek_learn.tuner.history import History
 from deepseek_learn.tuner.pareto import nondominated_rank
+from deepseek_learn.tuner.surrogate import Models, last_refit
 
 SQUARE = Encoding({"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)})
 EXACT = np.log([0.5, 0.5, 1e-6])  # lengths and noise: the model passes through the data
@@ -73,11 +75,11 @@ def test_ranks_are_fronts_and_then_the_share_by_which_limits_are_broken():
 
 def test_standardized_columns_say_where_their_zero_lies():
     column = np.array([1.0, 3.0, 5.0, 11.0])
-    standard, zero = acquisition._standard(column)
+    standard, zero = surrogate._standard(column)
     assert standard.mean() == pytest.approx(0)
     assert standard.std() == pytest.approx(1)
     assert zero == pytest.approx(np.interp(0, *_line(column, standard)))
-    assert acquisition._standard(np.full(3, 2.0))[0].tolist() == [0, 0, 0]
+    assert surrogate._standard(np.full(3, 2.0))[0].tolist() == [0, 0, 0]
 
 
 def _line(x, y):
@@ -106,7 +108,7 @@ def test_models_pass_through_the_data_and_see_limits_where_they_are_broken():
 
 def test_lengths_are_fitted_for_each_objective_and_limit():
     some = cloud(20, limits=1)
-    result = acquisition.lengths(SQUARE, some)
+    result = surrogate.lengths(SQUARE, some)
     assert [len(logs) for logs in result] == [3, 3, 3]
     first, second = result[0][:2], result[2][:2]
     assert first[0] < first[1]  # the first objective changes mostly with x
@@ -161,29 +163,29 @@ def test_a_front_has_stalled_when_five_trials_bring_less_than_two_percent(
     # from the reference 1.1, a tenth beyond the worst, to the best, 0: a step
     # from `before` is before / 1.1 of the hypervolume
     losses = np.array([[1.0], [before], [1], [1], [0], [1], [1]])
-    assert acquisition._stalled(losses, np.arange(7)) == stalled
-    assert acquisition._stalled(7 * losses - 3, np.arange(7)) == stalled
+    assert acquisition.stalled(losses, np.arange(7)) == stalled
+    assert acquisition.stalled(7 * losses - 3, np.arange(7)) == stalled
     early = np.array([[0.0], [1.0], [1], [1], [1], [1], [1]])
-    assert acquisition._stalled(early, np.arange(7))
+    assert acquisition.stalled(early, np.arange(7))
     # the fifth trial from the end is among the last five, the sixth is not
     fifth = np.array([[1.0], [1.0], [0], [1], [1], [1], [1]])
-    assert not acquisition._stalled(fifth, np.arange(7))
-    assert acquisition._stalled(fifth[[0, 2, 1, 3, 4, 5, 6]], np.arange(7))
+    assert not acquisition.stalled(fifth, np.arange(7))
+    assert acquisition.stalled(fifth[[0, 2, 1, 3, 4, 5, 6]], np.arange(7))
 
 
 def test_no_front_has_stalled_after_five_trials():
-    assert not acquisition._stalled(np.ones((5, 1)), np.arange(5))
-    assert acquisition._stalled(np.array([[0.0], *[[1]] * 5]), np.arange(6))
+    assert not acquisition.stalled(np.ones((5, 1)), np.arange(5))
+    assert acquisition.stalled(np.array([[0.0], *[[1]] * 5]), np.arange(6))
 
 
 def test_stalling_counts_areas_with_two_objectives():
     # two trials, (0, 1) and (1, 0), share the area below the reference (1.1, 1.1)
     losses = np.array([[0, 1.0], *[[1, 1]] * 4, [1.0, 0]])
-    assert not acquisition._stalled(losses, np.arange(6))
-    assert acquisition._stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
+    assert not acquisition.stalled(losses, np.arange(6))
+    assert acquisition.stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
     for before, stalled in ((0.0105, True), (0.0115, False)):  # 1 - b / 1.1, squared
         line = np.array([1, before, 1, 1, 0, 1, 1])
-        assert acquisition._stalled(np.stack([line, line], 1), np.arange(7)) == stalled
+        assert acquisition.stalled(np.stack([line, line], 1), np.arange(7)) == stalled
 
 
 @pytest.mark.parametrize("where", ["points", "pending"])
@@ -192,11 +194,9 @@ def test_what_is_nearer_than_a_fiftieth_for_each_hyperparameter_is_not_new(where
     some = history(known["points"], [[0, 0]], pending=known["pending"])
     limit = 0.02 * np.sqrt(2)
     probes = 0.5 + np.array([[limit - 1e-4, 0], [0, limit + 1e-4], [-0.021, -0.021]])
-    fresh = acquisition._fresh(SQUARE, probes, some)
+    fresh = proposal._fresh(SQUARE, probes, some)
     assert fresh.tolist() == [False, True, True]
-    assert acquisition._fresh(SQUARE, probes[:1], some).tolist() == [
-        True
-    ]  # none is new
+    assert proposal._fresh(SQUARE, probes[:1], some).tolist() == [True]  # none is new
 
 
 def test_another_category_is_new():
@@ -204,7 +204,7 @@ def test_another_category_is_new():
     encoding = Encoding(space)
     some = history([[0.25, 0.25]], [[0]])
     probes = np.array([[0.25, 0.25], [0.25, 0.75]])
-    assert acquisition._fresh(encoding, probes, some).tolist() == [False, True]
+    assert proposal._fresh(encoding, probes, some).tolist() == [False, True]
 
 
 def near(target):
@@ -220,7 +220,7 @@ def near(target):
 def breed(look, parents, **changed):
     given = {"generations": 4, "children": 40, "immigrants": 0} | changed
     rng = np.random.default_rng(0)
-    return acquisition._breed(SQUARE, np.array(parents), look, rng, **given)
+    return proposal._breed(SQUARE, np.array(parents), look, rng, **given)
 
 
 def test_all_children_are_returned_with_what_was_told_of_them():
@@ -261,7 +261,7 @@ def test_strangers_have_no_parents_and_come_first_only():
 
 def test_children_spread_wide_first_and_near_later(monkeypatch):
     seen = []
-    crossover, mutate = acquisition.crossover, acquisition.mutate
+    crossover, mutate = proposal.crossover, proposal.mutate
 
     def crossing(first, second, categories, rng, eta):
         seen.append(eta)
@@ -272,8 +272,8 @@ def test_children_spread_wide_first_and_near_later(monkeypatch):
         seen.append((probability, eta))
         return mutate(points, categories, rng, probability, eta=eta)
 
-    monkeypatch.setattr(acquisition, "crossover", crossing)
-    monkeypatch.setattr(acquisition, "mutate", mutating)
+    monkeypatch.setattr(proposal, "crossover", crossing)
+    monkeypatch.setattr(proposal, "mutate", mutating)
     breed(near(0.5), [[0.1, 0.1], [0.3, 0.2]], generations=3)
     # one and a half of two hyperparameters change on average
     assert seen == [5, (0.75, 5)] + [15, (0.75, 20)] * 2
@@ -292,7 +292,7 @@ def test_the_best_children_climb_one_axis_after_another(seed):
         return np.zeros(len(at)), height, height
 
     rng = np.random.default_rng(seed)
-    moved, scores = acquisition._climb(MIXED, points, score, score(points), rng)
+    moved, scores = proposal._climb(MIXED, points, score, score(points), rng)
     assert (moved[:9] == points).all()
     for part, told in zip(score(moved), scores, strict=True):
         assert (part == told).all()
@@ -313,7 +313,7 @@ def test_who_keeps_the_limits_climbs_before_who_gains():
         return np.maximum(at[:, 0] - 0.25, 0), at[:, 0], at[:, 0]
 
     rng = np.random.default_rng(0)
-    moved, _ = acquisition._climb(SQUARE, points, score, score(points), rng)
+    moved, _ = proposal._climb(SQUARE, points, score, score(points), rng)
     # up to the limit, and three times down toward it
     assert sorted(moved[2:, 0]) == pytest.approx([0.23, 0.5])
 
@@ -322,10 +322,10 @@ def test_who_keeps_the_limits_climbs_before_who_gains():
     ("trials", "share"), [(12, 0.5), (25, 0.5), (34, 0.2), (40, 0)]
 )
 def test_half_of_the_early_trials_are_bold(trials, share, monkeypatch):
-    climbed, climb = [], acquisition._climb
-    monkeypatch.setattr(acquisition, "_stalled", lambda *_: False)
+    climbed, climb = [], proposal._climb
+    monkeypatch.setattr(proposal, "stalled", lambda *_: False)
     monkeypatch.setattr(
-        acquisition, "_climb", lambda *some: climbed.append(1) or climb(*some)
+        proposal, "_climb", lambda *some: climbed.append(1) or climb(*some)
     )
     some = cloud(trials)
     for seed in range(100):
@@ -347,7 +347,7 @@ class Watch:
 
     def __init__(self, monkeypatch, stalled=False, bold=0.0):
         self.promises, self.breeds, self.spreads = [], [], []
-        breed, promise = acquisition._breed, acquisition.Acquisition
+        breed, promise = proposal._breed, proposal.Acquisition
         losses_at = Models.losses_at
 
         def breeding(encoding, parents, score, rng, generations, children, immigrants):
@@ -363,10 +363,10 @@ class Watch:
             self.spreads.append(spreads)
             return losses_at(models, points, spreads)
 
-        monkeypatch.setattr(acquisition, "_breed", breeding)
-        monkeypatch.setattr(acquisition, "Acquisition", promising)
-        monkeypatch.setattr(acquisition, "_stalled", lambda *_: stalled)
-        monkeypatch.setattr(acquisition, "BOLD", bold)
+        monkeypatch.setattr(proposal, "_breed", breeding)
+        monkeypatch.setattr(proposal, "Acquisition", promising)
+        monkeypatch.setattr(proposal, "stalled", lambda *_: stalled)
+        monkeypatch.setattr(proposal, "BOLD", bold)
         monkeypatch.setattr(Models, "losses_at", spreading)
 
 
@@ -374,7 +374,7 @@ def propose(some, seed=0, logs=EXACT, **changed):
     count = some.losses.shape[1] + some.violations.shape[1]
     given = {"population": 10, "generations": 2, "children": 12} | changed
     rng = np.random.default_rng(seed)
-    return acquisition.propose(SQUARE, some, [logs] * count, rng, **given)
+    return proposal.propose(SQUARE, some, [logs] * count, rng, **given)
 
 
 def test_a_proposal_gains_and_is_new():
@@ -390,13 +390,13 @@ def test_a_proposal_gains_and_is_new():
 
 
 def test_the_best_that_is_new_is_proposed(monkeypatch):
-    monkeypatch.setattr(acquisition, "BOLD", 0.0)
+    monkeypatch.setattr(proposal, "BOLD", 0.0)
     some = cloud(8)
     known, new = some.points[:1], np.array([[0.11, 0.02], [0.93, 0.04], [0.51, 0.01]])
     bred = np.vstack([known, new])
 
     def told(*looks):
-        monkeypatch.setattr(acquisition, "_breed", lambda *_: (bred, looks))
+        monkeypatch.setattr(proposal, "_breed", lambda *_: (bred, looks))
         return propose(some).tolist()
 
     flat, rising = np.zeros(4), np.array([9.0, 1, 2, 3])
@@ -417,7 +417,7 @@ def test_references_lie_between_the_middle_and_the_ends(trials, trust, monkeypat
     for seed in range(120):
         propose(some, seed, generations=1)
     models = Models(SQUARE, some, [EXACT] * 2)
-    parents = acquisition.select(models.losses, 10, some.ranks())
+    parents = proposal.select(models.losses, 10, some.ranks())
     worst = models.losses[parents].max(0)
     shares = []
     for front, reference, low in watch.promises:

@@ -188,15 +188,10 @@ def test_a_living_workers_trial_is_left_alone():
 
 
 def test_seeds_by_place():
-    made = []
-
-    def make(seed):
-        made.append(seed)
-        return optuna.samplers.RandomSampler(seed=seed)
-
-    study = optuna.create_study(sampler=SeededByPlace(make, 7))
+    first, resumed = SeededByPlace(7), SeededByPlace(7)
+    study = optuna.create_study(sampler=first)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
-    study.sampler = SeededByPlace(make, 7)
+    study.sampler = resumed
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    assert made == [7, seed_at(7, 3)]
+    assert (first._seed, resumed._seed) == (7, seed_at(7, 3))
     assert len({seed_at(s, n) for s in range(20) for n in range(20)}) == 400

@@ -5,6 +5,7 @@
 - `languages`: each page knows whether it exists in the other language;
 - `sources`: marks such as `<!-- claims-ledger -->` become generated tables, and cells that
   only machines need are hidden;
+- `api`: the API reference has one page per module, and a first page that lists all names;
 - `figures`: plotly figures follow the theme, and every figure has a text;
 - `tables`: words to the left, numbers to the right;
 - `accessibility`: what axe finds in the theme's and pandas's HTML is repaired;
@@ -18,9 +19,10 @@ from functools import cache
 from sphinx.util import matching
 
 from .accessibility import repair_body, repair_contents
+from .api import list_names
 from .figures import describe_figures, install_plotly_mime
 from .languages import find_other_edition, set_language_switch
-from .scripts import copy_scripts, set_scripts
+from .scripts import copy_scripts, set_scripts, write_ledger
 from .search import install_search
 from .settings import set_last_run, set_repository
 from .sources import markdown_docstring, read_source
@@ -39,6 +41,7 @@ def setup(app) -> dict:
     app.connect("source-read", read_source)
     app.connect("doctree-read", describe_figures)
     app.connect("doctree-read", align_tables)
+    app.connect("doctree-resolved", list_names)
     # Early: the theme drops a template that is empty when its own handler runs.
     app.connect("html-page-context", set_language_switch, priority=100)
     app.connect("html-page-context", repair_body)
@@ -46,6 +49,7 @@ def setup(app) -> dict:
     app.connect("html-page-context", repair_contents, priority=900)
     app.connect("html-page-context", set_scripts, priority=900)
     app.connect("build-finished", copy_scripts)
+    app.connect("build-finished", write_ledger)
     if "sphinx.ext.autodoc" in app.config.extensions:
         app.setup_extension("sphinx.ext.autodoc")
         app.connect("autodoc-process-docstring", markdown_docstring, priority=100)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from docutils import nodes
 
+from .settings import language_of
+
 LEDGER = "book/claims"
 
 
@@ -42,3 +44,17 @@ def copy_scripts(app, exception) -> None:
     fonts = "output/chtml/fonts/woff-v2"
     shutil.copytree(mathjax / fonts, static / "mathjax" / fonts, dirs_exist_ok=True)
     shutil.copy(mathjax / "tex-chtml.js", static / "mathjax")
+
+
+def write_ledger(app, exception) -> None:
+    """Write the pages of the benchmark scripts, which the ledger shows in frames."""
+    if exception or app.builder.format != "html":
+        return
+    from deepseek_learn.ledger import page
+    from deepseek_learn.ledger.results import read_results
+
+    folder = Path(app.outdir) / page.SCRIPTS
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in read_results():
+        content = page.script_page(result, language_of(app))
+        (folder / f"{result.name}.html").write_text(content, encoding="utf-8")

@@ -1,7 +1,8 @@
-"""Create nbgrader assignments with hidden tests and points from the problems.
+"""Create assignments in nbgrader's format, with hidden tests and points.
 
-nbgrader does not isolate the students' code. Run the grading in a container, or under
-an account that has no access to anything valuable.
+nbgrader makes the students' version of them and hands it out; `grading` grades what comes
+back. `nbgrader autograde` would run the students' code with the teacher's permissions,
+beside its tests, and would leave a notebook whose kernel died without a grade.
 """
 
 import zlib
@@ -21,16 +22,11 @@ CONFIG = '''"""nbgrader settings for these assignments."""
 
 from pathlib import Path
 
-from deepseek_learn.course.authoring.autograde import preprocessors
-
 c = get_config()  # noqa: F821 - defined by nbgrader
 c.CourseDirectory.course_id = "deepseek_learn"
 # nbgrader needs an absolute path; it must be run in this folder
 c.CourseDirectory.root = str(Path.cwd())
 c.ClearSolutions.code_stub = {"python": "# replace the ... above with your answer"}
-c.ExecutePreprocessor.timeout = 120
-# grade even submissions that kill their kernel or never finish
-c.Autograde.autograde_preprocessors = preprocessors()
 '''
 
 
@@ -75,7 +71,7 @@ def assignment(
         )
     source, files = Path(out_dir) / "source", {}
     for each in selection:
-        path = source / f"{stage}_{each.number}_{each.slug}" / Path(each.file).name
+        path = source / each.assignment / Path(each.file).name
         files[path] = _content(each, lang, seed, Path(repository))
     files[Path(out_dir) / "nbgrader_config.py"] = CONFIG
     for path, content in files.items():

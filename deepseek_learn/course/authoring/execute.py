@@ -11,6 +11,7 @@ from ...errors import DeepSeekLearnError, require
 from ...files import atomic_write
 from ...measure.memory import REUSE_FREED
 from ..progress_view import PERSONAL
+from . import pictures
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -76,6 +77,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         cost = {"seconds": round(seconds), "peak_mib": round(peak)}
         notebook.metadata["cost"] = cost
         tidy(notebook)
+        pictures.shrink(notebook)
         with atomic_write(path) as temporary:
             temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         yield path, cost

@@ -23,8 +23,8 @@ AUTHORS = r"[A-Z][\w-]+(?: et al\.| & [A-Z][\w-]+)? (?:19|20)\d\d"
 # an arXiv number, or a journal or publisher
 VENUE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
 CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({VENUE}))?')
-# text that looks like part of a citation; it is an error anywhere else
-TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
+# text that looks like part of a citation; it is an error anywhere else (RFC 2046 does not)
+TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|\b(?!RFC)[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
 TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 36 19 20 25\n:class: find-it"
 LESSON = re.compile(r"notebooks/([\w/]+\.ipynb)")
 

@@ -16,19 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ...catalog import choose, text
 from ...errors import DeepSeekLearnError
-from ...sandbox import Sandbox, Session, call, isolation
+from ...sandbox import call, isolation
 from .. import problems
-from ..expect import AnswerRaised
-from ..isolated import hidden, hidden_beside_check, problem_folder, proxy, room
+from ..isolated import check_outside, hidden_beside_check, problem_folder, room
 from ..lessons import lesson as find_lesson
 from ..lessons import lessons
-from ..problem import Failed, Problem
+from ..problem import Problem
 from . import grading_report, submissions
 from .grading_report import Grade
 from .submissions import Submission
@@ -67,11 +63,12 @@ def grade(
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Grade]:
-    """Grade all submissions in a folder and write `grades.csv` and `index.html`.
+    """Grade all submissions in a folder, and write a page and two tables.
 
     Args:
         folder: holds one folder per student, see `submissions`.
-        out: the folder of the report.
+        out: the folder of the report: `index.html`, `grades.csv` (one line per answer)
+            and `scores.csv` (one line per student and assignment, as nbgrader exports).
         lesson: the slug of a lesson; by default, all problems that anyone answered.
         seed: of the inputs, to repeat a grading run; by default a new one, which the
             report names.
@@ -146,7 +143,8 @@ def grade_answer(student: Submission, id: str, rules: Rules) -> Grade:
         else:
             outside = checks_outside(id)
             judge = check_outside if outside else check_inside
-            status, why = judge(problem, cells, rules)
+            seed, seconds = rules.seed_of(problem), rules.seconds_of(problem)
+            status, why = judge(problem, cells, seed, seconds)
     except DeepSeekLearnError as error:  # it ended, or sent something else
         status, why = "raised", str(error)
     except Exception as error:  # a check may stumble over what an answer returns
@@ -177,49 +175,22 @@ def graded(
     )
 
 
-def check_outside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
-    """Check an answer out of its reach: return the status, and why."""
-    files = {"cells.json": json.dumps(cells).encode()}
-    seconds = rules.seconds_of(problem)
-    with (
-        room(files, seconds, hidden()) as (sandbox, entry),
-        Session.open(entry, sandbox) as session,
-    ):
-        rng = np.random.default_rng(rules.seed_of(problem))
-        try:
-            match session.call("kind", problem.answer):
-                case ["function", None]:
-                    problem.check(proxy(session, problem), rng)
-                case ["value", value]:
-                    problem.check(value, rng)
-                case _:
-                    return "raised", ""
-        except Failed as failed:
-            return "failed", sentence(problem, failed)
-        except AnswerRaised as raised:
-            return "raised", str(raised.__cause__)
-    return "passed", ""
-
-
-def check_inside(problem: Problem, cells: list[str], rules: Rules) -> tuple[str, str]:
+def check_inside(
+    problem: Problem, cells: list[str], seed: int, seconds: float
+) -> tuple[str, str]:
     """Check an answer in its own sandbox: return the status that it says, and why."""
     files = {"cells.json": json.dumps(cells).encode()}
     hide, shown = hidden_beside_check(problem.id), [problem_folder(problem.id)]
-    with room(files, rules.seconds_of(problem), hide, shown) as (sandbox, entry):
-        outcome = inside(sandbox, entry, problem, rules)
+    answers = {"starter": problem.starter}
+    if problem.kind == "practice":  # it must have a solution, which is hidden
+        answers["solution"] = ""
+    with room(files, seconds, hide, shown) as (sandbox, entry):
+        arguments = problem.id, problem.answer, seed, answers
+        outcome = call(entry, "check", *arguments, sandbox=sandbox)
     match outcome:
         case [str(status), str(message)] if status in STATUSES:
             return status, "" if status == "passed" else message
     return "raised", ""
-
-
-def inside(sandbox: Sandbox, entry: Path, problem: Problem, rules: Rules) -> Any:
-    seed, cells = rules.seed_of(problem), {"starter": problem.starter}
-    if problem.kind == "practice":  # it must have a solution, which is hidden
-        cells["solution"] = ""
-    return call(
-        entry, "check", problem.id, problem.answer, seed, cells, sandbox=sandbox
-    )
 
 
 @cache
@@ -230,12 +201,8 @@ def checks_outside(id: str) -> bool:
     if reference is None:  # outside a teacher's checkout; these take plain data
         return True
     try:
-        return check_outside(problem, [reference], Rules(0))[0] == "passed"
+        rules = Rules(0)
+        seed, seconds = rules.seed_of(problem), rules.seconds_of(problem)
+        return check_outside(problem, [reference], seed, seconds)[0] == "passed"
     except Exception:  # a check that hands over something else may fail anywhere
         return False
-
-
-def sentence(problem: Problem, failed: Failed) -> str:
-    if failed.key in problem.sentences:
-        return choose(problem.sentences[failed.key]).format(**failed.values)
-    return text(failed.key, **failed.values)

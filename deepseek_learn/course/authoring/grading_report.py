@@ -1,18 +1,34 @@
-"""The report of a grading run: a table for spreadsheets, and a page to look at."""
+"""The report of a grading run: two tables for spreadsheets, and a page to look at."""
 
 import csv
 import html
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ...catalog import language, text
+from ...escaping import printable
 from ...files import atomic_write
+from ..checking import MARKS
+from ..lessons import lesson as find_lesson
 from .submissions import Submission
 
-MARKS = {"passed": "✓", "failed": "✗", "raised": "!", "not attempted": "…"}
+NBGRADER = (  # the columns of `nbgrader export`
+    "assignment",
+    "duedate",
+    "timestamp",
+    "student_id",
+    "last_name",
+    "first_name",
+    "email",
+    "raw_score",
+    "late_submission_penalty",
+    "score",
+    "max_score",
+)
 LONGEST = 300  # characters of a reason
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem;
   max-width: 70rem; color: #1b2a41; background: #fff }
@@ -51,9 +67,10 @@ def write(
     seed: int,
     minutes: float,
 ) -> None:
-    """Write `grades.csv` and `index.html`."""
+    """Write `grades.csv`, `scores.csv` and `index.html`."""
     contents = {
         "grades.csv": table(grades),
+        "scores.csv": scores(grades),
         "index.html": page(grades, students, seed, minutes),
     }
     for name, content in contents.items():
@@ -63,12 +80,36 @@ def write(
 
 def table(grades: Sequence[Grade]) -> str:
     """Return the grades as CSV, one line per answer."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Grade))
+    rows = (asdict(g) | {"seconds": round(g.seconds, 1)} for g in grades)
+    return _csv([field.name for field in fields(Grade)], rows)
+
+
+def scores(grades: Sequence[Grade]) -> str:
+    """Return one line per student and assignment, in the format of `nbgrader export`.
+
+    That is what teachers import into their learning platform. Names, addresses and
+    dates are empty, since only nbgrader's database would know them.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for grade in grades:
-        row = asdict(grade) | {"seconds": round(grade.seconds, 1)}
-        writer.writerow(harmless(value) for value in row.values())
+        assignment = find_lesson(grade.lesson).assignment
+        facts = {"assignment": assignment, "student_id": grade.student}
+        row = rows.setdefault(
+            (assignment, grade.student),
+            facts | dict.fromkeys(("raw_score", "score", "max_score"), 0),
+        )
+        row["raw_score"] += grade.points
+        row["score"] += grade.points
+        row["max_score"] += grade.possible
+    return _csv(NBGRADER, (rows[key] for key in sorted(rows)))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: harmless(value) for name, value in row.items()})
     return file.getvalue()
 
 
@@ -148,8 +189,8 @@ def mistake(grade: Grade) -> str:
 
 
 def visible(words: object) -> str:
-    """Return text without characters that could repaint a screen or a page."""
-    return "".join(c if c.isprintable() else " " for c in str(words)[:LONGEST])
+    """Return text on one line, without characters that could repaint a screen."""
+    return printable(" ".join(str(words).split()), LONGEST)
 
 
 def escaped(words: object) -> str:

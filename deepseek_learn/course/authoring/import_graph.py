@@ -1,4 +1,4 @@
-"""Find the benchmark scripts that use a library file by reading import statements."""
+"""Find the scripts that use a library file, and the files a lesson uses, from imports."""
 
 import ast
 from collections.abc import Iterator
@@ -35,8 +35,7 @@ class ImportGraph:
         If there are none, the search continues with indirect imports within the
         package, and then with imports from other packages.
         """
-        package = "/".join(file.split("/")[:2])
-        for place in (package, LIBRARY):
+        for place in (_package(file), LIBRARY):
             level, reach = {file}, set[str]()
             while level - reach:
                 reach |= level
@@ -44,6 +43,37 @@ class ImportGraph:
                 if users := [each for each, used in self._uses.items() if used & level]:
                     return tuple(sorted(Path(script).stem for script in users))
         return ()
+
+    def needs(self, code: str) -> set[str]:
+        """Return the library files that a program uses.
+
+        These are the files it imports, and those that they import in their own package:
+        a lesson on `dpg` uses all of it, but one that loads a model from the zoo does
+        not. Names in strings count too: `data.load("elpv")` uses `data/elpv.py`.
+
+        Args:
+            code: the source code of a program outside the repository's packages, such as
+                the code cells of a lesson.
+        """
+        tree = ast.parse(code)
+        words = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        ahead = set(self._targets(tree, "program.py"))
+        library = {file for file in self.files if file.startswith(LIBRARY)}
+        ahead |= {file for file in library if Path(file).stem in words}
+        needs = set[str]()
+        while ahead:
+            needs |= ahead
+            ahead = {
+                each
+                for file in ahead
+                for each in self.imports[file]
+                if _package(each) == _package(file)
+            } - needs
+        return needs
 
     @cached_property
     def imports(self) -> dict[str, set[str]]:
@@ -71,8 +101,11 @@ class ImportGraph:
         return {each for each in importers if each.startswith(place)}
 
     def _imports(self, file: str) -> Iterator[str]:
+        source = (self.root / file).read_text(encoding="utf-8")
+        return self._targets(ast.parse(source), file)
+
+    def _targets(self, tree: ast.Module, file: str) -> Iterator[str]:
         modules = {}
-        tree = ast.parse((self.root / file).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 base = _absolute(node, file)
@@ -95,7 +128,8 @@ class ImportGraph:
         """Return the file that defines `name`, or None if `module` is external."""
         if source := self._source(f"{module}.{name}"):
             return source
-        if origin := self._exports(module).get(name):
+        origin = self._exports(module).get(name)
+        if origin and origin != module:  # not `from . import course`, which is excluded
             return self._definition(origin, name)
         return self._source(module)
 
@@ -125,6 +159,10 @@ class ImportGraph:
                     for alias in node.names
                 }
         return {}
+
+
+def _package(file: str) -> str:
+    return "/".join(file.split("/")[:2])
 
 
 def _absolute(node: ast.ImportFrom, file: str) -> str:

@@ -24,7 +24,8 @@ NAME = "deepseek_learn.pdf"
 MARK = '<p id="book-pdf">{words}</p>'
 UNPRINTED = (
     "a.headerlink, button, script[src], .prev-next-footer, .ledger-filters, "
-    "details.ledger-claim"  # hundreds of pages; the book and the command show them
+    # dozens of pages; the book and the command show them
+    "details.ledger-claim, details.ledger-details"
 )
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 

@@ -22,8 +22,12 @@ ALLOWED = re.compile(
     rf"|runs/{WORD}/[0-9]{{1,10}}\.json"
 )
 FOLDERS = re.compile(rf"projects|graded|runs|(projects|runs)/{WORD}")
-HASHES = "hashes.txt"
-SEALS = (HASHES, "credential.jwt", "certificate.svg", "certificate.pdf")
+HASHES, CREDENTIAL = "hashes.txt", "credential.jwt"
+PAGE, BADGE = "certificate.html", "certificate.svg"
+# for human readers only, neither hashed nor verified; the PDF is an earlier version's,
+# or printed in a browser
+RENDERINGS = (PAGE, BADGE, "certificate.pdf")
+SEALS = (HASHES, CREDENTIAL, *RENDERINGS)
 RESULTS = re.compile(r"(results|environment)\.json|runs/.*")
 LARGEST, TOTAL = 32 << 20, 128 << 20  # bytes of a file, of all
 CODE = 64 << 10  # bytes of all that a project brings along: no room for weights

@@ -9,6 +9,7 @@ from .contents import Contents
 from .learner import read_json
 from .refusal import Refused
 
+# matplotlib no longer matters, but portfolios state it, and the fields are fixed
 PACKAGES = ("torch", "numpy", "matplotlib")
 
 

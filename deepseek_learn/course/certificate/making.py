@@ -7,11 +7,21 @@ from pathlib import Path
 
 from ...files import atomic_write
 from ..problems import load
-from . import keys, pictures
+from . import keys
 from .agreement import agreement
-from .contents import HASHES, SEALS, Contents, read
+from .contents import (
+    BADGE,
+    CREDENTIAL,
+    HASHES,
+    PAGE,
+    RENDERINGS,
+    SEALS,
+    Contents,
+    read,
+)
 from .credential import Certificate, Issuer
 from .learner import FILE, Learner, check_name
+from .page import TEMPLATES, badge, page
 from .refusal import Refused
 from .results import (
     PROJECTS,
@@ -25,7 +35,6 @@ from .results import (
 from .running import run_graded, run_project
 from .tasks import draw, tasks
 
-TEMPLATES = Path(__file__).parent / "templates"
 Say = Callable[[str], None]
 
 
@@ -170,17 +179,19 @@ def run_once(contents: Contents, task: str, seed: int, training_seed: int) -> Ru
 def seal(
     root: Path, contents: Contents, certificate: Certificate, private_pem: bytes
 ) -> None:
-    """Write the files of a portfolio, its hashes, the credential and the pictures."""
+    """Write the files of a portfolio, its hashes, the credential, page and badge."""
     token = certificate.sign(private_pem)
     files = {
         path: content for path, content in contents.files.items() if path not in SEALS
     }
     seals = {
         HASHES: contents.hashes.encode(),
-        "credential.jwt": token.encode(),
-        "certificate.svg": pictures.svg(certificate, token),
-        "certificate.pdf": pictures.pdf(certificate),
+        CREDENTIAL: token.encode(),
+        PAGE: page(certificate),
+        BADGE: badge(token),
     }
+    for path in RENDERINGS:  # a PDF may state an earlier issuer
+        (root / path).unlink(missing_ok=True)
     _write(root, files | seals)
 
 

@@ -30,7 +30,7 @@ class KernelUnavailable(DeepSeekLearnError):
     """Raised if the CPU kernel cannot be built or loaded; the message explains why."""
 
 
-class Segment(ctypes.Structure):
+class SegmentStruct(ctypes.Structure):
     """The C struct `dpg_segment`, which describes rows with the same bit width."""
 
     _fields_ = [
@@ -109,7 +109,12 @@ class Library:
 
 
 FOLDER = Path(__file__).parent
-PLANES = Library("planes", FOLDER / "planes.cpp", (FOLDER / "grouped.cpp",))
+LEVELS = ("portable", "avx2", "vnni", "amx")  # in the order of their numbers
+PLANES = Library(
+    "planes",
+    FOLDER / "planes.cpp",
+    tuple(FOLDER / f"{name}.cpp" for name in (*LEVELS, "count", "grouped")),
+)
 
 
 @functools.cache
@@ -158,7 +163,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.dpg_linear.argtypes = [
         *(c_void_p, size),  # x [M, K], ldx
         *(size, size, size, size),  # M, K, padded_K, G
-        *(POINTER(Segment), size),  # segments, number of segments
+        *(POINTER(SegmentStruct), size),  # segments, number of segments
         *(c_void_p, c_void_p, size),  # bias [N] or None, y [M, N], ldy
         *(c_void_p, c_int, c_int),  # scratch, level, threads
     ]

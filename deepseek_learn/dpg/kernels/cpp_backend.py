@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..matrix import pad_columns
 from ..packed import PackedMatrix, Part
-from .build import KernelUnavailable, Segment, load
+from .build import KernelUnavailable, SegmentStruct, load
 
 LEVELS = ("portable C++", "AVX2", "AVX512-VNNI", "AMX")
 _descriptors: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -172,16 +172,16 @@ def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     precision = matrix.max_bits, matrix.refined
     if precision not in cache:
         parts = matrix.parts()
-        segments = (Segment * len(parts))(*map(segment_of, parts))
+        segments = (SegmentStruct * len(parts))(*map(segment_of, parts))
         # Cache the parts as well, because the structs point to their tensors.
         cache[precision] = (segments, len(parts)), parts
     return cache[precision][0]
 
 
-def segment_of(part: Part) -> Segment:
+def segment_of(part: Part) -> SegmentStruct:
     """Return the C struct that describes a part, whose tensors must stay alive."""
     planes = [plane.data_ptr() for plane in part.planes]
-    segment = Segment()
+    segment = SegmentStruct()
     for i, (plane, width) in enumerate(zip(planes, part.widths, strict=True)):
         segment.planes[i], segment.widths[i] = plane, width
     segment.scale, segment.order = part.scale.data_ptr(), part.order.data_ptr()

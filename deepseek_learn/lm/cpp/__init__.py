@@ -1,5 +1,6 @@
 """The C++ library that reads prompts and runs the operations of one token.
 
-- `step.cpp`, with `hybrid.cpp`: the operations, which `program.py` lists for a model;
+- `step.cpp`, with `attend.cpp` and `hybrid.cpp`: the operations. `program.py` and
+  `hybrid.py` list them for a model, as the structs in `operations.py`;
 - `causal.cpp`: attention over a prompt, which `causal.py` calls.
 """

@@ -106,13 +106,16 @@ void attend_block(const causal_prompt& a, int64_t head, int64_t first, const flo
   const int64_t rows = std::min<int64_t>(LANES, a.tokens - first), end = first + rows;
   const int64_t columns = in_lanes(a.value_dim);
   float *scores = room + a.dim * LANES, *outputs = scores + in_lanes(a.tokens) * LANES;
+  // 1. 16 queries side by side, [dim][16], so that one vector holds a channel of all of them
   std::fill(room, scores, 0.0f);
   for (int64_t j = 0; j < rows; j++)
     for (int64_t i = 0; i < a.dim; i++)
       room[i * LANES + j] = a.q[head * a.q_head + (first + j) * a.q_token + i];
+  // 2. Only the tokens up to the last query; `exponentials` takes out what each does not see.
   score_block(packed, room, a.dim, end, scores);
   float inverse[LANES];
   exponentials(scores, first, end, a.scale, inverse);
+  // 3. Divide by the sums of the exponentials last, once per output and not per token.
   weigh_block(packed + in_lanes(a.tokens) * a.dim, columns, scores, end, outputs);
   for (int64_t j = 0; j < rows; j++)
     for (int64_t i = 0; i < a.value_dim; i++)

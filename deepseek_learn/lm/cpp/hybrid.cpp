@@ -68,8 +68,10 @@ EACH_LEVEL void weigh_window(const step_compress& a, int64_t window, float* entr
   const int64_t dim = a.dim, width = dim * (1 + a.overlap);
   const int64_t first = a.overlap && window > 0 ? 0 : a.rate;  // the previous window, or not
   for (int64_t i = 0; i < dim; i++) largest[i] = -INFINITY, total[i] = entry[i] = 0;
+  // The first pass finds the largest gate of each channel, the second one adds up.
   for (int pass = 0; pass < 2; pass++)
     for (int64_t row = first; row < 2 * a.rate; row++) {
+      // the previous window is read in the first half of the channels, this one in the second
       const int64_t j = row % a.rate, channel = row < a.rate ? 0 : a.overlap * dim;
       const int64_t position = (window - 1) * a.rate + row;
       const float* content = a.tokens + position % (2 * a.rate) * 2 * width + channel;
@@ -89,13 +91,14 @@ void compress(const step_compress& a, int64_t position) {
   const int64_t width = a.dim * (1 + a.overlap), window = position / a.rate;
   float* slot = a.tokens + position % (2 * a.rate) * 2 * width;
   std::memcpy(slot, a.both, 2 * width * sizeof *slot);
-  if ((position + 1) % a.rate) return;
+  if ((position + 1) % a.rate) return;  // the window is not complete yet
   float* entry = a.scratch;
   weigh_window(a, window, entry, entry + a.dim, entry + 2 * a.dim);
   const float squares =
       sum_of(a.dim, [=](int64_t i) INLINE_LAMBDA { return entry[i] * entry[i]; });
   const float factor = 1 / std::sqrt(squares / a.dim + a.eps);
   for (int64_t i = 0; i < a.dim; i++) entry[i] *= factor * a.weight[i];
+  // an entry has the position of its window's first token
   turn_pairs(entry + a.dim - a.rope, a.turns + window * a.rate * a.rope, a.rope);
   write_vector(entry, a.dim, a.entries, window * a.stride, a.bfloat16);
 }

@@ -11,7 +11,12 @@ HERE = Path(__file__).parent
 STEP = Library(
     "step",
     HERE / "step.cpp",
-    (HERE / "hybrid.cpp", HERE / "causal.cpp", PLANES.source, *PLANES.included),
+    (
+        *(HERE / name for name in ("operations.h", "attend.cpp")),
+        *(HERE / name for name in ("hybrid.cpp", "causal.cpp")),
+        PLANES.source,
+        *PLANES.included,
+    ),
 )
 
 

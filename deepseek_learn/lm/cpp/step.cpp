@@ -8,109 +8,7 @@
 // does not depend on the number of threads.
 
 #include "../../dpg/kernels/planes.cpp"
-
-extern "C" {
-// Strides are in elements. [heads][n] with stride s: element i of head h is at h * s + i.
-
-typedef struct {  // y[N] = W x + bias for packed matrices of one input; their outputs follow each
-                  // other. Segments that accumulate add to y.
-  const dpg_segment* segments;
-  const dpg_segment* again;  // the same with `accumulate` set, for 16-bit activations; or null
-  int64_t count, K, padded_K, G, N;
-  const float *x, *bias;
-  float* y;
-  void* scratch;
-  float* rest;  // [K], if `again` is given
-} step_product;
-
-typedef struct {  // y[h] = W[h] x[h], or y[h] += W[h] x[h]; one head: a dense layer
-  const float *x, *weight;  // [heads][columns], [heads][rows][columns]
-  float* y;                 // [heads][rows]
-  int64_t heads, rows, columns, x_stride, y_stride;
-  int32_t add;
-} step_dense;
-
-typedef struct {  // y = (x - mean) / sqrt(var + eps) * weight + bias; RMS norm: no mean, no bias
-  const float *x, *weight, *bias;  // [rows][n], [n] or null, [n] or null
-  float* y;
-  int64_t rows, n;
-  float eps;
-  int32_t centered;
-} step_norm;
-
-typedef struct {  // turns the pairs (0, 1), (2, 3), ... of each head by the angles of the position
-  const float *x, *turns;  // turns: [capacity][dim / 2][cos, sin]
-  float* y;                // may be x
-  int64_t heads, dim, x_stride, y_stride;
-} step_rotate;
-
-typedef struct {  // writes the heads of the new token into a cache, [heads][capacity][width]
-  const float* x;
-  void* cache;
-  int64_t heads, dim, x_stride, head_stride, token_stride;
-  int32_t bfloat16;
-} step_store;
-
-typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far, or over
-                  // the first *seen; sinks[h] is one more score, with the value 0
-  const float* q;  // [heads][key_dim]
-  const void *keys, *values;  // the cache of `step_store`; `heads / groups` heads share a group
-  float *y, *parts;           // [heads][value_dim]; [tasks][heads / groups][2 + value_dim]
-  const int64_t* seen;        // or null
-  const float* sinks;         // [heads] or null
-  int64_t heads, groups, key_dim, value_dim;
-  int64_t key_head, key_token, value_head, value_token;  // strides
-  float scale;
-  int32_t bfloat16;
-} step_attend;
-
-typedef struct {  // y = f(x) * up * factor, element by element; up may be null, factor points to
-  const float *x, *up, *factor;  // one number or is null
-  float* y;
-  int64_t n;
-  int32_t kind;  // 0: SiLU, 1: ReLU, 2: GELU
-} step_gate;
-
-typedef struct {  // y += x
-  const float* x;
-  float* y;
-  int64_t n;
-} step_add;
-
-typedef struct {  // chooses experts by their scores: `chosen` [top], `weights` [top]
-  float* scores;      // [experts], the router's logits; overwritten
-  const float* bias;  // [experts], added for the choice only; or null
-  int32_t* chosen;
-  float *weights, *biased;  // biased: [experts], scratch
-  int64_t experts, top, groups, top_groups, best_of_group;
-  float factor;
-  int32_t scoring, normalized;  // scoring 0: sigmoid, 1: softmax, 2: sqrt of softplus
-} step_route;
-
-typedef struct {  // y = the row *index of a table, or y += it; packed if `segments` is given
-  const int64_t* index;
-  const float* table;  // [rows, columns]
-  const dpg_segment* segments;
-  const int64_t* stored;  // [rows]: where each row of a packed table is stored
-  float* y;
-  int64_t count, columns, padded_columns, G;
-  int32_t add;
-} step_lookup;
-
-typedef struct {
-  int32_t kind;
-  void* arguments;
-} step_operation;
-
-typedef struct {  // runs the list of each chosen expert; `factor` is its weight for `step_gate`
-  const int32_t* chosen;
-  const float* weights;
-  float* factor;
-  const step_operation* const* programs;  // [experts]
-  const int64_t* counts;                  // [experts]
-  int64_t top;
-} step_experts;
-}
+#include "operations.h"
 
 namespace {
 
@@ -244,236 +142,11 @@ void store(const step_store& s, int64_t position) {
   }
 }
 
-INLINE void load_lanes(Lanes& lanes, const float* from) { std::memcpy(&lanes, from, sizeof lanes); }
+}  // namespace
 
-INLINE void load_lanes(Lanes& lanes, const uint16_t* bfloat16) {
-  uint16_t halves __attribute__((vector_size(32)));
-  typedef uint32_t Words __attribute__((vector_size(64)));
-  std::memcpy(&halves, bfloat16, sizeof halves);
-  lanes = (Lanes)(__builtin_convertvector(halves, Words) << 16);
-}
+#include "attend.cpp"
 
-// One step of 16 sums over the lanes of 16 vectors at once: half of each vector is added to its
-// other half, and two vectors of half the length share one.
-#if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-typedef int32_t Places __attribute__((vector_size(64)));
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
-#endif
-#define ADD_HALVES(sums, count, LOW, HIGH)                  \
-  UNROLL                                                    \
-  for (int i = 0; i < count; i++) {                         \
-    const Lanes a = sums[2 * i], b = sums[2 * i + 1];       \
-    sums[i] = SHUFFLE(a, b, LOW) + SHUFFLE(a, b, HIGH);     \
-  }
-#define LOW_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HIGH_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
-#define LOW_4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
-#define HIGH_4 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
-#define LOW_2 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29
-#define HIGH_2 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31
-#define LOW_1 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define HIGH_1 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-
-INLINE void add_lanes(Lanes (&sums)[LANES], float* totals) {  // in the order of `sum`
-  ADD_HALVES(sums, 8, LOW_8, HIGH_8);
-  ADD_HALVES(sums, 4, LOW_4, HIGH_4);
-  ADD_HALVES(sums, 2, LOW_2, HIGH_2);
-  ADD_HALVES(sums, 1, LOW_1, HIGH_1);
-  std::memcpy(totals, &sums[0], sizeof sums[0]);
-}
-
-// 32 numbers in two registers: of floats, the first and the last 16; of bfloat16, those at even and
-// at odd places, because a shift and a mask of words separate them.
-constexpr int PAIR = 2 * LANES;
-constexpr int64_t WIDEST = 1024;  // columns of a key that are loaded in pairs
-
-INLINE void load_pair(Lanes (&pair)[2], const float* from) { std::memcpy(pair, from, sizeof pair); }
-
-INLINE void load_pair(Lanes (&pair)[2], const uint16_t* bfloat16) {
-  uint32_t words __attribute__((vector_size(64)));
-  std::memcpy(&words, bfloat16, sizeof words);
-  pair[0] = (Lanes)(words << 16), pair[1] = (Lanes)(words & 0xffff0000u);
-}
-
-INLINE int place(const float*, int i) { return i; }
-INLINE int place(const uint16_t*, int i) { return 2 * (i % LANES) + i / LANES; }
-
-// scores[h][s] = q[h] · k[s] for H heads, which share the keys.
-template <int H, typename T>
-INLINE void score_tokens(const float* q, int64_t dim, const T* keys, int64_t stride, int64_t n,
-                         float (*scores)[TOKENS]) {
-  const int64_t paired = std::min(dim / PAIR * PAIR, WIDEST), whole = dim / LANES * LANES;
-  float arranged[H][WIDEST];  // q in the order of the registers
-  for (int h = 0; h < H; h++)
-    for (int64_t i = 0; i < paired; i += PAIR)
-      for (int j = 0; j < PAIR; j++) arranged[h][i + j] = q[h * dim + i + place(keys, j)];
-  for (int64_t first = 0; first < n; first += LANES) {
-    Lanes sums[H][LANES];
-    const int64_t some = std::min<int64_t>(LANES, n - first);
-    for (int64_t s = 0; s < some; s++) {
-      const T* key = keys + (first + s) * stride;
-      Lanes sum[H] = {}, query;
-      for (int64_t i = 0; i < paired; i += PAIR) {
-        Lanes pair[2];
-        load_pair(pair, key + i);
-        UNROLL
-        for (int half = 0; half < 2; half++)
-          UNROLL
-          for (int h = 0; h < H; h++) {
-            load_lanes(query, arranged[h] + i + half * LANES);
-            sum[h] += query * pair[half];
-          }
-      }
-      for (int64_t i = paired; i < whole; i += LANES) {
-        Lanes part;
-        load_lanes(part, key + i);
-        UNROLL
-        for (int h = 0; h < H; h++) {
-          load_lanes(query, q + h * dim + i);
-          sum[h] += query * part;
-        }
-      }
-      UNROLL
-      for (int h = 0; h < H; h++) sums[h][s] = sum[h];
-    }
-    for (int h = 0; h < H; h++)
-      for (int64_t s = some; s < LANES; s++) sums[h][s] = Lanes{};
-    UNROLL
-    for (int h = 0; h < H; h++) add_lanes(sums[h], scores[h] + first);
-    for (int64_t s = 0; s < some; s++)
-      for (int64_t rest = whole; rest < dim; rest++)
-        for (int h = 0; h < H; h++)
-          scores[h][first + s] += q[h * dim + rest] * of(keys[(first + s) * stride + rest]);
-  }
-}
-
-// 32 P columns of y[h] = Σ_s scores[h][s] v[s] for H heads.
-template <int H, int P, typename T>
-INLINE void weigh_pairs(const float (*scores)[TOKENS], const T* values, int64_t stride, int64_t n,
-                        float* y, int64_t y_stride) {
-  Lanes sums[H][P][2] = {};
-  for (int64_t s = 0; s < n; s++) {
-    UNROLL
-    for (int p = 0; p < P; p++) {
-      Lanes pair[2];
-      load_pair(pair, values + s * stride + p * PAIR);
-      UNROLL
-      for (int h = 0; h < H; h++) {
-        sums[h][p][0] += scores[h][s] * pair[0];
-        sums[h][p][1] += scores[h][s] * pair[1];
-      }
-    }
-  }
-  for (int h = 0; h < H; h++)
-    for (int p = 0; p < P; p++)
-      for (int i = 0; i < PAIR; i++)
-        y[h * y_stride + p * PAIR + place(values, i)] = sums[h][p][i / LANES][i % LANES];
-}
-
-// y[h] = Σ_s scores[h][s] v[s] for H heads, which share the values.
-template <int H, typename T>
-INLINE void weigh_tokens(const float (*scores)[TOKENS], const T* values, int64_t stride, int64_t n,
-                         int64_t dim, float* y, int64_t y_stride) {
-  int64_t i = 0;
-  for (; i + 2 * PAIR <= dim; i += 2 * PAIR)
-    weigh_pairs<H, 2>(scores, values + i, stride, n, y + i, y_stride);
-  for (; i + PAIR <= dim; i += PAIR)
-    weigh_pairs<H, 1>(scores, values + i, stride, n, y + i, y_stride);
-  for (; i + LANES <= dim; i += LANES) {
-    Lanes sums[H] = {};
-    for (int64_t s = 0; s < n; s++) {
-      Lanes value;
-      load_lanes(value, values + s * stride + i);
-      UNROLL
-      for (int h = 0; h < H; h++) sums[h] += scores[h][s] * value;
-    }
-    for (int h = 0; h < H; h++) std::memcpy(y + h * y_stride + i, &sums[h], sizeof sums[h]);
-  }
-  for (int h = 0; h < H; h++)
-    for (int64_t rest = i; rest < dim; rest++) {
-      y[h * y_stride + rest] = 0;
-      for (int64_t s = 0; s < n; s++)
-        y[h * y_stride + rest] += scores[h][s] * of(values[s * stride + rest]);
-    }
-}
-
-// The tokens first .. first+n-1 for H heads of one group. Each head's part is its largest score,
-// the sum of the exponentials, and the sum of the values weighted by them.
-template <int H, typename T>
-INLINE void attend_heads(const step_attend& a, const float* q, const T* keys, const T* values,
-                         int64_t n, float* parts) {
-  const int64_t size = 2 + a.value_dim;
-  float scores[H][TOKENS];
-  score_tokens<H>(q, a.key_dim, keys, a.key_token, n, scores);
-  for (int h = 0; h < H; h++) {
-    float* mine = scores[h];
-    const float largest = largest_of(mine, n);
-    for (int64_t s = 0; s < n; s++) mine[s] = exponential((mine[s] - largest) * a.scale);
-    parts[h * size] = largest * a.scale;
-    parts[h * size + 1] = sum_of(n, [&](int64_t s) INLINE_LAMBDA { return mine[s]; });
-  }
-  weigh_tokens<H>(scores, values, a.value_token, n, a.value_dim, parts + 2, size);
-}
-
-template <typename T>
-INLINE void attend_part(const step_attend& a, int64_t group, int64_t first, int64_t n,
-                        float* parts) {
-  const int64_t heads = a.heads / a.groups, size = 2 + a.value_dim;
-  const float* q = a.q + group * heads * a.key_dim;
-  const T* keys = static_cast<const T*>(a.keys) + group * a.key_head + first * a.key_token;
-  const T* values = static_cast<const T*>(a.values) + group * a.value_head + first * a.value_token;
-  int64_t h = 0;
-  for (; h + 4 <= heads; h += 4)
-    attend_heads<4>(a, q + h * a.key_dim, keys, values, n, parts + h * size);
-  q += h * a.key_dim, parts += h * size;
-  if (heads - h == 3) attend_heads<3>(a, q, keys, values, n, parts);
-  if (heads - h == 2) attend_heads<2>(a, q, keys, values, n, parts);
-  if (heads - h == 1) attend_heads<1>(a, q, keys, values, n, parts);
-}
-
-EACH_LEVEL void attend_float(const step_attend& a, int64_t g, int64_t s, int64_t n, float* to) {
-  attend_part<float>(a, g, s, n, to);
-}
-
-EACH_LEVEL void attend_bfloat16(const step_attend& a, int64_t g, int64_t s, int64_t n, float* to) {
-  attend_part<uint16_t>(a, g, s, n, to);
-}
-
-EACH_LEVEL void merge(const step_attend& a, int64_t head, int64_t chunks) {
-  const int64_t heads = a.heads / a.groups, size = 2 + a.value_dim;
-  const float* first = a.parts + head / heads * chunks * heads * size + head % heads * size;
-  float largest = first[0], total = 0, *y = a.y + head * a.value_dim;
-  for (int64_t c = 1; c < chunks; c++) largest = std::max(largest, first[c * heads * size]);
-  if (a.sinks) {
-    largest = std::max(largest, a.sinks[head]);
-    total = exponential(a.sinks[head] - largest);
-  }
-  std::memset(y, 0, a.value_dim * sizeof *y);
-  for (int64_t c = 0; c < chunks; c++) {
-    const float* part = first + c * heads * size;
-    const float weight = exponential(part[0] - largest);
-    total += weight * part[1];
-    for (int64_t i = 0; i < a.value_dim; i++) y[i] += weight * part[2 + i];
-  }
-  for (int64_t i = 0; i < a.value_dim; i++) y[i] /= total;
-}
-
-void attend(const step_attend& a, int64_t seen, [[maybe_unused]] int threads) {
-  const int64_t chunks = (seen + TOKENS - 1) / TOKENS, tasks = a.groups * chunks;
-  const int64_t size = a.heads / a.groups * (2 + a.value_dim);
-#if defined(_OPENMP)
-#pragma omp parallel for num_threads(threads) schedule(dynamic) \
-    if (threads > 1 && seen * a.heads * a.key_dim > PARALLEL)
-#endif
-  for (int64_t task = 0; task < tasks; task++) {
-    const int64_t first = task % chunks * TOKENS, n = std::min(TOKENS, seen - first);
-    (a.bfloat16 ? attend_bfloat16 : attend_float)(a, task / chunks, first, n,
-                                                  a.parts + task * size);
-  }
-  for (int64_t head = 0; head < a.heads; head++) merge(a, head, chunks);
-}
+namespace {
 
 EACH_LEVEL void gate(const step_gate& a) {
   const float factor = a.factor ? *a.factor : 1.0f;
@@ -494,10 +167,10 @@ EACH_LEVEL void add(const step_add& a) {
 void add_row(const step_lookup& a, const dpg_segment& s, int64_t row) {
   const int64_t block = row / ROWS, groups = a.padded_columns / a.G;
   for (int64_t g = 0; g < groups; g++) {
-    const float scale = of(s.scale[g * s.rows + row]) * s.step;
+    const float scale = of(s.scale[g * s.rows + row]) * s.step;  // one per group
     const int64_t end = std::min((g + 1) * a.G, a.columns);
     for (int64_t k = g * a.G; k < end; k++) {
-      int code = 0;
+      int code = 0;  // put together from the planes in use, high bits first
       for (int i = 0; i < 3 && s.widths[i]; i++) {
         const int width = s.widths[i], line = 32 / width;  // values of k in a line
         const uint8_t* bytes = s.planes[i] + 2 * width * block * a.padded_columns;
@@ -534,10 +207,13 @@ int64_t take_best(float* values, int64_t n) {
   return best;
 }
 
+// Takes the experts of all but the best groups out of the choice. The arrays' sizes are
+// MOST_GROUPS and MOST_EXPERTS in program.py, which refuses more.
 void only_the_best_groups(const step_route& r) {
   const int64_t size = r.experts / r.groups;
   float value[256], copy[1024];
   std::memcpy(copy, r.biased, r.experts * sizeof *copy);
+  // a group is worth the sum of its best few; `copy`, since `take_best` marks what it takes
   for (int64_t g = 0; g < r.groups; g++) {
     value[g] = 0;
     for (int64_t i = 0; i < r.best_of_group; i++) {
@@ -552,6 +228,8 @@ void only_the_best_groups(const step_route& r) {
 }
 
 void route(const step_route& r) {
+  // 1. Scores from logits. Softmax subtracts the largest; for softplus, x > 20 is its own value in
+  // float32, and e^x would overflow later on.
   float largest = r.scores[0], total = 0;
   for (int64_t e = 0; e < r.experts; e++) largest = std::max(largest, r.scores[e]);
   for (int64_t e = 0; e < r.experts; e++) {
@@ -560,11 +238,13 @@ void route(const step_route& r) {
     if (r.scoring == 1) total += r.scores[e] = std::exp(x - largest);
     if (r.scoring == 2) r.scores[e] = std::sqrt(x > 20 ? x : std::log1p(std::exp(x)));
   }
+  // 2. The bias counts for the choice only, so that the scores stay as they are.
   for (int64_t e = 0; e < r.experts; e++) {
     if (r.scoring == 1) r.scores[e] /= total;
     r.biased[e] = r.scores[e] + (r.bias ? r.bias[e] : 0);
   }
   if (r.top_groups < r.groups) only_the_best_groups(r);
+  // 3. Choose the best, and take their weights from the scores without the bias.
   float sum = 0;
   for (int64_t i = 0; i < r.top; i++) {
     r.chosen[i] = int32_t(take_best(r.biased, r.experts));
@@ -626,7 +306,7 @@ int step_run(const step_operation* operations, int64_t count, int64_t position, 
         const step_experts& e = *static_cast<const step_experts*>(a);
         for (int64_t j = 0; j < e.top && !error; j++) {
           const int32_t expert = e.chosen[j];
-          *e.factor = e.weights[j];
+          *e.factor = e.weights[j];  // the expert's program multiplies by it at its gate
           error = step_run(e.programs[expert], e.counts[expert], position, level, threads);
         }
         break;

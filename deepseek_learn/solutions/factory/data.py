@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ...errors import DeepSeekLearnError
+from ..verdicts import RefusedError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
 OUTPUT = "verdicts.jsonl"  # a folder with this file contains earlier results, not parts
@@ -21,7 +21,7 @@ CLIPPED = 0.5  # reject an image if this fraction of its pixels is black or whit
 CONTRAST = 0.004  # the smallest standard deviation, about one level of gray
 
 
-class PartError(DeepSeekLearnError):
+class PartError(RefusedError):
     """Raised for a file that cannot be judged; the message gives the reason."""
 
 

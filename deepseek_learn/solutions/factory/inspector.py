@@ -1,6 +1,5 @@
-"""Inspect a folder of parts: learn from good parts, then judge every other one."""
+"""An inspector: what good parts look like, and the threshold for all others."""
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...bar import Bar
-from ...catalog import text
-from ..verdicts import Provenance, Verdicts, checksum, sha256
+from ..verdicts import sha256
 from .alarms import Alarm, alarm, least_scores
-from .data import (
-    LARGEST_FILE,
-    PartError,
-    check_exposure,
-    check_tiled_size,
-    part_files,
-    read_part,
-)
-from .drift import STATISTICS, Drift, statistics
+from .data import check_exposure, check_tiled_size, part_files, read_part
+from .drift import Drift, statistics
 from .memory import PatchMemory
-from .report import Inspection, save_overlay
 from .tiles import anomaly_map, check_tiles, extended, starts
 
 Detector = Callable[[Tensor], Tensor]
@@ -42,6 +31,7 @@ class Inspector:
         drift: the control charts of the good parts.
         tile, overlap: the size of a tile and how far two tiles overlap, in pixels.
         calibrated_with: the SHA-256 of the good parts that calibrated the threshold.
+        seed: what chose them; None if the inspector was not made by `learn`.
     """
 
     detector: Detector
@@ -50,18 +40,7 @@ class Inspector:
     tile: int = 256
     overlap: int = 32
     calibrated_with: frozenset[str] = frozenset()
-
-    def provenance(self) -> Provenance:
-        """Return what the verdicts depend on besides the parts."""
-        options = {
-            "rate": self.alarm.rate,
-            "threshold": self.alarm.threshold,
-            "tile": self.tile,
-            "overlap": self.overlap,
-            # the good parts also set the control charts
-            "good": sha256("".join(sorted(self.calibrated_with)).encode())[:12],
-        }
-        return Provenance(checksum(self.detector), options)
+    seed: int | None = None
 
     def score(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the score of a part, the maximum of its map, and the map itself.
@@ -146,7 +125,7 @@ def learn(
         facts.append(statistics(pixels))
     digests = frozenset(sha256(path.read_bytes()) for path in held_out)
     threshold, drift = alarm(scores, rate), Drift.of(facts)
-    return Inspector(detector, threshold, drift, tile, overlap, digests)
+    return Inspector(detector, threshold, drift, tile, overlap, digests, seed)
 
 
 def good_part(path: Path) -> np.ndarray:
@@ -185,135 +164,3 @@ def tiles_of(pixels: np.ndarray, tile: int) -> np.ndarray:
             for x in starts(padded.shape[1], tile, 0)
         ]
     )
-
-
-def inspect(
-    inspector: Inspector,
-    parts: str | Path,
-    out: str | Path,
-    progress: bool = True,
-    skip: str | Path | None = None,
-) -> Inspection:
-    """Judge all parts and write the verdicts, the overlays and a page to a folder.
-
-    The folder `out` then contains `verdicts.jsonl` (one line per part), `overlays/` and
-    `index.html`. Parts that have a verdict already are skipped, so an interrupted
-    inspection can be run again; after a change of the inspector, all parts are judged
-    again. A part that cannot be judged gets the verdict "unreadable" with the reason.
-
-    Args:
-        parts: a folder of images.
-        skip: a subfolder whose images are not judged, such as that of the good parts.
-            Folders with the results of an inspection are not judged either.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist.
-        PermissionError: if the folder or a subfolder cannot be read.
-        ValueError: if the folder has no image or is in `out`, or if `out` contains a
-            verdict that is incomplete.
-        FileExistsError: if another inspection is writing to `out`.
-    """
-    root, out = Path(parts), Path(out)
-    files = to_judge(root, out, skip)
-    with (
-        Verdicts(out / "verdicts.jsonl", inspector.provenance()) as verdicts,
-        Bar(len(files), progress, text("factory.bar")) as bar,
-    ):
-        drift = copy.deepcopy(inspector.drift)
-        for verdict in verdicts:
-            if verdict["verdict"] != "unreadable":
-                _check_complete(verdict, verdicts.path)
-                drift.update(verdict)
-        for path in files:
-            item = _Part(path, root)
-            if item.exists and (item.name, item.digest) not in verdicts:
-                facts = _verdict(inspector, item, out)
-                if "size" in facts:
-                    facts["drift"] = drift.update(facts)
-                verdicts.add({"name": item.name, "sha256": item.digest} | facts)
-            bar.advance(1)
-        result = Inspection(verdicts.latest(), inspector.alarm)
-        result.save(out)
-    return result
-
-
-def to_judge(
-    parts: str | Path, out: str | Path, skip: str | Path | None = None
-) -> list[Path]:
-    """Return the parts that `inspect` judges.
-
-    Raises:
-        FileNotFoundError, PermissionError, ValueError: see `inspect`.
-        NotADirectoryError: if `out` is a file.
-    """
-    root, target = Path(parts), Path(out)
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"out must be a folder; {str(out)!r} is a file.")
-    if root.resolve().is_relative_to(target.resolve()):
-        raise ValueError(f"out must not contain the parts; got {str(out)!r}.")
-    skipped = [Path(folder).resolve() for folder in (out, skip) if folder is not None]
-    files = [
-        path
-        for path in part_files(root)
-        # a link to a part belongs to the folder that it is in
-        if not any(path.parent.resolve().is_relative_to(folder) for folder in skipped)
-    ]
-    if not files:
-        raise ValueError(
-            f"{str(root)!r} contains no part to judge, apart from the good parts."
-        )
-    return files
-
-
-def _check_complete(verdict: dict[str, Any], log: Path) -> None:
-    """Raise an error if an earlier verdict is incomplete."""
-    if verdict["verdict"] not in ("good", "defective"):
-        raise ValueError(
-            f"{log}: the verdict on {verdict['name']!r} is {verdict['verdict']!r}, not "
-            f"good, defective or unreadable."
-        )
-    numbers = ("score", "threshold", *STATISTICS)
-    missing = [key for key in numbers if not isinstance(verdict.get(key), int | float)]
-    if missing:
-        raise ValueError(
-            f"{log}: the verdict on {verdict['name']!r} lacks {', '.join(missing)}."
-        )
-
-
-class _Part:
-    """A file with a part. It is read once, so its checksum is that of what was judged.
-
-    Attributes:
-        content: the content of the file; None if it cannot be read or is too large.
-        digest: the SHA-256 of the content; zeros if there is none.
-        exists: False if the file has been removed since the folder was listed.
-    """
-
-    def __init__(self, path: Path, root: Path):
-        self.path, self.name = path, str(path.relative_to(root))
-        self.content: bytes | None = None
-        self.digest, self.exists, self.reason = "0" * 64, True, ""
-        try:
-            size = path.stat().st_size
-            if size > LARGEST_FILE:
-                self.reason = f"{path.name!r} has more than {LARGEST_FILE >> 30} GiB."
-                return
-            self.content = path.read_bytes()
-            self.digest = sha256(self.content)
-        except FileNotFoundError:
-            self.exists = False
-        except OSError as error:
-            self.reason = f"{path.name!r} cannot be read: {error.strerror}."
-
-
-def _verdict(inspector: Inspector, part: _Part, out: Path) -> dict[str, Any]:
-    """Judge one part and save its overlay; a part that cannot be judged has a reason."""
-    if part.content is None:
-        return {"verdict": "unreadable", "reason": part.reason}
-    try:
-        facts, pixels, anomaly = inspector.judge(part.path, part.content)
-    except PartError as error:
-        return {"verdict": "unreadable", "reason": str(error)}
-    overlay = Path("overlays") / f"{part.digest[:16]}.png"
-    save_overlay(out / overlay, pixels, anomaly, inspector.alarm.threshold)
-    return facts | {"overlay": str(overlay)}

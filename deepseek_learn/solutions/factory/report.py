@@ -1,10 +1,8 @@
 """What an inspection leaves behind: overlays, a table, a plot and an HTML page."""
 
-import html
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,44 +10,43 @@ from PIL import Image
 
 from ...catalog import text
 from ...files import atomic_write
-from ...report import Report
-from ..page import GREEN, RED, YELLOW, save_page
+from ..page import GREEN, RED, VerdictReport, picture
 from .alarms import Alarm
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SHOWN = 200  # the page shows at most this many parts of each verdict
 BINS = 40  # of the scores, in the plot
 COLORS = {"good": "#1a7f4b", "defective": "#b3261e"}  # in the plot
 STYLE = f"""
-ul {{ display: grid; gap: 1rem; padding: 0; list-style: none;
-     grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }}
-li {{ border: 1px solid #8886; border-radius: .5rem; padding: .5rem;
-     overflow-wrap: anywhere; }}
-img {{ width: 100%; height: auto; }}
+main {{ display: grid; gap: 1rem;
+       grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }}
+section {{ border: 1px solid #8886; border-radius: .5rem; padding: .5rem; }}
+section img {{ width: 100%; }}
 .good {{ color: {GREEN}; }}
 .defective {{ color: {RED}; }}
-.unreadable {{ color: {YELLOW}; }}
 """
 
 
 @dataclass(frozen=True)
-class Inspection(Report):
+class Inspection(VerdictReport):
     """The verdicts on all parts.
 
     Attributes:
-        verdicts: the last verdict on each part, as in `verdicts.jsonl`, in the order in
-            which they were given.
-        alarm: the threshold and the promised rate of false alarms.
+        verdicts: one per part, as in `verdicts.jsonl`: `verdict` ("good", "defective" or
+            "refused"), `score`, `threshold`, the part's statistics, those that had drifted
+            (`drift`), the time in `ms`, and its `overlay`.
+        alarm: the threshold and the promised false-alarm rate.
     """
 
-    verdicts: list[dict[str, Any]] = field(repr=False)
     alarm: Alarm
+    name: ClassVar[str] = "factory"
+    order: ClassVar[tuple[str, ...]] = ("refused", "defective", "good")
+    style: ClassVar[str] = STYLE
 
     def count(self, verdict: str) -> int:
         """Return the number of parts with this verdict."""
-        return Counter(each["verdict"] for each in self.verdicts)[verdict]
+        return self.counts()[verdict]
 
     def drift(self) -> list[str]:
         """Return the statistics that had drifted when the last part was judged.
@@ -60,7 +57,7 @@ class Inspection(Report):
         return followed[-1] if followed else []
 
     def ranked(self) -> list[dict[str, Any]]:
-        """Return the verdicts, unreadable parts first, then the most anomalous first."""
+        """Return the verdicts, refused parts first, then the most anomalous first."""
         return sorted(self.verdicts, key=lambda v: -v.get("score", float("inf")))
 
     def to_frame(self) -> pd.DataFrame:
@@ -93,54 +90,26 @@ class Inspection(Report):
         )
 
     def why(self) -> str:
-        sentences = text(
-            "factory.why",
-            parts=len(self.verdicts),
-            defective=self.count("defective"),
-            unreadable=self.count("unreadable"),
-            alarm=self.alarm,
-        )
+        """Return how many parts are defective, and whether the photographs drifted."""
+        counts = {"parts": len(self.verdicts), "alarm": self.alarm, **self.counts()}
+        summary = text("factory.why", **counts)
         if names := self.drift():
             words = ", ".join(text(f"factory.{name}") for name in names)
-            return f"{sentences} {text('factory.drift', names=words)}"
+            return f"{summary} {text('factory.drift', names=words)}"
         alarms = [each for each in self.verdicts if each.get("drift")]
         if alarms:
             first, last = alarms[0]["name"], alarms[-1]["name"]
             facts = {"count": len(alarms), "first": first, "last": last}
-            return f"{sentences} {text('factory.drifted', **facts)}"
-        return sentences
+            return f"{summary} {text('factory.drifted', **facts)}"
+        return summary
 
-    def save(self, out: Path) -> Path:
-        """Write the page `index.html` to the folder and return its path.
+    def detail(self, row: dict[str, Any]) -> str:
+        """Return the score."""
+        return f"{row['score']:.3g}"
 
-        Of each verdict, the page shows up to 200 parts, and says so if there are more.
-        """
-        entries, counts = [], Counter[str]()
-        for each in self.ranked():
-            counts[each["verdict"]] += 1
-            if counts[each["verdict"]] <= SHOWN:
-                entries.append(each)
-        items, sentences = "".join(map(_item, entries)), self.why()
-        if len(entries) < len(self.verdicts):
-            count, parts = len(entries), len(self.verdicts)
-            sentences += " " + text("factory.page", count=count, parts=parts)
-        body = f"<p>{html.escape(sentences)}</p><ul>{items}</ul>"
-        return save_page(out, text("factory.title"), body, STYLE, self.verdicts)
-
-
-def _item(verdict: dict[str, Any]) -> str:
-    """Return the HTML of one part: its overlay, its verdict and its name."""
-    kind = verdict["verdict"]
-    words = html.escape(text(f"factory.{kind}"))
-    detail = verdict.get("reason") or f"{verdict['score']:.3g}"
-    image = ""
-    if verdict.get("overlay"):
-        source = html.escape(verdict["overlay"], quote=True)
-        image = f'<img loading="lazy" alt="{words}" src="{source}">'
-    return (
-        f'<li>{image}<strong class="{kind}">{words}</strong> '
-        f"{html.escape(detail)}<br>{html.escape(verdict['name'])}</li>"
-    )
+    def entry(self, row: dict[str, Any]) -> str:
+        """Return the overlay."""
+        return picture(row, "overlay", self.label(row))
 
 
 def save_overlay(

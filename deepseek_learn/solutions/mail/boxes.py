@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...catalog import text
+from ..verdicts import RefusedError
 from .mime import LIMIT, Mail, StructureError, read_mail
 
 MAILDIR = ("cur", "new")
@@ -30,12 +31,12 @@ QUOTED = re.compile(rb">+From ")
 LINE = 1 << 20  # bytes of a line that are read at once
 
 
-class MailError(ValueError):
+class MailError(RefusedError):
     """Something that cannot be read as an email; the message says why."""
 
 
 @dataclass(frozen=True)
-class Item:
+class Message:
     """An email in a mailbox.
 
     Attributes:
@@ -109,7 +110,7 @@ def _starts(path: Path, first: bytes) -> bool:
         return False
 
 
-def read_box(path: Path, name: str) -> Iterator[Item]:
+def read_box(path: Path, name: str) -> Iterator[Message]:
     """Yield the emails of a file, each without what follows its first two megabytes.
 
     A file that cannot be opened gives one item with an error.
@@ -120,15 +121,15 @@ def read_box(path: Path, name: str) -> Iterator[Item]:
             if not start.startswith(b"From "):
                 if path.suffix.lower() == ".emlx":  # its first line is a number
                     start = start.partition(b"\n")[2]
-                yield Item(name, start)
+                yield Message(name, start)
                 return
             file.seek(0)
             yield from _mails(file, name)
     except OSError as error:
-        yield Item(name, b"", error.strerror or type(error).__name__)
+        yield Message(name, b"", error.strerror or type(error).__name__)
 
 
-def _mails(lines: BinaryIO, name: str) -> Iterator[Item]:
+def _mails(lines: BinaryIO, name: str) -> Iterator[Message]:
     """Yield the emails of an .mbox file, line by line.
 
     Its first line, which begins with "From ", is a From line whatever else it says.
@@ -140,14 +141,14 @@ def _mails(lines: BinaryIO, name: str) -> Iterator[Item]:
         first = number == 0 and line.strip() != b""
         if first or _is_from_line(line, blank, following):
             if number:
-                yield Item(f"{name}:{number}", bytes(content))
+                yield Message(f"{name}:{number}", bytes(content))
             number, content = number + 1, bytearray()
         elif number and len(content) <= LIMIT:
             own = line[1:] if QUOTED.match(line) else line
             content += own[: LIMIT + 1 - len(content)]
         blank, line = line.strip() == b"", following
     if number:
-        yield Item(f"{name}:{number}", bytes(content))
+        yield Message(f"{name}:{number}", bytes(content))
 
 
 def _is_from_line(line: bytes, blank: bool, following: bytes) -> bool:

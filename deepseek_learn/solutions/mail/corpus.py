@@ -38,9 +38,9 @@ import pandas as pd
 import torch
 
 from ...data.card import read_card
-from ...data.dataset import TextDataset
 from ...data.repeats import key, near_repeats
 from ...data.splits import Splits, datasets, split_by
+from ...data.text_dataset import TextDataset
 from ...files import atomic_write
 from .mime import Mail, read_mail
 from .text import plain_text

@@ -1,50 +1,44 @@
 """What reading emails leaves behind: a table, a plot and an HTML page."""
 
 import html
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from ...catalog import text
-from ...report import Report
-from ..page import GREEN, RED, YELLOW, save_page
+from ..page import GREEN, RED, YELLOW, VerdictReport, safe
+from ..verdicts import REFUSED
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-VERDICTS = ("unwanted", "unsure", "wanted", "refused")
-COLORS = ("#d1495b", "#c9a227", "#2e9e5b", "#8a8a8a")
-SHOWN = 500  # emails on the page
+COLORS = {"unwanted": "#d1495b", "unsure": "#c9a227", "wanted": "#2e9e5b"}
 STYLE = f"""
-article {{ border-top: 1px solid #8886; padding: .4rem 0; overflow-wrap: anywhere; }}
-article p {{ margin: .2rem 0; }}
-small {{ opacity: .75; }}
-.wanted b {{ color: {GREEN}; }} .unwanted b {{ color: {RED}; }}
-.unsure b {{ color: {YELLOW}; }}
+.wanted {{ color: {GREEN}; }} .unwanted {{ color: {RED}; }}
+.unsure {{ color: {YELLOW}; }}
 .alarm {{ border-left: 4px solid {YELLOW}; padding-left: .8rem; }}
 """
 
 
 @dataclass(frozen=True)
-class Mails(Report):
+class Mails(VerdictReport):
     """The verdicts on emails.
 
     Attributes:
-        verdicts: one per email, as in `verdicts.jsonl`: `name`, `verdict` ("wanted",
-            "unwanted", "unsure" or "refused"), `score` (by how much it is beyond
-            the border), `sender`, `subject`, `date`, `marks` of its form, the
-            deciding `words` with their weights, the beginning of its `text`, `warnings`;
-            or the `reason` of a refusal.
+        verdicts: one per email, as in `verdicts.jsonl`: `verdict` ("wanted", "unwanted",
+            "unsure" or "refused"), `score` (by how much it is beyond the threshold),
+            `sender`, `subject`, `date`, `marks` of its form, the deciding `words` with
+            their weights, the beginning of its `text`.
         changes: when the share of unwanted emails changed: `start`, `alarm` (dates),
             `before` and `after` (shares).
     """
 
-    verdicts: list[dict[str, Any]] = field(repr=False)
     changes: list[dict[str, Any]] = field(default_factory=list)
+    name: ClassVar[str] = "mail"
+    order: ClassVar[tuple[str, ...]] = ("unwanted", "unsure", "wanted", "refused")
+    style: ClassVar[str] = STYLE
 
     def to_frame(self) -> pd.DataFrame:
         """Return name, verdict, score, date, sender, subject and reasons of each email."""
@@ -53,17 +47,12 @@ class Mails(Report):
                 **{key: row.get(key) for key in ("name", "verdict", "score", "date")},
                 "sender": row.get("sender", ""),
                 "subject": row.get("subject", ""),
-                "reasons": _reasons(row),
+                "reasons": ", ".join(_all_reasons(row)),
             }
             for row in self.verdicts
         ]
         columns = ["name", "verdict", "score", "date", "sender", "subject", "reasons"]
         return pd.DataFrame(rows, columns=columns).set_index("name")
-
-    def counts(self) -> dict[str, int]:
-        """Return how many emails have each verdict."""
-        counted = Counter(row["verdict"] for row in self.verdicts)
-        return {name: counted[name] for name in VERDICTS}
 
     def plot(self) -> "go.Figure":
         """Plot the verdicts of each day, and mark where the share changed."""
@@ -76,7 +65,7 @@ class Mails(Report):
         )
         days = sorted({day for day, _ in counted})
         figure = go.Figure()
-        for name, color in zip(VERDICTS[:3], COLORS, strict=False):
+        for name, color in COLORS.items():
             counts = [counted[day, name] for day in days]
             figure.add_bar(
                 x=days, y=counts, name=text(f"mail.{name}"), marker_color=color
@@ -93,27 +82,30 @@ class Mails(Report):
         )
 
     def why(self) -> str:
-        sentences = [_counted(self)]
-        sentences += [_changed(change) for change in self.changes]
-        return " ".join(sentences)
+        """Return how many emails have each verdict, and when their share changed."""
+        counted = text("mail.why", n=len(self.verdicts), **self.counts())
+        return " ".join([counted, *map(_changed, self.changes)])
 
-    def save(self, out: Path) -> Path:
-        """Write the page `index.html` and return its path."""
-        body = f"<p>{html.escape(_counted(self))}</p>"
-        for change in self.changes:
-            body += f'<p class="alarm">{html.escape(_changed(change))}</p>'
-        order = {name: place for place, name in enumerate(VERDICTS)}
-        rows = sorted(self.verdicts, key=lambda row: order[row["verdict"]])
-        body += "".join(_article(row) for row in rows[:SHOWN])
-        if len(rows) > SHOWN:
-            rest = text("mail.rest", n=len(rows) - SHOWN)
-            body += f"<p>{html.escape(rest)}</p>"
-        return save_page(out, text("mail.title"), body, STYLE, self.verdicts)
+    def head(self) -> str:
+        """Return the changes of the share of unwanted emails."""
+        return "".join(
+            f'<p class="alarm">{html.escape(_changed(change))}</p>'
+            for change in self.changes
+        )
 
+    def detail(self, row: dict[str, Any]) -> str:
+        """Return the score and the subject."""
+        return f"{row['score']:+.1f} · {row['subject'] or text('mail.no_subject')}"
 
-def _counted(mails: Mails) -> str:
-    facts: dict[str, Any] = {**mails.counts()}
-    return text("mail.why", n=len(mails.verdicts), **facts)
+    def entry(self, row: dict[str, Any]) -> str:
+        """Return the sender, the date, the reasons and the beginning of the text."""
+        if row["verdict"] == REFUSED:
+            return ""
+        day, reasons = (row["date"] or "")[:10], ", ".join(_reasons(row))
+        return (
+            f"<p><small>{safe(row['sender'])} · {day}</small></p>"
+            f"<p><small>{safe(reasons)}</small></p><p>{safe(row['text'])}</p>"
+        )
 
 
 def _changed(change: dict[str, Any]) -> str:
@@ -121,32 +113,13 @@ def _changed(change: dict[str, Any]) -> str:
     return text("mail.changed", **facts, before=change["before"], after=change["after"])
 
 
-def _reasons(row: dict[str, Any]) -> str:
+def _reasons(row: dict[str, Any]) -> list[str]:
+    """Return the deciding words and the marks of an email's form."""
     words = [f"“{word}” {weight:+.1f}" for word, weight in row.get("words", ())]
-    more = [row["reason"]] if "reason" in row else []
-    return ", ".join([*words, *row.get("marks", ()), *row.get("warnings", ()), *more])
+    return [*words, *row.get("marks", ())]
 
 
-def _safe(said: str) -> str:
-    """Return HTML of a stranger's text, whose direction ends with it."""
-    printable = (c for c in said if c.isspace() or unicodedata.category(c) != "Cc")
-    return f"<bdi>{html.escape(''.join(printable))}</bdi>"
-
-
-def _article(row: dict[str, Any]) -> str:
-    kind = row["verdict"]
-    said = html.escape(text(f"mail.{kind}"))
-    if kind == "refused":
-        return (
-            f'<article class="{kind}"><p><b>{said}</b> <small>'
-            f"{html.escape(row['name'])}</small></p><p>{html.escape(row['reason'])}</p>"
-            f"</article>"
-        )
-    day = (row["date"] or "")[:10]
-    subject = row["subject"] or text("mail.no_subject")
-    return (
-        f'<article class="{kind}"><p><b>{said}</b> {row["score"]:+.1f} · {_safe(subject)} '
-        f"<small>{_safe(row['sender'])} · {day} · {_safe(row['name'])}</small>"
-        f"</p><p><small>{_safe(_reasons(row))}</small></p>"
-        f"<p>{_safe(row['text'])}</p></article>"
-    )
+def _all_reasons(row: dict[str, Any]) -> list[str]:
+    """Return the reasons of a verdict, the warnings, and why it was refused."""
+    refusal = [row["reason"]] if "reason" in row else []
+    return [*_reasons(row), *row.get("warnings", ()), *refusal]

@@ -15,6 +15,7 @@ from itertools import permutations, product
 
 import numpy as np
 
+from ..verdicts import RefusedError
 from .hapt import HZ, WINDOW
 
 Part = tuple[float, np.ndarray]  # start in seconds, samples `[6, T]`
@@ -30,7 +31,7 @@ MOVES, ENOUGH = 0.1, 5  # g, deviation of the acceleration's length; windows
 LYING = 73.0  # degrees
 
 
-class SignalError(ValueError):
+class SignalError(RefusedError):
     """Raised if a recording cannot be used."""
 
 

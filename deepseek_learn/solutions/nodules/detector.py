@@ -11,10 +11,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ...bar import Bar
-from ...errors import DeepSeekLearnError
 from ...training.precision import autocast_dtype, mixed_precision
 from ...zoo.nets.nodule_net import STRIDE, UNIT, UNIT_MM
 from ..phantoms.scans import gray
+from ..verdicts import RefusedError
 from .finding import Finding
 from .volume import Volume
 
@@ -28,7 +28,7 @@ APART_MM = 4.0
 SIZES_MM = (2.0, 40.0)  # possible diameters
 
 
-class NoLungsError(DeepSeekLearnError, ValueError):
+class NoLungsError(RefusedError):
     """Raised if a scan does not show lungs."""
 
 

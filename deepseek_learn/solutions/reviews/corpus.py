@@ -35,9 +35,9 @@ import torch
 
 from ...data.card import read_card
 from ...data.chinese import PRIVATE, normalize
-from ...data.dataset import TextDataset
 from ...data.repeats import key, near_repeats
 from ...data.splits import Splits, datasets, split_by
+from ...data.text_dataset import TextDataset
 from ...files import atomic_write
 
 SOURCES = {"pos.txt": 1, "neg.txt": 0}

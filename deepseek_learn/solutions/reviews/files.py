@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..tables import read_table
+from ..verdicts import RefusedError
 from .corpus import mask
 
 ENDINGS = (".csv", ".txt")
@@ -18,7 +19,7 @@ CHINESE = 0.3  # the part that must be Chinese, of its characters and foreign wo
 CHARACTERS, WORDS = re.compile(r"[\u3400-\u9fff]"), re.compile(r"[^\W\d_]+")
 
 
-class ReviewError(ValueError):
+class ReviewError(RefusedError):
     """A file that cannot be read as reviews; the message says why."""
 
 

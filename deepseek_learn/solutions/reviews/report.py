@@ -3,28 +3,21 @@
 import html
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from ...catalog import text
 from ...data.chinese import normalize
-from ...report import Report
-from ..page import GREEN, RED, YELLOW, save_page
+from ..page import GREEN, RED, YELLOW, VerdictReport
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-VERDICTS = ("positive", "negative", "unsure", "refused")
-COLORS = ("#2e9e5b", "#d1495b", "#c9a227", "#8a8a8a")
-SHOWN = 500  # reviews on the page
+COLORS = {"positive": "#2e9e5b", "negative": "#d1495b"}
 STYLE = f"""
-article {{ border-top: 1px solid #8886; padding: .4rem 0; overflow-wrap: anywhere; }}
-article p {{ margin: .2rem 0; }}
-small {{ opacity: .75; }}
-.positive b {{ color: {GREEN}; }} .negative b {{ color: {RED}; }}
-.unsure b {{ color: {YELLOW}; }}
+.positive {{ color: {GREEN}; }} .negative {{ color: {RED}; }}
+.unsure {{ color: {YELLOW}; }}
 mark {{ color: inherit; border-radius: .2em; padding: 0 .1em; }}
 mark.for {{ background: light-dark(#bfe8cd, #1d5a37); }}
 mark.against {{ background: light-dark(#f6c6c6, #7a2b2b); }}
@@ -32,21 +25,27 @@ mark.against {{ background: light-dark(#f6c6c6, #7a2b2b); }}
 
 
 @dataclass(frozen=True)
-class Reviews(Report):
+class Reviews(VerdictReport):
     """The verdicts on reviews.
 
     Attributes:
-        verdicts: one per review, as in `verdicts.jsonl`: `name`, `verdict` ("positive",
+        verdicts: one per review, as in `verdicts.jsonl`: `verdict` ("positive",
             "negative", "unsure" or "refused"), `text`, the probability that it is
             `positive`, the deciding `words` (start and stop in the normalized text, and
-            weight), perhaps a `warning`; or the `reason` of a refusal.
+            weight).
         find: what was searched for, or None.
         nearest: the nearest reviews' names and similarities.
     """
 
-    verdicts: list[dict[str, Any]] = field(repr=False)
     find: str | None = None
     nearest: list[tuple[str, float]] = field(default_factory=list)
+    name: ClassVar[str] = "reviews"
+    order: ClassVar[tuple[str, ...]] = ("positive", "negative", "unsure", "refused")
+    style: ClassVar[str] = STYLE
+
+    def ranked(self) -> list[dict[str, Any]]:
+        """Return the verdicts in the order of the files."""
+        return self.verdicts
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per review: name, verdict, probability, deciding words, text."""
@@ -63,17 +62,12 @@ class Reviews(Report):
         columns = ["name", "verdict", "positive", "words", "text"]
         return pd.DataFrame(rows, columns=columns).set_index("name")
 
-    def counts(self) -> dict[str, int]:
-        """Return how many reviews have each verdict."""
-        counted = Counter(row["verdict"] for row in self.verdicts)
-        return {name: counted[name] for name in VERDICTS}
-
     def plot(self) -> "go.Figure":
         """Plot the words that decided most often, for and against."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
-        for side, color in (("positive", COLORS[0]), ("negative", COLORS[1])):
+        for side, color in COLORS.items():
             counted = Counter(
                 word
                 for row in self.verdicts
@@ -94,29 +88,34 @@ class Reviews(Report):
         )
 
     def why(self) -> str:
-        facts: dict[str, Any] = {**self.counts()}
-        sentences = [text("reviews.why", n=len(self.verdicts), **facts)]
+        """Return how many reviews have each verdict, and which files were refused."""
+        sentences = [text("reviews.why", n=len(self.verdicts), **self.counts())]
         if files := [row["reason"] for row in self.verdicts if "text" not in row]:
             sentences.append(text("reviews.files", count=len(files), reason=files[0]))
         return " ".join([*sentences, text("reviews.limits")])
 
-    def save(self, out: Path) -> Path:
-        """Write the page `index.html` and return its path."""
-        body = f"<p>{html.escape(self.why())}</p>"
-        if any(row.get("words") for row in self.verdicts):
-            body += f"<p>{html.escape(text('reviews.legend'))}</p>"
+    def head(self) -> str:
+        """Return the legend, and the reviews that are nearest to what was searched for."""
+        marked = any(row.get("words") for row in self.verdicts)
+        legend = f"<p>{html.escape(text('reviews.legend'))}</p>" if marked else ""
+        if not self.find:
+            return legend
         by_name = {row["name"]: row for row in self.verdicts}
-        if self.find:
-            body += f"<h2>{html.escape(text('reviews.found', find=self.find))}</h2>"
-            body += "".join(
-                _article(by_name[name], f" · {near:.2f}") for name, near in self.nearest
-            )
-            body += f"<h2>{html.escape(text('reviews.all'))}</h2>"
-        body += "".join(_article(row) for row in self.verdicts[:SHOWN])
-        if len(self.verdicts) > SHOWN:
-            rest = text("reviews.rest", n=len(self.verdicts) - SHOWN)
-            body += f"<p>{html.escape(rest)}</p>"
-        return save_page(out, text("reviews.title"), body, STYLE, self.verdicts)
+        near = "".join(
+            self.section(by_name[name] | {"near": near}) for name, near in self.nearest
+        )
+        title = html.escape(text("reviews.found", find=self.find))
+        rest = html.escape(text("reviews.all"))
+        return f"{legend}<h2>{title}</h2>{near}<h2>{rest}</h2>"
+
+    def detail(self, row: dict[str, Any]) -> str:
+        """Return the probability of the verdict, and the nearness if it was searched."""
+        near = f" · {row['near']:.2f}" if "near" in row else ""
+        return f"{max(row['positive'], 1 - row['positive']):.0%}{near}"
+
+    def entry(self, row: dict[str, Any]) -> str:
+        """Return the text with the deciding words marked."""
+        return f"<p>{_marked(row)}</p>"
 
 
 def deciding(row: dict[str, Any]) -> list[tuple[str, float]]:
@@ -124,19 +123,6 @@ def deciding(row: dict[str, Any]) -> list[tuple[str, float]]:
     normal = normalize(row.get("text", ""))
     words = [(normal[a:b], weight) for a, b, weight in row.get("words", ())]
     return sorted(words, key=lambda each: -abs(each[1]))
-
-
-def _article(row: dict[str, Any], more: str = "") -> str:
-    name = html.escape(row["name"])
-    kind = row["verdict"]
-    said = html.escape(text(f"reviews.{kind}"))
-    if kind != "refused":
-        said += f" {max(row['positive'], 1 - row['positive']):.0%}"
-    note = html.escape(row.get("reason") or row.get("warning") or "")
-    return (
-        f'<article class="{kind}"><p><b>{said}</b> <small>{name}{more} {note}</small></p>'
-        f"<p>{_marked(row)}</p></article>"
-    )
 
 
 def _marked(row: dict[str, Any]) -> str:

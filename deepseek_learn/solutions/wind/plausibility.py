@@ -6,6 +6,8 @@ wind at which it gives half of it lie within known limits, so that most other un
 
 import pandas as pd
 
+from ..verdicts import RefusedError
+
 RANGES = {  # what a sensor can show; power: in parts of the rated power
     "power": (-0.05, 1.2),
     "wind": (0.0, 60.0),
@@ -23,7 +25,7 @@ ALIKE = 1.3  # the ratio of two turbines' power, above which they are of two typ
 HALF_LOAD = (5.0, 11.5)
 
 
-class ScadaError(ValueError):
+class ScadaError(RefusedError):
     """Raised if a farm's records cannot be used."""
 
 

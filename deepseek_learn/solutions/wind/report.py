@@ -1,19 +1,16 @@
 """What watching a farm leaves behind: a table, a plot and an HTML page."""
 
 import html
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from ...catalog import text
 from ...files import atomic_write
-from ...report import Report
-from ..page import GREEN, RED, YELLOW, save_page
-from ..verdicts import Provenance
+from ..page import GREEN, RED, VerdictReport, picture
 from .monitor import BLOCK, PER_DAY, deviations, stuck
 from .power import LOAD, STOPPED
 from .watch import Watched
@@ -22,42 +19,32 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 WEEK = 7 * PER_DAY  # blocks
-JUDGED = 0.5  # of the watched time, in which a turbine without alarm is "clear"
+JUDGED = 0.5  # of the watched time, below which a turbine without alarm is refused
 STYLE = f"""
-section {{ border-top: 1px solid #8886; padding: .5rem 0; }}
-img {{ max-width: 100%; height: auto; }}
 .clear {{ color: {GREEN}; }}
 .alarm {{ color: {RED}; }}
-.unjudged {{ color: {YELLOW}; }}
 """
 
 
 @dataclass(frozen=True)
-class Watch(Report):
+class Watch(VerdictReport):
     """The alarms of a farm.
 
     Attributes:
-        verdicts: one per turbine, as in `verdicts.jsonl`: `name`, `verdict` ("alarm",
-            "clear" or "unjudged"), `alarms`, in what part of the watched time it could be
-            judged, and why not in the rest.
+        verdicts: one per turbine, as in `verdicts.jsonl`: `verdict` ("alarm", "clear" or
+            "refused"), `alarms`, in what part of the watched time it could be `judged`,
+            why not in the rest, and a `picture`.
         watched: the figures behind them.
     """
 
-    verdicts: list[dict[str, Any]] = field(repr=False)
     watched: Watched = field(repr=False)
+    name: ClassVar[str] = "wind"
+    order: ClassVar[tuple[str, ...]] = ("alarm", "clear", "refused")
+    style: ClassVar[str] = STYLE
 
-    @classmethod
-    def of(cls, watched: Watched, **options: Any) -> "Watch":
-        """Return the verdicts on all turbines, with the options that they were given."""
-        rows, provenance = [], Provenance(watched.model, options)
-        for i, turbine in enumerate(watched.scada.turbines):
-            own = [a.to_dict() for a in watched.alarms if a.turbine == turbine]
-            clear = "clear" if watched.judged[i] >= JUDGED else "unjudged"
-            verdict: dict[str, Any] = {"name": turbine}
-            verdict["verdict"] = "alarm" if own else clear
-            verdict |= {"alarms": own, "judged": float(watched.judged[i])}
-            rows.append(provenance.stamp(verdict | _lost_time(watched, i)))
-        return cls(rows, watched)
+    def ranked(self) -> list[dict[str, Any]]:
+        """Return the verdicts in the order of the turbines."""
+        return self.verdicts
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per alarm."""
@@ -69,7 +56,7 @@ class Watch(Report):
         """Plot each turbine's yield of seven days against its neighbors'."""
         import plotly.graph_objects as go
 
-        days, deviation = _weekly(self.watched)
+        days, deviation = weekly(self.watched)
         figure = go.Figure()
         for turbine, row in zip(self.watched.scada.turbines, deviation, strict=True):
             figure.add_scatter(x=days, y=100 * row, name=turbine, mode="lines")
@@ -78,35 +65,37 @@ class Watch(Report):
         )
 
     def why(self) -> str:
+        """Return how many alarms there are, and what cannot be seen."""
         watched = self.watched
-        first = watched.scada.time[watched.start]
         return text(
             "wind.why",
             turbines=len(self.verdicts),
             days=(len(watched.scada) - watched.start) // 144,
-            start=str(first)[:10],
+            start=str(watched.scada.time[watched.start])[:10],
             alarms=len(watched.alarms),
-            unjudged=sum(row["verdict"] == "unjudged" for row in self.verdicts),
+            refused=self.counts()["refused"],
         )
 
-    def save(self, out: Path) -> Path:
-        """Write `verdicts.jsonl`, the pictures and `index.html`, and return its path."""
-        out.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.verdicts]
-        with atomic_write(out / "verdicts.jsonl") as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
-        notes = "".join(
-            f"<li>{html.escape(n)}</li>" for n in self.watched.scada.warnings
+    def head(self) -> str:
+        """Return what the reader of the records repaired."""
+        notes = map(html.escape, self.watched.scada.warnings)
+        return f"<ul>{''.join(f'<li>{note}</li>' for note in notes)}</ul>"
+
+    def entry(self, row: dict[str, Any]) -> str:
+        """Return the alarms, the time without verdict, and the picture."""
+        alarms = "".join(
+            f'<p class="alarm">{html.escape(reason(alarm))}</p>'
+            for alarm in row["alarms"]
         )
-        body = f"<p>{html.escape(self.why())}</p><ul>{notes}</ul>"
-        for i, verdict in enumerate(self.verdicts):
-            name = f"turbine_{i + 1}.png"
-            _save_picture(out / name, self.watched, i)
-            body += _section(verdict, name)
-        return save_page(out, text("wind.title"), body, STYLE, self.verdicts)
+        lost = {key: row[key] for key in ("stopped", "stuck", "absent")}
+        alt = f"{row['name']}: {text('wind.deviation')}"
+        return (
+            f"{alarms}<p>{html.escape(text('wind.stopped', **lost))}</p>"
+            f"{picture(row, 'picture', alt)}"
+        )
 
 
-def _lost_time(watched: Watched, i: int) -> dict[str, float]:
+def lost_time(watched: Watched, i: int) -> dict[str, float]:
     """Return the parts of the watched time in which a turbine could not be compared."""
     scada, span = watched.scada, slice(watched.start, None)
     power, expected = scada.power[i, span], watched.expected_kw[i, span]
@@ -120,7 +109,7 @@ def _lost_time(watched: Watched, i: int) -> dict[str, float]:
     }
 
 
-def _weekly(watched: Watched) -> tuple[np.ndarray, np.ndarray]:
+def weekly(watched: Watched) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the watched blocks and the deviations over a week, `[N, K]`."""
     deviation, _ = deviations(watched.energy, WEEK)
     first = -(-watched.start // BLOCK)
@@ -128,10 +117,17 @@ def _weekly(watched: Watched) -> tuple[np.ndarray, np.ndarray]:
     return ends[first:], np.expm1(deviation[:, first:])
 
 
-def _save_picture(path: Path, watched: Watched, i: int) -> None:
+def save_picture(
+    path: Path, watched: Watched, i: int, week: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Draw the weekly deviation of a turbine, the limits, and its alarms.
+
+    Args:
+        week: what `weekly` returns.
+    """
     from matplotlib.figure import Figure
 
-    days, deviation = _weekly(watched)
+    days, deviation = week
     limit = watched.detector.limits[WEEK] * watched.detector.spreads[WEEK][i]
     figure = Figure((8, 2.2), layout="constrained")
     axes = figure.subplots()
@@ -146,23 +142,7 @@ def _save_picture(path: Path, watched: Watched, i: int) -> None:
         figure.savefig(file, dpi=110, format="png")
 
 
-def _section(verdict: dict[str, Any], picture: str) -> str:
-    name = html.escape(verdict["name"])
-    lines = [reason(alarm) for alarm in verdict["alarms"]] or [
-        text("wind.none" if verdict["verdict"] == "clear" else "wind.unjudged")
-    ]
-    items = "".join(
-        f'<p class="{verdict["verdict"]}">{html.escape(line)}</p>' for line in lines
-    )
-    lost = {key: verdict[key] for key in ("stopped", "stuck", "absent")}
-    alt = html.escape(f"{verdict['name']}: {text('wind.deviation')}", quote=True)
-    return (
-        f"<section><h2>{name}</h2>{items}<p>{html.escape(text('wind.stopped', **lost))}</p>"
-        f'<img loading="lazy" src="{picture}" alt="{alt}"></section>'
-    )
-
-
 def reason(alarm: dict[str, Any]) -> str:
     """Return an alarm as a sentence in the current language."""
     facts = alarm | {"reason": text(f"wind.{alarm['reason']}")}
-    return text("wind.alarm", **facts)
+    return text("wind.raised", **facts)

@@ -4,6 +4,7 @@ A farm's records are one or more CSV files with a row per turbine and time. What
 reader repairs, it says in `Scada.warnings`. Times with a zone become UTC.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,13 @@ class Scada:
     def __len__(self) -> int:
         return len(self.time)
 
+    def sha256(self) -> str:
+        """Return the SHA-256 of all records."""
+        total = hashlib.sha256(repr((self.turbines, self.rated_kw)).encode())
+        for name in ("time", *RANGES):
+            total.update(np.ascontiguousarray(getattr(self, name)).view(np.uint8).data)
+        return total.hexdigest()
+
     def between(self, start: str | None = None, stop: str | None = None) -> "Scada":
         """Return the steps from `start` on and before `stop`, dates like 2015-01-31."""
         low = self._position(start) if start else 0
@@ -102,18 +110,26 @@ def read_scada(
         ScadaError: if the records cannot be used; the message says why.
         ValueError: if `columns` has an unknown key.
     """
-    path = Path(path)
+    frames = [
+        renamed(read_table(each, ScadaError), columns or {}, each.name)
+        for each in csv_files(Path(path))
+    ]
+    return from_frame(pd.concat(frames, ignore_index=True), rated_kw=rated_kw)
+
+
+def csv_files(path: Path) -> list[Path]:
+    """Return a CSV file, or those in a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     paths = [path]
     if path.is_dir():
         paths = [p for p in sorted(path.iterdir()) if p.suffix.lower() == ".csv"]
         paths = [p for p in paths if p.is_file()]
     if not paths or not paths[0].exists():
         raise FileNotFoundError(f"{str(path)!r} is not a CSV file or a folder of them.")
-    frames = [
-        renamed(read_table(each, ScadaError), columns or {}, each.name)
-        for each in paths
-    ]
-    return from_frame(pd.concat(frames, ignore_index=True), rated_kw=rated_kw)
+    return paths
 
 
 def renamed(

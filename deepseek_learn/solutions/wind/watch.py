@@ -52,6 +52,7 @@ class Alarm:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the alarm as a verdict's line has it."""
         return dict(vars(self))
 
 
@@ -141,7 +142,7 @@ def _refuse(reference: Scada, which: np.ndarray) -> None:
 
 def _cross_fit(reference: Scada, steps: int, seed: int, progress: bool) -> CrossFit:
     fold, models = folds(reference.time, reference.time[0]), list[ExpectedPower]()
-    with Bar(FOLDS, progress, text("wind.bar")) as bar:
+    with Bar(FOLDS, progress, text("wind.networks")) as bar:
         for number in range(FOLDS):
             models.append(
                 train(reference, fold != number, steps=steps, seed=seed + number)

@@ -27,7 +27,7 @@ def _tables() -> tuple[Tensor, Tensor, Tensor]:
 TABLES = _tables()  # no buffers: they are not part of the weights
 
 
-class Statistics(nn.Module):
+class WindowStatistics(nn.Module):
     r"""What engineers compute from such a window, as one differentiable layer.
 
     The eight channels are the six signals and the magnitudes of acceleration and rotation.
@@ -97,7 +97,7 @@ class MovementNet(nn.Module):
 
     def __init__(self, classes: int = 12, width: int = 128, dropout: float = 0.3):
         super().__init__()
-        statistics = Statistics()
+        statistics = WindowStatistics()
         self.body = nn.Sequential(
             statistics,
             nn.BatchNorm1d(statistics.size),

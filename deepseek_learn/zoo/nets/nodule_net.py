@@ -23,7 +23,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 ATTENDED = ("down.0", "down.1", "down.2", "up.0", "up.1")
 
 
-class Block(nn.Sequential):
+class ConvBlock(nn.Sequential):
     """Two 3x3x3 convolutions, each followed by a norm and ReLU."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1, norm: str = "batch"):
@@ -64,9 +64,9 @@ class NoduleNet(nn.Module):
             raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}.")
         a, b, c = widths
         down = ((8, a, 1), (a, b, 2), (b, c, 2))
-        self.down = nn.ModuleList([Block(i, o, step, norm) for i, o, step in down])
+        self.down = nn.ModuleList([ConvBlock(i, o, step, norm) for i, o, step in down])
         up = ((b + c, b), (a + b, a))
-        self.up = nn.ModuleList([Block(i, o, 1, norm) for i, o in up])
+        self.up = nn.ModuleList([ConvBlock(i, o, 1, norm) for i, o in up])
         self.head = nn.Conv3d(a, 5, 1)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():

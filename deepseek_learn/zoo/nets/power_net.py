@@ -8,7 +8,7 @@ from ...attention import SpatialChannelAttention
 DILATIONS = (1, 2, 4, 8)  # of the blocks: each step sees four hours on either side
 
 
-class Block(nn.Module):
+class DilatedBlock(nn.Module):
     """A dilated convolution and a pointwise one, with a residual connection."""
 
     def __init__(self, channels: int, dilation: int, attention: bool):
@@ -43,7 +43,9 @@ class PowerNet(nn.Module):
     def __init__(self, inputs: int = 6, channels: int = 32, attention: bool = True):
         super().__init__()
         self.first = nn.Conv1d(inputs, channels, 5, padding=2)
-        self.blocks = nn.Sequential(*[Block(channels, d, attention) for d in DILATIONS])
+        self.blocks = nn.Sequential(
+            *[DilatedBlock(channels, d, attention) for d in DILATIONS]
+        )
         self.last = nn.Conv1d(channels, 1, 1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)

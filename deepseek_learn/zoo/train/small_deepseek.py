@@ -93,7 +93,7 @@ def prepare(
     return tokenizer, torch.from_numpy(np.load(cache).astype(np.int64))
 
 
-class Windows(Dataset):
+class TokenWindows(Dataset):
     """A dataset of consecutive, non-overlapping windows of `LENGTH` tokens.
 
     Each window also includes the token that follows it.
@@ -111,7 +111,7 @@ class Windows(Dataset):
         return self.rows[places], torch.ones(len(index))
 
 
-class Lesson(nn.Module):
+class TrainingStep(nn.Module):
     """A module that computes the training losses of a language model.
 
     It maps windows of shape `[B, T + 1]` to losses of shape `[B, 3]`, in nats per
@@ -159,9 +159,9 @@ def train(
     Raises:
         ValueError: if `steps` is larger than one epoch but is not a multiple of it.
     """
-    lesson = Lesson(model)
+    training_step = TrainingStep(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
-    optimizer = DeepOpt(lesson, lr=options.pop("lr", LR), roles=roles)
+    optimizer = DeepOpt(training_step, lr=options.pop("lr", LR), roles=roles)
     optimizer.register_step_post_hook(lambda *_: model.balance(BALANCE))
     weights = torch.tensor([1.0, AHEAD, 1.0])
     steps = options.pop("steps", STEPS)
@@ -170,8 +170,8 @@ def train(
             f"steps must be below {EPOCH} or a multiple of it; got {steps}."
         )
     return fit(
-        lesson,
-        Windows(tokens),
+        training_step,
+        TokenWindows(tokens),
         optimizer,
         epochs=max(steps // EPOCH, 1),
         recipe=Recipe(

@@ -158,4 +158,23 @@ def test_the_librarys_own_packages_resolve():
     graph = ImportGraph(ROOT)
     assert "dpg_quality" in graph.scripts("deepseek_learn/dpg/gptq.py")  # a lazy name
     assert "attention_learning" in graph.scripts("deepseek_learn/attention/families.py")
-    assert graph.scripts("deepseek_learn/dpg/cascade.py") == ("dpg_cascade",)
+    assert graph.scripts("deepseek_learn/dpg/cascade.py") == ("dpg_quality",)
+
+
+def test_what_a_program_needs(repository):
+    """Its imports and what they import in their own package; names in strings too."""
+    zoo = repository / "deepseek_learn/zoo"
+    zoo.mkdir()
+    (zoo / "__init__.py").write_text("from .cards import load\n")
+    (zoo / "cards.py").write_text("from ..dpg import compress\n")
+    (zoo / "tang_lm.py").write_text("")
+    graph = ImportGraph(repository)
+    gptq, compression, cards, tang_lm = (
+        f"deepseek_learn/{file}.py"
+        for file in ("dpg/gptq", "dpg/compression", "zoo/cards", "zoo/tang_lm")
+    )
+    imports = "from deepseek_learn import dpg, zoo\n"
+    assert graph.needs(f"{imports}dpg.compress(1)") == {compression, gptq}
+    assert graph.needs(f"{imports}zoo.load('none')") == {cards}
+    assert graph.needs(f"{imports}zoo.load('tang_lm')") == {cards, tang_lm}
+    assert graph.needs("import torch") == set()

@@ -219,7 +219,7 @@ def test_an_answer_without_ids_is_known_by_its_name(tmp_path):
 def test_cells_of_a_table_are_no_formulas():
     grade = Grade("=1+1", "l", "p", "t", "failed", 0, 1, 0.0, True, "@x\x1b")
     assert harmless("=1+1") == "'=1+1"
-    assert "\n'=1+1,l,p,t,failed,0,1,0.0,True,'@x \n" in table([grade])
+    assert "\n'=1+1,l,p,t,failed,0,1,0.0,True,'@x\\x1b\n" in table([grade])
     assert "=1+1" in page([grade], [], 1, 0.1)
 
 

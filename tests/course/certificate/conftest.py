@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 from deepseek_learn.course.certificate import (
-    check_without_running,
     make,
     making,
     results,
     start,
 )
-from deepseek_learn.course.certificate.contents import read
 from deepseek_learn.course.certificate.tasks import Draw, tasks
 from deepseek_learn.course.problems import get
 from deepseek_learn.sandbox import isolation
@@ -66,12 +64,6 @@ def replace_tasks(patch):
     patch.setattr(results, "STAGES", ("practical",))
     patch.setattr(results, "load", lambda: [get(GRADED)])
     patch.setattr(making, "load", lambda: [get(GRADED)])
-
-
-def check(portfolio):
-    """Check a portfolio of the three tasks, in a process that has only begun."""
-    replace_tasks(pytest.MonkeyPatch())
-    check_without_running(read(portfolio), say=lambda sentence: None)
 
 
 @pytest.fixture(scope="package")

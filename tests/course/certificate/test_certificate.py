@@ -1,14 +1,14 @@
 """What the certificate's commands promise."""
 
 import errno
+import html
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from deepseek_learn.course.certificate import (
     create_key,
     keys,
     making,
-    pictures,
+    page,
     scoring,
     sign,
     start,
@@ -136,12 +136,46 @@ def test_the_svg_carries_the_credential(portfolio):
     assert token == (portfolio / "credential.jwt").read_text()
 
 
-def test_the_pdf_is_the_same_in_another_process(portfolio):
-    """Whatever the order of Python's sets."""
-    source = "from tests.course.certificate.conftest import check"
-    source += f"; check({str(portfolio)!r})"
-    environment = os.environ | {"PYTHONHASHSEED": "1"}
-    subprocess.run([sys.executable, "-c", source], env=environment, check=True)
+def test_the_page_says_all_lines_of_the_certificate(portfolio):
+    content = (portfolio / "certificate.html").read_text()
+    words = html.unescape(re.sub(r"<[^>]+>", " ", content))
+    certificate = check_without_running(read(portfolio), say=silent)
+    for line in certificate.lines():
+        for part in line.split(": ", 1) if "balanced" in line else [line]:
+            assert part in words
+    assert '<html lang="en">' in content
+
+
+def test_the_page_of_a_chinese_certificate(chinese):
+    content = (chinese / "certificate.html").read_text()
+    assert '<html lang="zh">' in content
+    for words in ("王小明", "deepseek_learn 实战项目证书", "平衡准确率"):
+        assert words in content
+
+
+def test_a_name_is_no_markup(portfolio):
+    certificate = check_without_running(read(portfolio), say=silent)
+    name = "<script>alert(1)</script> $name"
+    other = replace(certificate, learner=replace(certificate.learner, name=name))
+    content = page.page(other).decode()
+    assert "<script" not in content
+    assert content.count(html.escape(name)) == 2  # in the tab and on the page
+
+
+@pytest.mark.parametrize("color", ["light", "dark"])
+@pytest.mark.parametrize("lang", ["portfolio", "chinese"])
+def test_the_page_fits_a_phone_and_prints_on_one_sheet(request, lang, color, browser):
+    path = request.getfixturevalue(lang) / "certificate.html"
+    phone = {"width": 360, "height": 740}
+    with browser.new_page(viewport=phone, color_scheme=color) as tab:
+        tab.goto(path.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= phone["width"]
+        pdf = tab.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type */Page\b", pdf)) == 1
+    (width, height) = re.search(rb"/MediaBox *\[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups()
+    assert (
+        abs(float(width) - 842) < 2 > abs(float(height) - 595)
+    )  # points, A4 landscape
 
 
 def test_a_teacher_issues_it_without_running_it(portfolio, tmp_path, monkeypatch):
@@ -410,11 +444,6 @@ def test_the_first_difference_is_named():
     assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == ("a[1].b", 2, 3)
 
 
-def test_chinese_is_wrapped_without_spaces():
-    assert pictures.wrapped("平衡准确率平衡准确率", 10) == ["平衡准确率", "平衡准确率"]
-    assert pictures.wrapped("some words here", 10) == ["some words", "here"]
-
-
 def archive(**arrays):
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -423,7 +452,7 @@ def archive(**arrays):
 
 def test_every_reason_and_word_is_in_the_catalog_and_used():
     """`tests/test_catalog.py` cannot see these keys, since they are composed."""
-    folder = Path(pictures.__file__).parent
+    folder = Path(page.__file__).parent
     source = "".join(path.read_text() for path in folder.rglob("*.py"))
     calls = re.findall(r'(?:Refused|_say)\(\s*"(\w+)"', source)
     calls += [*re.findall(r'text\(\s*"certificate\.(\w+)"', source), "above", "within"]

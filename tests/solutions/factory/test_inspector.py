@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.errors import UnknownNameError
+from deepseek_learn.solutions import page as page_module
 from deepseek_learn.solutions.factory import inspector, report
 from deepseek_learn.solutions.factory.data import PartError
-from deepseek_learn.solutions.factory.inspector import inspect, learn
+from deepseek_learn.solutions.factory.inspector import learn
+from deepseek_learn.solutions.factory.solution import FactoryInspection, inspect
 from deepseek_learn.solutions.factory.surfaces import parts
 from deepseek_learn.solutions.verdicts import read_verdicts
 
@@ -173,14 +175,14 @@ def test_verdicts_of_other_options_are_not_mixed_with_new_ones(folder, tmp_path)
 
 def test_every_option_of_learning_is_in_the_provenance(folder):
     small = {"tile": SIZE, "overlap": 8, "fit": brightness}
+    provenance = FactoryInspection().provenance
     changes = [{}, {"rate": 0.3}, {"tile": 32}, {"overlap": 4}, {"seed": 1}]
     changes += [{"fit": Darkness}]
     stamps = [
-        learn(folder / "good", **small | each).provenance().to_dict()
-        for each in changes
+        provenance(learn(folder / "good", **small | each)).to_dict() for each in changes
     ]
     save(folder, "good/0.png", parts("cast", 1, size=SIZE, seed=9).images[0])
-    stamps += [learn(folder / "good", **small).provenance().to_dict()]
+    stamps += [provenance(learn(folder / "good", **small)).to_dict()]
     assert all(a != b for a, b in combinations(stamps, 2))
 
 
@@ -198,7 +200,7 @@ def test_earlier_results_in_the_folder_are_not_judged(folder):
     assert len(run(folder, folder / "second").verdicts) == 7
 
 
-def test_a_file_without_permission_is_unreadable_and_a_removed_one_is_left_out(
+def test_a_file_without_permission_is_refused_and_a_removed_one_is_left_out(
     folder, tmp_path, monkeypatch
 ):
     real = Path.read_bytes
@@ -248,22 +250,22 @@ def test_the_tile_is_checked_before_anything_is_learned(
 
 
 def test_the_page_shows_parts_of_every_verdict(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "SHOWN", 2)
+    monkeypatch.setattr(page_module, "SHOWN", 2)
     for i in range(5):
         (folder / f"{i}.png").write_text("no image")
     result = run(folder, tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
-    for verdict in ("good", "defective", "unreadable"):
+    for verdict in ("good", "defective", "refused"):
         shown = page.count(f'<strong class="{verdict}">')
         assert shown == min(2, result.count(verdict))
-    assert "of the 12 parts" in page
+    assert "of 12;" in page
 
 
 def test_a_part_that_cannot_be_judged_has_a_reason_and_stops_nothing(folder, tmp_path):
     (folder / "empty.png").write_bytes(b"")
     save(folder, "<b>black.png", np.zeros((SIZE, SIZE)))
     result = run(folder, tmp_path / "out")
-    assert result.count("unreadable") == 2
+    assert result.count("refused") == 2
     reasons = {v["name"]: v["reason"] for v in result.verdicts if "reason" in v}
     assert "is not an image, or the file is empty" in reasons["empty.png"]
     assert "100% of its pixels are black" in reasons["<b>black.png"]
@@ -409,14 +411,15 @@ def test_a_huge_file_does_not_stop_the_others(folder, tmp_path):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ('"verdict": "Defective"', "'Defective', not good, defective or unreadable"),
+        ('"verdict": "Defective"', "'Defective', not good, defective or refused"),
         ('"verdict": "good", "score": 1', "lacks threshold"),
     ],
 )
 def test_odd_verdicts_are_one_sentence(folder, tmp_path, line, sentence):
     (tmp_path / "out").mkdir()
     log = tmp_path / "out" / "verdicts.jsonl"
-    ours = learn(folder / "good", tile=SIZE, overlap=8, fit=brightness).provenance()
+    inspector = learn(folder / "good", tile=SIZE, overlap=8, fit=brightness)
+    ours = FactoryInspection().provenance(inspector)
     verdict = json.loads('{"name": "a", "sha256": "b", ' + line + "}")
     log.write_text(json.dumps(ours.stamp(verdict)) + "\n")
     with pytest.raises(ValueError, match=sentence):

@@ -24,7 +24,8 @@ from deepseek_learn import __version__
 from deepseek_learn.deploy import native
 from deepseek_learn.solutions.factory import line
 from deepseek_learn.solutions.factory.data import PartError
-from deepseek_learn.solutions.factory.inspector import inspect, learn
+from deepseek_learn.solutions.factory.inspector import learn
+from deepseek_learn.solutions.factory.solution import inspect
 from deepseek_learn.solutions.factory.surfaces import parts
 from deepseek_learn.solutions.verdicts import sha256
 from tests.services import absent
@@ -243,9 +244,9 @@ def test_a_file_that_was_cut_off_is_not_judged(deployed, folder, tmp_path, kind)
     verdicts = {
         each["name"]: each for each in deployed.run(folder, tmp_path / "out").verdicts
     }
-    unreadable = {n for n, each in verdicts.items() if each["verdict"] == "unreadable"}
-    assert len(verdicts) - len(unreadable) == 2
-    assert not unreadable & {whole.name, f"more.{suffix}"}
+    refused = {n for n, each in verdicts.items() if each["verdict"] == "refused"}
+    assert len(verdicts) - len(refused) == 2
+    assert not refused & {whole.name, f"more.{suffix}"}
 
 
 def thumbnail(content: bytes) -> bytes:
@@ -275,9 +276,9 @@ def test_jpegs_with_unusual_segments(inspector, deployed, folder, tmp_path):
     known = {each["name"]: each for each in known.verdicts}
     for each in deployed.run(folder, tmp_path / "cpp").verdicts:
         other = known[each["name"]]
-        unreadable = each["name"].startswith("cut")
-        assert (each["verdict"] == "unreadable") == unreadable
-        if not unreadable:
+        refused = each["name"].startswith("cut")
+        assert (each["verdict"] == "refused") == refused
+        if not refused:
             assert (each["height"], each["width"]) == (96, 80)
             assert (other["height"], other["width"]) == (96, 80)
 
@@ -310,7 +311,7 @@ def test_bmps_of_several_kinds(inspector, deployed, folder, tmp_path):
     verdicts = deployed.run(folder, tmp_path / "cpp").verdicts
     for each in verdicts:
         if each["name"] in ("cut.bmp", "old.bmp"):
-            assert each["verdict"] == "unreadable"
+            assert each["verdict"] == "refused"
         else:
             assert each["score"] == pytest.approx(score["plain.bmp"], rel=1e-5)
     reasons = {each["name"]: each.get("reason", "") for each in verdicts}
@@ -331,7 +332,7 @@ def test_other_pgms_have_a_reason(deployed, folder, tmp_path, header, reason):
     folder.mkdir()
     (folder / "a.pgm").write_bytes(header + bytes(range(256)) * 200)
     verdict = deployed.run(folder, tmp_path / "out").verdicts[0]
-    assert verdict["verdict"] == "unreadable"
+    assert verdict["verdict"] == "refused"
     assert reason in verdict["reason"]
 
 
@@ -416,10 +417,10 @@ def test_what_may_not_be_read_is_not_skipped(deployed, folder, tmp_path, name, m
         return
     verdicts = {each["name"]: each for each in lines(tmp_path / "out")}
     assert len(verdicts) == 3
-    unreadable = verdicts["b.png" if name == "b.png" else "sub/c.png"]
-    assert unreadable["verdict"] == "unreadable"
-    assert unreadable["sha256"] == "0" * 64
-    assert unreadable["reason"].endswith("cannot be read: Permission denied.")
+    refused = verdicts["b.png" if name == "b.png" else "sub/c.png"]
+    assert refused["verdict"] == "refused"
+    assert refused["sha256"] == "0" * 64
+    assert refused["reason"].endswith("cannot be read: Permission denied.")
 
 
 def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path):
@@ -447,7 +448,7 @@ def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path
         "huge.pgm": "20000 x 10000 pixels, which is more than 64 megapixels",
     }
     for name, reason in reasons.items():
-        assert found[name]["verdict"] == "unreadable"
+        assert found[name]["verdict"] == "refused"
         assert reason in found[name]["reason"]
     for name in names:
         assert found[name]["verdict"] in ("good", "defective")
@@ -656,7 +657,7 @@ def test_it_watches_a_folder(deployed, folder, tmp_path):
     assert json.loads(output)["judged"] == 4
     verdicts = {each["name"]: each["verdict"] for each in lines(out)}
     assert verdicts.keys() == {"first.png", "pause.jpg", "slow.png", "sub/second.png"}
-    assert "unreadable" not in verdicts.values()
+    assert "refused" not in verdicts.values()
 
 
 # ---------------------------------------------------------------- drift

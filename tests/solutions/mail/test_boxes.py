@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from deepseek_learn.solutions.mail.boxes import Item, MailError, find_boxes, read_box
+from deepseek_learn.solutions.mail.boxes import MailError, Message, find_boxes, read_box
 from deepseek_learn.solutions.mail.mime import LIMIT
 
 MAIL = b"From: a@b.c\nSubject: hello\n\nbody\n"
@@ -79,7 +79,7 @@ def test_a_sentence_with_a_year_is_no_border(tmp_path):
 @pytest.mark.parametrize("content", [b"\x1f\x8b\x08", b"PK\x03\x04", b"BZh9"])
 def test_compressed_files_are_named(content):
     with pytest.raises(MailError, match="is compressed; unpack it first"):
-        Item("in.mbox.gz", content).read()
+        Message("in.mbox.gz", content).read()
 
 
 def test_a_file_that_is_gone_is_an_item_with_an_error(tmp_path):
@@ -92,7 +92,7 @@ def test_a_mail_that_breaks_the_reader_is_refused(monkeypatch):
     module = sys.modules["deepseek_learn.solutions.mail.boxes"]
     monkeypatch.setattr(module, "read_mail", lambda content: 1 / 0)
     with pytest.raises(MailError, match="ZeroDivisionError"):
-        Item("x.eml", MAIL).read()
+        Message("x.eml", MAIL).read()
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_which_files_are_taken(tmp_path):
 )
 def test_what_is_no_mail(content, message):
     with pytest.raises(MailError, match=message):
-        Item("x.eml", content).read()
+        Message("x.eml", content).read()

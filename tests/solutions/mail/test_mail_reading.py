@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, solutions
 from deepseek_learn.cli import app
-from deepseek_learn.solutions.mail.reading import Reader, moved, verdict
 from deepseek_learn.solutions.mail.report import Mails
+from deepseek_learn.solutions.mail.solution import Reader, moved, verdict
 from deepseek_learn.solutions.verdicts import Provenance, checksum
 from tests.services import need
 

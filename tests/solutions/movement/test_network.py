@@ -17,7 +17,7 @@ from deepseek_learn.solutions.movement.train import (
     macro_f1_of,
     rotations,
 )
-from deepseek_learn.zoo.nets.movement_net import PAIRS, MovementNet, Statistics
+from deepseek_learn.zoo.nets.movement_net import PAIRS, MovementNet, WindowStatistics
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def windows():
 
 
 def test_statistics_agree_with_numpy(windows):
-    got = Statistics()(windows).double().numpy()
+    got = WindowStatistics()(windows).double().numpy()
     x = windows.double().numpy()
-    assert got.shape == (40, Statistics.size)
+    assert got.shape == (40, WindowStatistics.size)
     np.testing.assert_allclose(got[:, :6], x.mean(2), atol=1e-6)
     length = np.sqrt((x[:, :3] ** 2).sum(1) + 1e-8)
     np.testing.assert_allclose(got[:, 6], length.mean(1), atol=1e-6)

@@ -167,7 +167,7 @@ def test_solve_reads_a_folder_and_goes_on(write, recorded, tmp_path):
     assert {label for _, _, label in found} <= {*CLASSES}
     assert all(b[0] == pytest.approx(a[1], abs=0.02) for a, b in pairwise(found))
     assert sum(lines[0]["seconds"].values()) == pytest.approx(180, abs=3)
-    assert (out / "recording_1.png").stat().st_size > 3000
+    assert (out / lines[0]["picture"]).stat().st_size > 3000
     page = (out / "index.html").read_text()
     assert "a.csv" in page
     assert "gravity" in page

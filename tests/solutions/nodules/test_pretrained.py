@@ -7,7 +7,7 @@ from deepseek_learn import zoo
 from deepseek_learn.solutions.nodules import evaluate
 from deepseek_learn.solutions.nodules.chest_ct import chest_ct
 from deepseek_learn.solutions.nodules.detector import mark
-from deepseek_learn.solutions.nodules.screening import pretrained
+from deepseek_learn.solutions.nodules.solution import pretrained
 from deepseek_learn.solutions.nodules.train import ELSEWHERE, VALIDATION
 from deepseek_learn.solutions.nodules.uncertainty import calibrate
 from deepseek_learn.solutions.phantoms import scans

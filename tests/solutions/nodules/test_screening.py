@@ -1,6 +1,5 @@
 """A folder of scans becomes verdicts, DICOM objects, pictures and a page."""
 
-import inspect
 import json
 import warnings
 from dataclasses import replace
@@ -17,9 +16,9 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.catalog import text
-from deepseek_learn.solutions.nodules import screening
+from deepseek_learn.solutions.nodules import solution
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
-from deepseek_learn.solutions.nodules.screening import Detector, screen
+from deepseek_learn.solutions.nodules.solution import Detector, NoduleScreening
 from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
 from deepseek_learn.solutions.verdicts import checksum
 from tests.solutions.nodules.dicom.traps import save, series
@@ -52,6 +51,16 @@ def body(spots=()):
     for cz, cy, cx in spots:
         hu[(z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 16] = 30
     return hu
+
+
+def screen(detector, folder, out, **options):
+    """Run the solution with another detector."""
+
+    class Screening(NoduleScreening):
+        def learn(self, folder, progress):
+            return detector
+
+    return Screening().run(folder, out, **{"progress": False} | options)
 
 
 def write(folder, hu, origin=(-70.0, -50.0, 200.0), **options):
@@ -133,7 +142,7 @@ def test_the_page_says_that_it_is_no_diagnosis(result):
     screening, out = result
     page = Page()
     page.feed((out / "index.html").read_text())
-    assert text("nodules.warning") in page.words
+    assert text("nodules.not_for") in page.words
     assert len(page.images) == 2
     assert all((out / source).exists() for source in page.images)
     assert "at least 3" in page.words
@@ -171,12 +180,10 @@ def test_every_option_and_the_detector_judge_again(tmp_path, detector):
     with torch.no_grad():
         stronger.scale += 1
     detectors = [Detector(stronger, CALIBRATION), Detector(detector.model, calibrated)]
-    stamps = [detector.provenance(**each).to_dict() for each in (base, *others)]
-    stamps += [each.provenance(**base).to_dict() for each in detectors]
+    cases = [(each, detector) for each in (base, *others)]
+    cases += [(base, each) for each in detectors]
+    stamps = [NoduleScreening(**own).provenance(d).to_dict() for own, d in cases]
     assert all(a != b for a, b in combinations(stamps, 2))
-    recorded = done.verdicts[0]["provenance"]["options"].keys()
-    parameters = inspect.signature(screen).parameters.keys()
-    assert parameters - recorded == {"detector", "folder", "out", "progress"}
     page = (tmp_path / "o" / "index.html").read_text()
     assert checksum(detector.model) in page
     assert f"deepseek_learn {__version__}" in page
@@ -285,7 +292,7 @@ def test_bad_input_gets_a_sentence(tmp_path, scans, detector):
 
 
 def test_the_solution_and_its_command(tmp_path, scans, detector, monkeypatch):
-    monkeypatch.setattr(screening, "pretrained", lambda: detector)
+    monkeypatch.setattr(solution, "pretrained", lambda: detector)
     result = solutions.load("nodules").run(
         scans, tmp_path / "a", progress=False, rate=1.0
     )
@@ -301,7 +308,7 @@ def test_the_solution_and_its_command(tmp_path, scans, detector, monkeypatch):
     ]
     done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output
-    assert text("nodules.warning") in done.output
+    assert text("nodules.not_for") in done.output
     assert (tmp_path / "b" / "index.html").exists()
     shown = CliRunner().invoke(cli.app, ["solve", "nodules", "--help"])
     assert "Not for diagnosis" in shown.output

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from deepseek_learn import solutions
 from deepseek_learn.cli import app
 from deepseek_learn.data.chinese import normalize
-from deepseek_learn.solutions.reviews.reading import Reader, verdict
 from deepseek_learn.solutions.reviews.report import Reviews
+from deepseek_learn.solutions.reviews.solution import Reader, verdict
 from deepseek_learn.solutions.verdicts import checksum
 from deepseek_learn.solutions.words import deciding_words
 from tests.services import need
@@ -181,8 +181,8 @@ def test_markup_in_a_review_stays_text(tmp_path, run):
 def test_a_long_review_says_that_its_middle_was_not_read(tmp_path, run):
     (tmp_path / "in" / "a.txt").write_text(GOOD * 40 + "\n" + GOOD, encoding="utf-8")
     long, short = run(words=False).verdicts
-    assert "beginning and its end" in long["warning"]
-    assert "warning" not in short
+    assert "beginning and its end" in long["warnings"][0]
+    assert not short["warnings"]
     assert "words" not in long
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.solutions.wind.reasons import Neighbors
-from deepseek_learn.solutions.wind.report import Watch
-from deepseek_learn.solutions.wind.scada import ScadaError
+from deepseek_learn.solutions.wind.scada import STEP, ScadaError
+from deepseek_learn.solutions.wind.solution import WindFarm
 from deepseek_learn.solutions.wind.watch import watch
 
 from .conftest import RATED, curve
@@ -57,7 +57,7 @@ def test_the_page_shows_each_turbine(ran):
     out, _ = ran
     page = (out / "index.html").read_text()
     for number in range(1, 5):
-        assert f"<h2>T{number}</h2>" in page
+        assert f"T{number}</bdi></h2>" in page
         assert Image.open(out / f"turbine_{number}.png").width > 500
     assert "check the yaw, the pitch and the blades" in page
 
@@ -69,7 +69,7 @@ def test_lines_and_page_name_where_they_come_from(ran):
     ]
     assert stamps == [stamps[0]] * 4
     assert len(stamps[0]["model"]) == 64
-    options = {"healthy_until": START, "rated_kw": RATED, "steps": 40}
+    options = {"healthy_until": START, "rated_kw": RATED, "seed": 0, "steps": 40}
     assert stamps[0]["options"] == options
     page = (out / "index.html").read_text()
     assert f"deepseek_learn {__version__}. Model: {stamps[0]['model']}" in page
@@ -146,13 +146,18 @@ def test_a_turbine_that_never_ran_before_the_date_is_named(farm):
         watch(replace(farm, power=power), START, progress=False)
 
 
-def test_what_could_not_be_judged_is_not_clear(farm):
+def report_on(watched, out):
+    return WindFarm().judge_all(["farm"], watched, out, progress=False)
+
+
+def test_what_could_not_be_judged_is_not_clear(farm, tmp_path):
     power = farm.power.copy()
     power[2, ONSET - 700 :] = -5.0  # stands still
-    report = Watch.of(watch(replace(farm, power=power), START, steps=2, progress=False))
+    watched = watch(replace(farm, power=power), START, steps=2, progress=False)
+    report = report_on(watched, tmp_path)
     verdicts = {row["name"]: row["verdict"] for row in report.verdicts}
-    assert verdicts["T3"] == "unjudged"
-    assert "turbines that could not be judged: 1" in report.why()
+    assert verdicts["T3"] == "refused"
+    assert "refused: 1" in report.why()
 
 
 def test_a_fault_that_began_before_the_date_is_reported(farm):
@@ -162,12 +167,29 @@ def test_a_fault_that_began_before_the_date_is_reported(farm):
     assert "T2" in {alarm.turbine for alarm in watched.alarms}
 
 
-def test_the_report_has_a_table_and_a_plot(farm):
+def test_the_report_has_a_table_and_a_plot(farm, tmp_path):
     watched = watch(farm, START, steps=8, progress=False)
-    report = Watch.of(watched)
+    report = report_on(watched, tmp_path)
     assert list(report.to_frame().columns)[:2] == ["turbine", "time"]
     assert len(report.plot().data) == 4
     assert report.why().startswith("4 turbines, 40 days after 2020-04-20")
+
+
+def test_without_a_date_there_is_nothing_to_learn_from(frame, tmp_path):
+    frame[:9].to_csv(tmp_path / "scada.csv", index=False)
+    with pytest.raises(ValueError, match="healthy_until must be given"):
+        solutions.load("wind").run(tmp_path, tmp_path / "out", progress=False)
+
+
+def test_every_record_is_part_of_the_digest(farm):
+    digests = {farm.sha256(), replace(farm, rated_kw=RATED + 1).sha256()}
+    for name in ("power", "wind", "temperature", "nacelle"):
+        values = getattr(farm, name).copy()
+        values[2, 7] = 0.5
+        digests.add(replace(farm, **{name: values}).sha256())
+    digests.add(replace(farm, time=farm.time + STEP).sha256())
+    assert len(digests) == 7
+    assert farm.part(0, len(farm)).sha256() == farm.sha256()
 
 
 def test_the_solution_is_listed():

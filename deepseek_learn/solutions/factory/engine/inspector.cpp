@@ -41,7 +41,7 @@ struct Settings {
   std::string provenance() const {
     char exact[32] = "null";  // 17 digits distinguish all doubles
     if (std::isfinite(threshold)) std::snprintf(exact, sizeof exact, "%.17g", threshold);
-    return "\"provenance\": {\"version\": " + quoted(version) + ", \"model\": " +
+    return "\"provenance\": {\"schema\": 2, \"version\": " + quoted(version) + ", \"model\": " +
            quoted(model_sha256) + ", \"options\": {\"overlap\": " + std::to_string(overlap) +
            ", \"threshold\": " + exact + ", \"tile\": " + std::to_string(tile) +
            "}, \"date\": ";
@@ -468,7 +468,7 @@ class Inspection {
 
   size_t set_aside() const { return verdicts_.set_aside; }
 
-  int judged = 0, defective = 0, unreadable = 0;
+  int judged = 0, defective = 0, refused = 0;
   bool drifted = false;
 
   // Judges all new parts. With `--watch`, a file is new once its size and its time of change have
@@ -559,7 +559,7 @@ class Inspection {
       check_tiled_size(part, settings_.tile, name);
     } catch (const Error& error) {
       if (!final) return false;
-      rest << "\"verdict\": \"unreadable\", \"reason\": " << quoted(error.what());
+      rest << "\"verdict\": \"refused\", \"reason\": " << quoted(error.what());
       readable = false;
     }
     ++judged;
@@ -591,7 +591,7 @@ class Inspection {
         rest << ", \"overlay\": \"" << file << "\"";
       }
     } else
-      ++unreadable;
+      ++refused;
     verdicts_.add(item, rest.str());
     return problem.empty();
   }
@@ -685,9 +685,9 @@ int run(const Command& command) {
     inspection.scan();
   }
   std::printf(
-      "{\"judged\": %d, \"defective\": %d, \"unreadable\": %d, \"drifted\": %s, "
+      "{\"judged\": %d, \"defective\": %d, \"refused\": %d, \"drifted\": %s, "
       "\"set_aside\": %zu}\n",
-      inspection.judged, inspection.defective, inspection.unreadable,
+      inspection.judged, inspection.defective, inspection.refused,
       inspection.drifted ? "true" : "false", inspection.set_aside());
   if (std::fflush(stdout)) fail("the counts cannot be printed: ", system_error(), ".");
   return 0;

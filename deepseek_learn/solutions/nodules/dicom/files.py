@@ -30,7 +30,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from ....errors import DeepSeekLearnError
+from ...verdicts import RefusedError
 
 MULTI_FRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 CT = (CTImageStorage, *MULTI_FRAME)
@@ -39,7 +39,7 @@ MAX_FRAMES = 10_000
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
-class SeriesError(DeepSeekLearnError, ValueError):
+class SeriesError(RefusedError):
     """Raised for a series that cannot be read with certainty; the message says why."""
 
 
