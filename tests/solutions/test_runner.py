@@ -143,7 +143,7 @@ def reviews(folder: Path) -> None:
 
 
 def wind(folder: Path) -> None:
-    frame = records(days=120)
+    frame = records()
     still = (frame["turbine"] == "T3") & (frame["time"] >= "2020-04-15")
     frame.loc[still, "power"] = -5.0
     frame["kw"] = frame["power"] * 0.99
