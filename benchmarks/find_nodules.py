@@ -58,7 +58,10 @@ from deepseek_learn.solutions.nodules.detector import mark
 from deepseek_learn.solutions.nodules.evaluate import Marked
 from deepseek_learn.solutions.nodules.measure import OPERATING_POINTS, Judged
 from deepseek_learn.solutions.nodules.train import CALIBRATION, train
-from deepseek_learn.solutions.nodules.uncertainty import Calibration, calibration_error
+from deepseek_learn.solutions.nodules.uncertainty import (
+    ScoreCalibration,
+    calibration_error,
+)
 from deepseek_learn.solutions.phantoms import scans
 from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
 from deepseek_learn.zoo.nets.nodule_net import NoduleNet
@@ -237,7 +240,7 @@ def promise_rows(
     judged: Judged, results: list[Marked], where: str, inner: bool
 ) -> Iterator[Row]:
     """Whether probabilities, intervals and the threshold keep what they promise."""
-    calibration = Calibration.load(CALIBRATION)
+    calibration = ScoreCalibration.load(CALIBRATION)
     threshold = calibration.threshold(RATE)
 
     def error(one: Judged) -> float:

@@ -51,7 +51,11 @@ from torch import Tensor
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.movement import train
 from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
-from deepseek_learn.solutions.movement.decode import Decoder, window_labels, windows
+from deepseek_learn.solutions.movement.decode import (
+    ViterbiDecoder,
+    window_labels,
+    windows,
+)
 from deepseek_learn.solutions.movement.hapt import (
     ACTIVITIES,
     FOLDS,
@@ -168,8 +172,8 @@ def streams(predict: Predict, fold: int) -> dict:
     known = [r for r in recordings() if r.person in people_of(fold, False)]
     chains = {
         "raw": None,
-        "sticky": Decoder.sticky(),
-        "learned": Decoder.learned(known),
+        "sticky": ViterbiDecoder.sticky(),
+        "learned": ViterbiDecoder.learned(known),
     }
     result: dict = {}
     for recording in recordings():

@@ -59,7 +59,12 @@ from deepseek_learn.ledger.rows import Row
 from deepseek_learn.solutions.wind import faults, monitor, power
 from deepseek_learn.solutions.wind.faults import CASES
 from deepseek_learn.solutions.wind.measure import Window, care, hit
-from deepseek_learn.solutions.wind.monitor import BLOCK, PER_DAY, CrossFit, Detector
+from deepseek_learn.solutions.wind.monitor import (
+    BLOCK,
+    PER_DAY,
+    AlarmDetector,
+    CrossFit,
+)
 from deepseek_learn.solutions.wind.power import ExpectedPower
 from deepseek_learn.solutions.wind.scada import Scada, from_frame
 from deepseek_learn.solutions.wind.train import FarmSamples
@@ -195,8 +200,8 @@ class Farm:
         """Name → what is expected, where it alarms, and its limit."""
         split = self.start // BLOCK
         past = {name: each.part(0, split) for name, each in self.records.items()}
-        ours = peers.compared(Detector.fit(past["networks"].energy))
-        flat = peers.compared(Detector.fit(past["curves"].energy))
+        ours = peers.compared(AlarmDetector.fit(past["networks"].energy))
+        flat = peers.compared(AlarmDetector.fit(past["curves"].energy))
         first = monitor.MEMORY
         count = len(self.scada.turbines)
         most = np.mean(

@@ -1,5 +1,6 @@
 """Setup: import cost, the doctor, the command line, files that must be up to date."""
 
+import ast
 import itertools
 import re
 import subprocess
@@ -221,3 +222,13 @@ def test_there_is_no_circle_of_files():
         if module in ahead[module]
     }
     assert circles == set()
+
+
+def test_a_class_name_has_one_meaning():
+    """Private names included: whoever greps for a class finds one definition."""
+    places: dict[str, list[str]] = {}
+    for path in sorted(Path(deepseek_learn.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

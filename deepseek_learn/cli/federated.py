@@ -58,15 +58,15 @@ def ledger(
     ] = False,
 ) -> None:
     """Make a hospital's ledger with its privacy budget; an existing one is refused."""
-    from ..solutions.federated.ledger import Ledger
+    from ..solutions.federated.ledger import PrivacyLedger
     from ..solutions.federated.privacy import Budget
 
     if seal:
-        Ledger.seal(path)
+        PrivacyLedger.seal(path)
     elif not hospital:
         raise typer.BadParameter("a new ledger needs a hospital and its epsilon.")
     else:
-        Ledger.create(path, hospital, Budget(epsilon, delta))
+        PrivacyLedger.create(path, hospital, Budget(epsilon, delta))
 
 
 @federated.command()

@@ -25,7 +25,7 @@ Scale = tuple[float, float]  # the logarithms to base 2 of both ends
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PeerComparison:
     """How many times as good ours is as a peer on one machine, with its interval.
 
     Attributes:
@@ -42,7 +42,7 @@ class Comparison:
     high: float
 
     @classmethod
-    def of(cls, row: Row, name: Mapping[str, str], peer: str) -> "Comparison":
+    def of(cls, row: Row, name: Mapping[str, str], peer: str) -> "PeerComparison":
         """Make it from a row that is a ratio, whichever way it was divided."""
         assert row.measured is not None
         bounds = [row.measured if b is None else b for b in (row.low, row.high)]
@@ -63,9 +63,9 @@ def entries() -> tuple[dict[str, Any], ...]:
     return tuple(tomllib.loads(COMPARISONS.read_text("utf-8"))["comparison"])
 
 
-def of_the_ledger(directory: Path) -> dict[str, list[Comparison]]:
+def of_the_ledger(directory: Path) -> dict[str, list[PeerComparison]]:
     """Return the ledger's comparisons by the name of the processor."""
-    machines: dict[str, list[Comparison]] = {}
+    machines: dict[str, list[PeerComparison]] = {}
     for entry in entries():
         path = directory / f"{entry['result']}.json"
         rows = read_result(path).rows if path.is_file() else ()
@@ -73,18 +73,18 @@ def of_the_ledger(directory: Path) -> dict[str, list[Comparison]]:
             if row.what == entry["row"] and row.measured is not None:
                 assert row.machine is not None  # every row in a file has a machine
                 peer = entry.get("peer") or row.peer or ""
-                comparison = Comparison.of(row, entry, peer)
+                comparison = PeerComparison.of(row, entry, peer)
                 machines.setdefault(row.machine["cpu"], []).append(comparison)
     return machines
 
 
-def of_the_reader(directory: Path) -> Iterator[Comparison]:
+def of_the_reader(directory: Path) -> Iterator[PeerComparison]:
     """Return the comparisons of the reader's own run, if there is one."""
     path, known = directory / OWN, {entry["en"]: entry for entry in entries()}
     for row in read_result(path).rows if path.is_file() else ():
         name = row.what.removesuffix(f", against {row.peer}")
         names = known.get(name, {"en": name, "zh": name})
-        yield Comparison.of(row, names, row.peer or "")
+        yield PeerComparison.of(row, names, row.peer or "")
 
 
 def to_html(lang: str | None = None, directory: Path | None = None) -> str:
@@ -101,7 +101,7 @@ def to_html(lang: str | None = None, directory: Path | None = None) -> str:
     return "\n\n".join(_table(title, each, lang) for title, each in tables.items())
 
 
-def scale_of(comparisons: Sequence[Comparison]) -> Scale:
+def scale_of(comparisons: Sequence[PeerComparison]) -> Scale:
     """Return whole powers of 2 that enclose all intervals, and 1/2 and 2."""
     values = [v for each in comparisons for v in (each.times, each.low, each.high)]
     return min(-1.0, floor(log2(min(values)))), max(1.0, ceil(log2(max(values))))
@@ -113,7 +113,7 @@ def place(value: float, scale: Scale) -> float:
     return round(100 * (log2(value) - low) / (high - low), 2)
 
 
-def _table(caption: str, comparisons: list[Comparison], lang: str | None) -> str:
+def _table(caption: str, comparisons: list[PeerComparison], lang: str | None) -> str:
     scale = scale_of(comparisons)
     names = ("what", "peer", "times")
     titles = [text(f"versus.column_{name}", lang) for name in names]
@@ -131,7 +131,7 @@ def _table(caption: str, comparisons: list[Comparison], lang: str | None) -> str
     )
 
 
-def _row(comparison: Comparison, scale: Scale, lang: str | None) -> str:
+def _row(comparison: PeerComparison, scale: Scale, lang: str | None) -> str:
     value, low, high = comparison.times, comparison.low, comparison.high
     start, end = sorted((place(1.0, scale), place(value, scale)))
     edges = place(low, scale), place(high, scale)

@@ -7,9 +7,9 @@ Lesson: `notebooks/basic/00_tour.ipynb`.
 import importlib
 
 from ..errors import UnknownNameError
-from .runner import Solution, solutions
+from .runner import IndustrySolution, solutions
 
-__all__ = ["Solution", "load", "names", "solutions"]
+__all__ = ["IndustrySolution", "load", "names", "solutions"]
 
 BUILT_IN = (
     "factory",
@@ -31,7 +31,7 @@ def names() -> list[str]:
     return sorted({*BUILT_IN, *solutions})
 
 
-def load(name: str) -> Solution:
+def load(name: str) -> IndustrySolution:
     """Return a solution by name, with the default options.
 
     Raises:

@@ -29,7 +29,7 @@ GROUP_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class CompressionRecipe:
     """How a model is compressed and measured.
 
     Attributes:
@@ -44,7 +44,7 @@ class Recipe:
     criterion: str = "sensitivity"
 
 
-def nodule_detector(out: Path) -> Recipe:
+def nodule_detector(out: Path) -> CompressionRecipe:
     from .nodules import evaluate
     from .nodules.crops import Crops
     from .phantoms.scans import training_scans
@@ -55,41 +55,47 @@ def nodule_detector(out: Path) -> Recipe:
         judged = evaluate.judged(evaluate.mark_part(model, "validation"))
         return {"all": evaluate.metrics(judged)}
 
-    return Recipe(crops.batch(range(32))[0], 4, measure, bits=8, criterion="uniform")
+    return CompressionRecipe(
+        crops.batch(range(32))[0], 4, measure, bits=8, criterion="uniform"
+    )
 
 
-def wind_power(out: Path) -> Recipe:
+def wind_power(out: Path) -> CompressionRecipe:
     from .wind import train
 
     farm = train.farm_samples()
-    return Recipe(
+    return CompressionRecipe(
         train.evaluation().calibration,
         16,
         lambda model: train.score(lambda part: predict(model, part), farm),
     )
 
 
-def movement_reader(out: Path) -> Recipe:
+def movement_reader(out: Path) -> CompressionRecipe:
     from .movement import train
 
-    return Recipe(train.evaluation().calibration, 32, train.measure)
+    return CompressionRecipe(train.evaluation().calibration, 32, train.measure)
 
 
-def mail_reader(out: Path) -> Recipe:
+def mail_reader(out: Path) -> CompressionRecipe:
     from .mail import train
 
     parts = train.evaluation()
-    return Recipe(parts.calibration, 32, lambda model: train.measure(model, parts.test))
+    return CompressionRecipe(
+        parts.calibration, 32, lambda model: train.measure(model, parts.test)
+    )
 
 
-def review_reader(out: Path) -> Recipe:
+def review_reader(out: Path) -> CompressionRecipe:
     from .reviews import train
 
     parts = train.evaluation()
-    return Recipe(parts.calibration, 32, lambda model: train.measure(model, parts.test))
+    return CompressionRecipe(
+        parts.calibration, 32, lambda model: train.measure(model, parts.test)
+    )
 
 
-RECIPES: dict[str, Callable[[Path], Recipe]] = {
+RECIPES: dict[str, Callable[[Path], CompressionRecipe]] = {
     "mail_reader": mail_reader,
     "movement_reader": movement_reader,
     "nodule_detector": nodule_detector,

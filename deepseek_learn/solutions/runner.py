@@ -31,8 +31,8 @@ class Item:
     Attributes:
         name: its name, unique in a folder.
         sha256: of all that its verdict is based on.
-        content: what `Solution.read` takes; or the error for which it is refused.
-        prediction: what `Solution.predict` returned for it.
+        content: what `IndustrySolution.read` takes; or the error for which it is refused.
+        prediction: what `IndustrySolution.predict` returned for it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solution(ABC):
+class IndustrySolution(ABC):
     """A complete solution: it reads a folder and writes a folder.
 
     The output folder always contains `index.html`, and `verdicts.jsonl` with one line per
@@ -55,7 +55,7 @@ class Solution(ABC):
         BATCH: how many items `predict` gets at once, at most.
 
     >>> from deepseek_learn import solutions
-    >>> wind: solutions.Solution = solutions.load("wind")
+    >>> wind: solutions.IndustrySolution = solutions.load("wind")
     >>> callable(wind.run)
     True
     """
@@ -222,7 +222,7 @@ class Solution(ABC):
             return error
 
 
-solutions: Registry[type[Solution]] = Registry("solution")
+solutions: Registry[type[IndustrySolution]] = Registry("solution")
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -9,7 +9,7 @@ from deepseek_learn.files import REPOSITORY
 from deepseek_learn.ledger import results, versus
 from deepseek_learn.ledger.results import folder, read_result
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.ledger.versus import Comparison
+from deepseek_learn.ledger.versus import PeerComparison
 
 from .test_page import Cells
 
@@ -23,7 +23,7 @@ def row(what, measured, low, high, **more):
 
 
 def compared(times, low, high):
-    return Comparison(NAMES, "A & B", times, low, high)
+    return PeerComparison(NAMES, "A & B", times, low, high)
 
 
 AHEAD, BEHIND = compared(4.0, 2.0, 5.0), compared(0.5, 0.4, 0.9)
@@ -48,11 +48,11 @@ def page(tmp_path, monkeypatch):
 
 
 def test_a_ratio_is_turned_so_that_more_is_better():
-    higher = Comparison.of(row("a", 4.0, 2.0, 5.0), NAMES, "A")
-    lower = Comparison.of(row("a", 0.25, 0.2, 0.5, better="lower"), NAMES, "A")
+    higher = PeerComparison.of(row("a", 4.0, 2.0, 5.0), NAMES, "A")
+    lower = PeerComparison.of(row("a", 0.25, 0.2, 0.5, better="lower"), NAMES, "A")
     for each in (higher, lower):
         assert (each.times, each.low, each.high) == (4.0, 2.0, 5.0)
-    bare = Comparison.of(row("a", 4.0, None, None), NAMES, "A")
+    bare = PeerComparison.of(row("a", 4.0, None, None), NAMES, "A")
     assert (bare.low, bare.high) == (4.0, 4.0)
 
 

@@ -22,9 +22,9 @@ from deepseek_learn.errors import UnknownNameError
 from deepseek_learn.solutions.factory.surfaces import parts
 from deepseek_learn.solutions.movement.hapt import recordings
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
-from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
+from deepseek_learn.solutions.nodules.uncertainty import RATES, ScoreCalibration
 from deepseek_learn.solutions.page import VerdictReport
-from deepseek_learn.solutions.runner import Item, Solution
+from deepseek_learn.solutions.runner import IndustrySolution, Item
 from deepseek_learn.solutions.verdicts import (
     SCHEMA,
     Provenance,
@@ -155,10 +155,12 @@ def solve_with(name, folder, out, **options):
     solution = solutions.load(name)
     options = BASE.get(name, {}) | options
     if name == "nodules":
-        from deepseek_learn.solutions.nodules.solution import Detector
+        from deepseek_learn.solutions.nodules.solution import CalibratedDetector
 
         thresholds = dict(zip(RATES, range(1, 9), strict=True))
-        detector = Detector(Nothing().eval(), Calibration(1.0, 0.0, 1.3, thresholds))
+        detector = CalibratedDetector(
+            Nothing().eval(), ScoreCalibration(1.0, 0.0, 1.3, thresholds)
+        )
 
         class Screening(type(solution)):
             def learn(self, folder, progress):
@@ -318,7 +320,7 @@ def test_a_line_that_does_not_follow_the_schema_is_not_one(line, wrong):
     assert wrong in problem(whole)
 
 
-class Numbers(Solution):
+class Numbers(IndustrySolution):
     """Judges the numbers in a text file, several at once."""
 
     name = "factory"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..runner import Item, Solution, check_apart, file_item, named, solutions
+from ..runner import IndustrySolution, Item, check_apart, file_item, named, solutions
 from ..verdicts import REFUSED, Verdicts, checksum, sha256
 from .data import LARGEST_FILE, PartError, part_files
 from .drift import STATISTICS
@@ -20,7 +20,7 @@ GOOD = "good"  # the subfolder with the good parts
 
 @solutions.register("factory")
 @dataclass(frozen=True, kw_only=True)
-class FactoryInspection(Solution):
+class FactoryInspection(IndustrySolution):
     """Inspect photographs of parts with a detector that has only seen good parts.
 
     It learns from the images in the subfolder `good`, and judges all others. The overlays

@@ -22,7 +22,7 @@ from ...errors import DeepSeekLearnError
 from ...machine import one_thread
 from . import compact
 from .learning import mean_loss, rate, train, train_privately
-from .ledger import Ledger
+from .ledger import PrivacyLedger
 from .privacy import BudgetSpentError, Spending
 from .screen import model_of, refusal, round_of
 from .settings import Settings, Site
@@ -131,7 +131,7 @@ def _trained(
     if not site.ledger:
         seed = round_seed(settings.seed, site.hospital, number)
         return {"loss": train(model, own, local, seed, task)}
-    ledger, q = Ledger(site.ledger), rate(own, local)
+    ledger, q = PrivacyLedger(site.ledger), rate(own, local)
     if ledger.hospital != site.hospital:
         raise ValueError(f"{site.ledger} is the ledger of {ledger.hospital}.")
     rounds, steps = settings.rounds, local.steps

@@ -52,7 +52,7 @@ PARTS = {"train": 0, "test": 1, "new": 2}  # "new": for figures that are looked 
 
 
 @dataclass(frozen=True)
-class Reader:
+class Annotator:
     """Which nodules a hospital's reader marks.
 
     Attributes:
@@ -80,7 +80,7 @@ class Hospital:
     name: str
     number: int
     scanner: Scanner
-    reader: Reader
+    reader: Annotator
     share: float
     patients: int
 
@@ -88,14 +88,21 @@ class Hospital:
 HOSPITALS = {
     each.name: each
     for each in (
-        Hospital("north", 1, Scanner(1, 1.25, 0.55, (15, 45), 0.6), Reader(), 0.5, 160),
         Hospital(
-            "harbor", 2, Scanner(1.5, 2, 0.8, (15, 35), 1, 0.8), Reader(6), 0.3, 80
+            "north", 1, Scanner(1, 1.25, 0.55, (15, 45), 0.6), Annotator(), 0.5, 160
         ),
         Hospital(
-            "valley", 3, Scanner(1.25, 1.25, 0.4, (40, 75), 0.5), Reader(3, 3), 0.2, 40
+            "harbor", 2, Scanner(1.5, 2, 0.8, (15, 35), 1, 0.8), Annotator(6), 0.3, 80
         ),
-        Hospital("elsewhere", 4, ELSEWHERE, Reader(), 0.0, 0),
+        Hospital(
+            "valley",
+            3,
+            Scanner(1.25, 1.25, 0.4, (40, 75), 0.5),
+            Annotator(3, 3),
+            0.2,
+            40,
+        ),
+        Hospital("elsewhere", 4, ELSEWHERE, Annotator(), 0.0, 0),
     )
 }
 TRAINING = tuple(name for name, each in HOSPITALS.items() if each.patients)
@@ -230,7 +237,7 @@ def _pool(hospital: Hospital, part: str) -> list[np.ndarray]:
 
 
 def patient_crops(
-    phantom: Scan, reader: Reader, rng: np.random.Generator
+    phantom: Scan, reader: Annotator, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return four crops of a scan, the reader's labels and the truth.
 

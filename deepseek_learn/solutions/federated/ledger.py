@@ -28,7 +28,7 @@ from .sealed import SEAL, parse, unseal, write_sealed
 MOST = 2.0
 
 
-class Ledger:
+class PrivacyLedger:
     """A ledger.
 
     A spending is written before the steps run: a process that is killed in between has
@@ -47,7 +47,7 @@ class Ledger:
         self.hospital, self.budget, self.spent = _read(self.path)
 
     @classmethod
-    def create(cls, path: str | Path, hospital: str, budget: Budget) -> "Ledger":
+    def create(cls, path: str | Path, hospital: str, budget: Budget) -> "PrivacyLedger":
         """Make an empty ledger.
 
         Raises:
@@ -60,7 +60,7 @@ class Ledger:
         return cls(path)
 
     @classmethod
-    def seal(cls, path: str | Path) -> "Ledger":
+    def seal(cls, path: str | Path) -> "PrivacyLedger":
         """Add the checksum to a ledger from before there was one.
 
         Raises:

@@ -35,7 +35,7 @@ METRICS, LONGEST_NAME = ("loss", "epsilon", "delta"), 100  # what a record may c
 
 
 @dataclass
-class Answer:
+class HospitalReply:
     """A hospital's answer, its row of the record, and the model that it sent."""
 
     message: Message
@@ -130,10 +130,10 @@ class ScreenedGrid(Grid):
             self.write(row | {"round": number, "void": self.void, "seconds": seconds})
         return [] if self.void else [each.message for each in good]
 
-    def _judge(self, message: Message, sent: dict[str, torch.Tensor]) -> Answer:
+    def _judge(self, message: Message, sent: dict[str, torch.Tensor]) -> HospitalReply:
         """Read an answer, and refuse it if it does not fit the model that was sent."""
         row: dict[str, Any] = {"node": message.metadata.src_node_id, "norm": None}
-        answer = Answer(message, row, {})
+        answer = HospitalReply(message, row, {})
         if message.has_error():
             row["refused"] = _last_line(message.error.reason)
             return answer
@@ -180,7 +180,7 @@ class ScreenedGrid(Grid):
         return float(np.median([norm for norm in norms if norm] or [math.inf]))
 
     def _admit(
-        self, answer: Answer, sent: dict[str, torch.Tensor], limit: float
+        self, answer: HospitalReply, sent: dict[str, torch.Tensor], limit: float
     ) -> None:
         """Put into an answer what is averaged: the clipped model and its weight."""
         norm, state = answer.row["norm"], answer.state
@@ -238,7 +238,7 @@ def _norm(state: dict[str, torch.Tensor], sent: dict[str, torch.Tensor]) -> floa
     return float(torch.stack(norms).norm())
 
 
-def _refuse_doubles(answers: list[Answer]) -> None:
+def _refuse_doubles(answers: list[HospitalReply]) -> None:
     """Refuse answers under the same name: nobody knows who of them may bear it."""
     times = Counter(each.row["hospital"] for each in answers if each.good)
     for each in answers:
@@ -248,7 +248,7 @@ def _refuse_doubles(answers: list[Answer]) -> None:
             )
 
 
-def _refuse_far(answers: list[Answer]) -> None:
+def _refuse_far(answers: list[HospitalReply]) -> None:
     """Refuse updates that are far longer than the others'."""
     good = [each for each in answers if each.good]
     norms = [each.row["norm"] for each in good]

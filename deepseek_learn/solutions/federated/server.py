@@ -41,7 +41,7 @@ server = ServerApp()
 
 
 @dataclass
-class Progress:
+class FederationState:
     """What a run has led to so far.
 
     Attributes:
@@ -76,7 +76,7 @@ def run(grid: Grid, settings: Settings) -> tuple[dict[str, torch.Tensor], list[d
     torch.manual_seed(settings.seed)
     start = TASKS[settings.task].network().state_dict()
     accountant = _accountant(settings)
-    progress = Progress(start)
+    progress = FederationState(start)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         progress = _resumed(out, settings, start, accountant)
@@ -177,9 +177,9 @@ def _resumed(
     settings: Settings,
     start: dict[str, torch.Tensor],
     accountant: RdpAccountant | None,
-) -> Progress:
+) -> FederationState:
     if not (out / STATE).exists():
-        return Progress(start)
+        return FederationState(start)
     try:
         facts = unseal((out / STATE).read_text(encoding="utf-8"))
         before, model = dict(facts["settings"]), out / facts["model"]
@@ -187,7 +187,7 @@ def _resumed(
             raise ValueError(f"{model} is not the model that was written")
         loaded = load_file(model)  # in alphabetical order
         state = {name: loaded[name] for name in start}
-        progress = Progress(state, int(facts["round"]), bool(facts["accepted"]))
+        progress = FederationState(state, int(facts["round"]), bool(facts["accepted"]))
     except (ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
         raise DamagedFileError(
             f"{out} holds a run that cannot be read ({error}): choose another folder."
@@ -205,7 +205,7 @@ def _resumed(
 def _keep(
     out: Path,
     settings: Settings,
-    progress: Progress,
+    progress: FederationState,
     accountant: RdpAccountant | None,
 ) -> None:
     """Write the model of a round; the state file names it, and comes last."""

@@ -154,7 +154,7 @@ class Site:
         hospital: its name. If it has no `data`, it is one of `hospitals.HOSPITALS`.
         data: an .npz file with the crops, labels and truth of its patients; for the task
             "detector", a folder of scans.
-        ledger: the absolute path of its ledger (`ledger.Ledger`), which contains its
+        ledger: the absolute path of its ledger (`ledger.PrivacyLedger`), which contains its
             budget; "" for training without differential privacy.
     """
 

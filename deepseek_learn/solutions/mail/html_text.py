@@ -23,15 +23,15 @@ INVISIBLE = re.compile(
 CLOSED = frozenset(["p", "td", "th", "tr", "li", "dt", "dd", "option"])
 
 
-def parse_page(text: str) -> "Page":
+def parse_page(text: str) -> "ParsedPage":
     """Parse an HTML page."""
     try:
-        return Page(text)
+        return ParsedPage(text)
     except AssertionError:  # a declaration that the parser does not know
-        return Page(text.replace("<![", " "))
+        return ParsedPage(text.replace("<![", " "))
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """A parsed HTML page.
 
     Attributes:

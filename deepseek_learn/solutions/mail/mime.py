@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from ...catalog import text as words
 from .charset import SUPERSETS, decode, decode_words, one_line
-from .html_text import Page, parse_page
+from .html_text import ParsedPage, parse_page
 
 LIMIT = 2_000_000  # bytes of an email that are looked at
 CHARACTERS, HEADER = 20_000, 2000  # of its visible text; of a header
@@ -88,7 +88,7 @@ def read_mail(content: bytes) -> Mail:
     except (LookupError, ValueError) as cause:
         raise StructureError(words("mail.no_parts")) from cause
     is_cut = len(content) > LIMIT
-    body = _Body(faults=["mail.cut"] if is_cut else [])
+    body = _MessageParts(faults=["mail.cut"] if is_cut else [])
     for number, part in enumerate(parts):
         body.add(part, is_read=number < PARTS)
     if not any(_headers(message, "From", "Subject", "Date", "Received")):
@@ -145,11 +145,11 @@ def _parsed(content: bytes) -> EmailMessage:
 
 
 @dataclass
-class _Body:
+class _MessageParts:
     """What is read of the parts of an email, one after the other."""
 
     texts: list[str] = field(default_factory=list)
-    pages: list[Page] = field(default_factory=list)
+    pages: list[ParsedPage] = field(default_factory=list)
     attachments: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     html_left: int = PAGE  # characters

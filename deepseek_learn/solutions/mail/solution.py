@@ -11,7 +11,7 @@ from torch import Tensor
 from ... import zoo
 from ...catalog import text
 from ...zoo.nets.mail_reader import TOKENS, MailReader
-from ..runner import Item, Solution, named, solutions
+from ..runner import IndustrySolution, Item, named, solutions
 from ..verdicts import checksum, sha256
 from ..words import deciding_words
 from . import train
@@ -30,7 +30,7 @@ DANGEROUS = frozenset({
 })  # fmt: skip
 
 
-class Reader:
+class MailClassifier:
     """The zoo's network, compressed, with its tokenizer.
 
     Raises:
@@ -111,7 +111,7 @@ def moved(rows: Sequence[dict[str, Any]], reference: int) -> list[dict[str, Any]
 
 @solutions.register("mail")
 @dataclass(frozen=True, kw_only=True)
-class MailReading(Solution):
+class MailReading(IndustrySolution):
     """Keep the mail clean, with the zoo's network.
 
     The input is an .mbox or .eml file, a Maildir, or a folder of them.
@@ -138,15 +138,15 @@ class MailReading(Solution):
             raise FileNotFoundError(text("mail.no_box", folder=folder))
         return named(boxes, folder)
 
-    def learn(self, folder: Path, progress: bool) -> Reader:
+    def learn(self, folder: Path, progress: bool) -> MailClassifier:
         """Return the zoo's network."""
-        return Reader()
+        return MailClassifier()
 
-    def weights(self, model: Reader) -> str:
+    def weights(self, model: MailClassifier) -> str:
         """Return the checksum of the network's weights."""
         return checksum(model.model)
 
-    def items(self, source: tuple[str, Path], model: Reader) -> Iterator[Item]:
+    def items(self, source: tuple[str, Path], model: MailClassifier) -> Iterator[Item]:
         """Yield the emails of a mailbox."""
         name, path = source
         for message in read_box(path, name):
@@ -157,11 +157,13 @@ class MailReading(Solution):
         mail = item.content.read()
         return mail, whole_text(mail)
 
-    def predict(self, items: Sequence[Item], model: Reader) -> list[list[float]]:
+    def predict(
+        self, items: Sequence[Item], model: MailClassifier
+    ) -> list[list[float]]:
         """Return by how much each email is beyond both thresholds."""
         return model.margins([within(item.content[1]) for item in items])
 
-    def judge(self, item: Item, model: Reader, out: Path) -> dict[str, Any]:
+    def judge(self, item: Item, model: MailClassifier, out: Path) -> dict[str, Any]:
         """Return the verdict on an email, with the words that decided."""
         mail, whole = item.content
         form, doubts = marks(mail), doubtful(whole)
@@ -179,6 +181,6 @@ class MailReading(Solution):
             "text": whole.removeprefix(" ".join(form)).strip()[:SHOWN],
         }
 
-    def report(self, verdicts: list[dict[str, Any]], model: Reader) -> Mails:
+    def report(self, verdicts: list[dict[str, Any]], model: MailClassifier) -> Mails:
         """Return the report, with the changes of the share of unwanted emails."""
         return Mails(verdicts, moved(verdicts, self.reference))

@@ -40,7 +40,7 @@ def window_labels(label: np.ndarray, hop: int = HOP) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Decoder:
+class ViterbiDecoder:
     """Decodes streams.
 
     Attributes:
@@ -50,14 +50,16 @@ class Decoder:
     transitions: np.ndarray
 
     @classmethod
-    def sticky(cls, stay: float = 0.9) -> "Decoder":
+    def sticky(cls, stay: float = 0.9) -> "ViterbiDecoder":
         """A decoder that knows only that movements last."""
         matrix = np.full((COUNT, COUNT), (1 - stay) / (COUNT - 1))
         np.fill_diagonal(matrix, stay)
         return cls(matrix)
 
     @classmethod
-    def learned(cls, recordings: Iterable[Recording], hop: int = HOP) -> "Decoder":
+    def learned(
+        cls, recordings: Iterable[Recording], hop: int = HOP
+    ) -> "ViterbiDecoder":
         """A decoder whose matrix is counted; windows without a label are skipped."""
         counts = np.full((COUNT, COUNT), RARE)
         for recording in recordings:

@@ -11,8 +11,8 @@ import torch
 
 from ... import zoo
 from ...zoo.nets.movement_net import MovementNet
-from ..runner import Item, Solution, file_item, named, solutions
-from .decode import Decoder, windows
+from ..runner import IndustrySolution, Item, file_item, named, solutions
+from .decode import ViterbiDecoder, windows
 from .hapt import CLASSES, HOP, HZ, WINDOW
 from .report import Movements, save_picture
 from .signals import Signal, SignalError, read_signal
@@ -36,7 +36,7 @@ def movements(
     """Return the movements of a recording, and which part of the windows is unsure."""
     result: list[Movement] = []
     unsure: list[np.ndarray] = []
-    decoder = Decoder.sticky()
+    decoder = ViterbiDecoder.sticky()
     for start, samples in signal.parts:
         with torch.inference_mode():
             logits = model(torch.from_numpy(windows(samples)))
@@ -58,7 +58,7 @@ def _joined(states: np.ndarray, start: float) -> Iterator[Movement]:
 
 @solutions.register("movement")
 @dataclass(frozen=True, kw_only=True)
-class MovementReading(Solution):
+class MovementReading(IndustrySolution):
     """Read movements from a sensor at the waist, with the zoo's network.
 
     The input is a CSV file, or a folder of them.

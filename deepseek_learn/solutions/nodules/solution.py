@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ... import zoo
-from ..runner import Item, Solution, check_apart, solutions
+from ..runner import IndustrySolution, Item, check_apart, solutions
 from ..verdicts import checksum
 from . import luna16
 from .detector import find
@@ -24,21 +24,21 @@ from .dicom.series import by_series, images
 from .pictures import save_picture
 from .report import Screening
 from .train import CALIBRATION, NAME
-from .uncertainty import Calibration
+from .uncertainty import ScoreCalibration
 from .volume import Volume
 
 
 @dataclass(frozen=True)
-class Detector:
+class CalibratedDetector:
     """A trained network with its calibration."""
 
     model: nn.Module
-    calibration: Calibration
+    calibration: ScoreCalibration
 
 
-def pretrained() -> Detector:
+def pretrained() -> CalibratedDetector:
     """Return the zoo's detector, which was trained on phantoms."""
-    return Detector(zoo.load(NAME), Calibration.load(CALIBRATION))
+    return CalibratedDetector(zoo.load(NAME), ScoreCalibration.load(CALIBRATION))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _common(files: Sequence[Path]) -> Path:
 
 @solutions.register("nodules")
 @dataclass(frozen=True, kw_only=True)
-class NoduleScreening(Solution):
+class NoduleScreening(IndustrySolution):
     """Find nodules in CT scans of the chest. Not for diagnosis.
 
     The input is a folder of DICOM series, in any number and in subfolders, or of LUNA16's
@@ -135,15 +135,15 @@ class NoduleScreening(Solution):
             raise ValueError(f"{str(folder)!r} contains no CT scan.")
         return scans
 
-    def learn(self, folder: Path, progress: bool) -> Detector:
+    def learn(self, folder: Path, progress: bool) -> CalibratedDetector:
         """Return the zoo's detector."""
         return pretrained()
 
-    def weights(self, model: Detector) -> str:
+    def weights(self, model: CalibratedDetector) -> str:
         """Return the checksum of the network's weights."""
         return checksum(model.model)
 
-    def learned(self, model: Detector) -> dict[str, Any]:
+    def learned(self, model: CalibratedDetector) -> dict[str, Any]:
         """Return the calibration, and the threshold that it gives."""
         fitted = model.calibration
         return {
@@ -151,11 +151,11 @@ class NoduleScreening(Solution):
             "calibration": [fitted.slope, fitted.intercept, fitted.spread],
         }
 
-    def items(self, source: _Scan, model: Detector) -> Iterator[Item]:
+    def items(self, source: _Scan, model: CalibratedDetector) -> Iterator[Item]:
         """Yield a scan."""
         yield Item(source.name, source.digest(), source)
 
-    def judge(self, item: Item, model: Detector, out: Path) -> dict[str, Any]:
+    def judge(self, item: Item, model: CalibratedDetector, out: Path) -> dict[str, Any]:
         """Return the findings in a scan, and write them as DICOM and as pictures."""
         start, scan = time.perf_counter(), item.content
         place = out / item.sha256[:16]
@@ -182,7 +182,9 @@ class NoduleScreening(Solution):
             facts["dicom"] = [f"{place.name}/{path.name}" for path in paths]
         return facts | {"seconds": time.perf_counter() - start}
 
-    def report(self, verdicts: list[dict[str, Any]], model: Detector) -> Screening:
+    def report(
+        self, verdicts: list[dict[str, Any]], model: CalibratedDetector
+    ) -> Screening:
         """Return the findings in all scans."""
         threshold = model.calibration.threshold(self.rate)
         return Screening(verdicts, threshold, self.rate)

@@ -27,7 +27,7 @@ CLIP = 1e-6
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ScoreCalibration:
     """What turns scores into probabilities, and diameters into intervals.
 
     Attributes:
@@ -76,14 +76,16 @@ class Calibration:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
-    def load(cls, path: str | Path) -> "Calibration":
+    def load(cls, path: str | Path) -> "ScoreCalibration":
         """Read a calibration."""
         facts = json.loads(Path(path).read_text())
         thresholds = {float(rate): t for rate, t in facts.pop("thresholds").items()}
         return cls(**facts, thresholds=thresholds)
 
 
-def calibrate(judged: Judged, diameters: Sequence[tuple[float, float]]) -> Calibration:
+def calibrate(
+    judged: Judged, diameters: Sequence[tuple[float, float]]
+) -> ScoreCalibration:
     """Fit a calibration.
 
     Args:
@@ -98,7 +100,7 @@ def calibrate(judged: Judged, diameters: Sequence[tuple[float, float]]) -> Calib
         raise ValueError("judged must contain hits and false marks.")
     slope, intercept = platt(judged.scores, judged.hits)
     spread = float(np.exp(conformal([abs(np.log(p / t)) for t, p in diameters])))
-    fitted = Calibration(slope, intercept, spread, {})
+    fitted = ScoreCalibration(slope, intercept, spread, {})
     curve = froc(judged)
     scores = {rate: curve.threshold(rate) for rate in RATES}
     thresholds = {rate: float(fitted.probability(s)) for rate, s in scores.items()}

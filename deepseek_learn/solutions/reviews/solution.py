@@ -14,7 +14,7 @@ from ...data.chinese import normalize
 from ...rng import isolate_rng
 from ...zoo.nets.text_encoder import LIMIT, TextReader
 from .. import student
-from ..runner import Item, Solution, named, solutions
+from ..runner import IndustrySolution, Item, named, solutions
 from ..verdicts import checksum, sha256
 from ..words import deciding_words
 from .files import ENDINGS, Review, ReviewError, read_reviews
@@ -24,7 +24,7 @@ SURE = 0.7  # a verdict that is less probable is "unsure"
 PHRASE, MEANING = 4, 0.3  # pieces of a query; weight of its meaning
 
 
-class Reader:
+class ReviewClassifier:
     """The zoo's network, compressed, with its tokenizer.
 
     Raises:
@@ -86,7 +86,7 @@ def verdict(chance: float) -> str:
 
 
 def nearest(
-    reader: Reader, find: str, rows: Sequence[dict[str, Any]], count: int = 10
+    reader: ReviewClassifier, find: str, rows: Sequence[dict[str, Any]], count: int = 10
 ) -> list[tuple[str, float]]:
     """Return the names of the reviews nearest to a query, and their similarity."""
     own = [row for row in rows if row["verdict"] != "refused"]
@@ -100,7 +100,7 @@ def nearest(
 
 @solutions.register("reviews")
 @dataclass(frozen=True, kw_only=True)
-class ReviewReading(Solution):
+class ReviewReading(IndustrySolution):
     """Understand Chinese reviews, with the zoo's network.
 
     The input is a text or CSV file, or a folder of them.
@@ -131,15 +131,17 @@ class ReviewReading(Solution):
             raise FileNotFoundError(text("reviews.no_file", folder=folder))
         return named(paths, folder)
 
-    def learn(self, folder: Path, progress: bool) -> Reader:
+    def learn(self, folder: Path, progress: bool) -> ReviewClassifier:
         """Return the zoo's network."""
-        return Reader()
+        return ReviewClassifier()
 
-    def weights(self, model: Reader) -> str:
+    def weights(self, model: ReviewClassifier) -> str:
         """Return the checksum of the network's weights."""
         return checksum(model.model)
 
-    def items(self, source: tuple[str, Path], model: Reader) -> Iterator[Item]:
+    def items(
+        self, source: tuple[str, Path], model: ReviewClassifier
+    ) -> Iterator[Item]:
         """Yield the reviews of a file; or the file, if it cannot be read."""
         name, path = source
         try:
@@ -156,11 +158,11 @@ class ReviewReading(Solution):
             raise ReviewError(text(review.refusal), text=review.text)
         return review
 
-    def predict(self, items: Sequence[Item], model: Reader) -> list[float]:
+    def predict(self, items: Sequence[Item], model: ReviewClassifier) -> list[float]:
         """Return the probability that each review is positive."""
         return model.chances([item.content.text for item in items]).tolist()
 
-    def judge(self, item: Item, model: Reader, out: Path) -> dict[str, Any]:
+    def judge(self, item: Item, model: ReviewClassifier, out: Path) -> dict[str, Any]:
         """Return the verdict on a review, with the deciding words."""
         review: Review = item.content
         long = review.long or model.cuts(review.text)
@@ -172,7 +174,9 @@ class ReviewReading(Solution):
         }
         return facts | ({"words": model.words(review.text)} if self.words else {})
 
-    def report(self, verdicts: list[dict[str, Any]], model: Reader) -> Reviews:
+    def report(
+        self, verdicts: list[dict[str, Any]], model: ReviewClassifier
+    ) -> Reviews:
         """Return the report, with the reviews that are nearest to what is looked for."""
         near = nearest(model, self.find, verdicts) if self.find else []
         return Reviews(verdicts, self.find, near)

@@ -164,7 +164,7 @@ def _sums(x: np.ndarray, window: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Detector:
+class AlarmDetector:
     """Raises alarms.
 
     Attributes:
@@ -176,7 +176,9 @@ class Detector:
     limits: Mapping[int, float] = field(default_factory=LIMITS.copy)
 
     @classmethod
-    def fit(cls, energy: Yield, limits: Mapping[int, float] = LIMITS) -> "Detector":
+    def fit(
+        cls, energy: Yield, limits: Mapping[int, float] = LIMITS
+    ) -> "AlarmDetector":
         """Measure the spreads in a reference period (scaled median deviations)."""
         spreads = {}
         for window in limits:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...catalog import text
-from ..runner import Item, Solution, solutions
+from ..runner import IndustrySolution, Item, solutions
 from ..verdicts import RefusedError
 from .power import STEPS
 from .report import JUDGED, Watch, lost_time, save_picture, weekly
@@ -16,7 +16,7 @@ from .watch import Watched, watch
 
 @solutions.register("wind")
 @dataclass(frozen=True, kw_only=True)
-class WindFarm(Solution):
+class WindFarm(IndustrySolution):
     """Watch the turbines of a farm.
 
     The input is a CSV file, or a folder of them. A turbine is refused if it could be

@@ -13,8 +13,8 @@ from .monitor import (
     BLOCK,
     FOLDS,
     PER_DAY,
+    AlarmDetector,
     CrossFit,
-    Detector,
     Yield,
     deviations,
     folds,
@@ -29,7 +29,7 @@ LEAST_STEPS = 1000  # of a turbine's running time in it
 
 
 @dataclass(frozen=True)
-class Alarm:
+class TurbineAlarm:
     """An alarm.
 
     Attributes:
@@ -75,8 +75,8 @@ class Watched:
     start: int
     expected_kw: np.ndarray
     energy: Yield
-    detector: Detector
-    alarms: tuple[Alarm, ...]
+    detector: AlarmDetector
+    alarms: tuple[TurbineAlarm, ...]
     judged: np.ndarray
     model: str
 
@@ -115,7 +115,7 @@ def watch(
     model = _cross_fit(reference, steps, seed, progress)
     expected = model(scada)
     energy = Yield.of(scada, expected)
-    detector = Detector.fit(energy.part(0, start // BLOCK))
+    detector = AlarmDetector.fit(energy.part(0, start // BLOCK))
     for spread in detector.spreads.values():
         _refuse(reference, ~np.isfinite(spread))
     neighbors = Neighbors.of(scada, expected, model.models[0].curves, slice(0, start))
@@ -152,14 +152,18 @@ def _cross_fit(reference: Scada, steps: int, seed: int, progress: bool) -> Cross
 
 
 def _alarms(
-    scada: Scada, energy: Yield, detector: Detector, neighbors: Neighbors, first: int
-) -> tuple[list[Alarm], np.ndarray]:
+    scada: Scada,
+    energy: Yield,
+    detector: AlarmDetector,
+    neighbors: Neighbors,
+    first: int,
+) -> tuple[list[TurbineAlarm], np.ndarray]:
     active, scores = detector.judge(energy)
     windows, turbines = [*detector.limits], range(len(scada.turbines))
     filled = np.nan_to_num(scores)
     row = np.abs(filled).argmax(0)  # [N, K]
     lead = np.take_along_axis(filled, row[None], 0)[0]
-    result: list[Alarm] = []
+    result: list[TurbineAlarm] = []
     for i in turbines:
         for begin, end in spans(active[i, first:], lead[i, first:]):
             begin, end = first + begin, first + end
@@ -172,7 +176,7 @@ def _alarms(
             earlier = any(a.turbine == scada.turbines[i] for a in result)
             back = earlier and np.sign(result[-1].deviation) != sign
             result.append(
-                Alarm(
+                TurbineAlarm(
                     turbine=scada.turbines[i],
                     time=str(scada.time[(begin + 1) * BLOCK - 1] + STEP)[:16],
                     deviation=float(np.expm1(change)),

@@ -29,7 +29,7 @@ from deepseek_learn.solutions.federated.candidates import (  # noqa: E402
 )
 from deepseek_learn.solutions.federated.client import client  # noqa: E402
 from deepseek_learn.solutions.federated.hospitals import Patients  # noqa: E402
-from deepseek_learn.solutions.federated.ledger import Ledger  # noqa: E402
+from deepseek_learn.solutions.federated.ledger import PrivacyLedger  # noqa: E402
 from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.federated.privacy import Budget  # noqa: E402
 from deepseek_learn.solutions.federated.screen import REFUSED  # noqa: E402
@@ -156,7 +156,7 @@ def test_the_hospitals_vote_about_the_model(sites, tmp_path):
     guarded = []
     for site in sites:
         path = tmp_path / f"{site['hospital']}.json"
-        Ledger.create(path, site["hospital"], Budget(6.0))
+        PrivacyLedger.create(path, site["hospital"], Budget(6.0))
         guarded.append(site | {"ledger": str(path)})
     app = sending(["a"], -1.0, claim=10_000)
     simulate([sites[0], *guarded[1:]], app, **settings | {"out": ""})  # nobody objects

@@ -25,7 +25,7 @@ from deepseek_learn.solutions.federated.candidates import (  # noqa: E402
 )
 from deepseek_learn.solutions.federated.client import client, round_seed  # noqa: E402
 from deepseek_learn.solutions.federated.hospitals import Patients  # noqa: E402
-from deepseek_learn.solutions.federated.ledger import Ledger  # noqa: E402
+from deepseek_learn.solutions.federated.ledger import PrivacyLedger  # noqa: E402
 from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.federated.privacy import Budget, Spending  # noqa: E402
 from deepseek_learn.solutions.federated.settings import Settings, Site  # noqa: E402
@@ -244,13 +244,15 @@ def with_ledgers(sites, folder, epsilon):
     """The same hospitals, each with a new ledger."""
     paths = {site["hospital"]: folder / f"{site['hospital']}.json" for site in sites}
     for name, path in paths.items():
-        Ledger.create(path, name, Budget(epsilon))
+        PrivacyLedger.create(path, name, Budget(epsilon))
     return [site | {"ledger": str(paths[site["hospital"]])} for site in sites]
 
 
 def test_a_round_that_is_lost_leaves_the_others_their_budget(sites, tmp_path):
     own = with_ledgers(sites, tmp_path, 6.0)
-    Ledger(own[0]["ledger"]).charge(Spending(2.0, 1 / 3, 3))  # nobody averaged it
+    PrivacyLedger(own[0]["ledger"]).charge(
+        Spending(2.0, 1 / 3, 3)
+    )  # nobody averaged it
     _, rows = simulate(own, **QUICK)
     assert all(row["refused"] is None for row in rows)
     assert max(row["epsilon"] for row in rows) <= 6
@@ -366,7 +368,7 @@ def test_a_training_that_dies_has_been_paid_for(sites, tmp_path, monkeypatch):
         simulate(own, **QUICK, least=1)
     rows = e.value.record
     assert all("its own log says why" in row["refused"] for row in rows)
-    assert len(Ledger(tmp_path / "a.json").spent) == QUICK["rounds"]
+    assert len(PrivacyLedger(tmp_path / "a.json").spent) == QUICK["rounds"]
 
 
 def test_a_hospitals_own_configuration_decides_about_privacy(sites, tmp_path):

@@ -8,8 +8,8 @@ from deepseek_learn.solutions.federated import candidates, hospitals, learning
 from deepseek_learn.solutions.federated.hospitals import (
     HOSPITALS,
     TRAINING,
+    Annotator,
     Patients,
-    Reader,
 )
 from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
 from deepseek_learn.solutions.phantoms.scans import split_shapes
@@ -51,9 +51,9 @@ def test_each_hospital_has_its_patients_and_readers_miss_what_they_miss():
         if hospital.patients:
             assert len(hospitals.patients(name)) == hospital.patients
     assert hospitals.patients("harbor").labels.sum() < 70
-    assert Reader(6).marks(6.0, 1)
-    assert not Reader(6).marks(5.9, 5)
-    assert not Reader(3, 3).marks(9.0, 2.5)
+    assert Annotator(6).marks(6.0, 1)
+    assert not Annotator(6).marks(5.9, 5)
+    assert not Annotator(3, 3).marks(9.0, 2.5)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from deepseek_learn.solutions.federated.candidates import (
     inputs,
     loss,
 )
-from deepseek_learn.solutions.federated.ledger import Ledger
+from deepseek_learn.solutions.federated.ledger import PrivacyLedger
 from deepseek_learn.solutions.federated.privacy import (
     Budget,
     BudgetSpentError,
@@ -80,13 +80,13 @@ def test_delta_must_be_a_probability():
 @pytest.fixture
 def path(tmp_path):
     """An empty ledger with a budget of 8."""
-    return Ledger.create(tmp_path / "ledger.json", "north", Budget(8.0)).path
+    return PrivacyLedger.create(tmp_path / "ledger.json", "north", Budget(8.0)).path
 
 
 def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(path):
     step = Spending(1.0, 0.2, 10)
-    first = Ledger(path).charge(step)
-    again = Ledger(path)
+    first = PrivacyLedger(path).charge(step)
+    again = PrivacyLedger(path)
     assert (again.hospital, again.budget) == ("north", Budget(8.0))
     assert again.epsilon == pytest.approx(first)
     assert again.charge(step) > first
@@ -97,7 +97,7 @@ def test_a_ledger_outlives_its_process_and_refuses_beyond_the_budget(path):
 
 
 def test_two_trainings_at_once_share_one_ledger(path):
-    one, two = Ledger(path), Ledger(path)
+    one, two = PrivacyLedger(path), PrivacyLedger(path)
     one.charge(Spending(1.0, 0.2, 10))
     spent = two.charge(Spending(1.0, 0.2, 10))
     assert spent == pytest.approx(epsilon_of([Spending(1.0, 0.2, 20)], 1e-4))
@@ -108,7 +108,7 @@ def test_a_ledger_that_another_process_charges_is_not_charged(path):
     with path.with_name("ledger.json.lock").open("w") as file:
         exclusive(file.fileno(), path)
         with pytest.raises(FileExistsError, match="another process"):
-            Ledger(path).charge(Spending(1.0, 0.2, 10))
+            PrivacyLedger(path).charge(Spending(1.0, 0.2, 10))
     assert path.read_text() == before
 
 
@@ -130,39 +130,39 @@ EMPTY = (
 def test_a_damaged_ledger_stops_everything_and_is_not_sealed(path, spent):
     text = EMPTY.replace("SPENT", spent)
     path.write_text(text)
-    for read in (Ledger, Ledger.seal):
+    for read in (PrivacyLedger, PrivacyLedger.seal):
         with pytest.raises(DamagedFileError, match="nobody knows what has been spent"):
             read(path)
     assert path.read_text() == text
 
 
 def test_each_bit_of_a_ledger_counts(path):
-    Ledger(path).charge(Spending(1.25, 0.2, 10))
+    PrivacyLedger(path).charge(Spending(1.25, 0.2, 10))
     content = path.read_bytes()
     for place in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(DamagedFileError, match="no training may start"):
-            Ledger(path)
+            PrivacyLedger(path)
     path.write_bytes(content + b"\n")
     with pytest.raises(DamagedFileError, match="does not fit its checksum"):
-        Ledger(path)
+        PrivacyLedger(path)
     path.write_bytes(content)
-    assert Ledger(path).spent == (Spending(1.25, 0.2, 10),)
+    assert PrivacyLedger(path).spent == (Spending(1.25, 0.2, 10),)
 
 
 def test_a_ledger_without_a_checksum_is_sealed_by_command_only(path):
     spent = '[{"noise": 1.0, "rate": 0.1, "steps": 9}]'
     path.write_text(EMPTY.replace("SPENT", spent))
     with pytest.raises(DamagedFileError, match="it has no checksum"):
-        Ledger(path)
+        PrivacyLedger(path)
     command = ["-m", "deepseek_learn", "federated", "ledger", str(path)]
     subprocess.run([sys.executable, *command, "--seal"], check=True)
-    assert Ledger(path).spent == (Spending(1.0, 0.1, 9),)
-    assert Ledger(path).budget == Budget(8.0)
+    assert PrivacyLedger(path).spent == (Spending(1.0, 0.1, 9),)
+    assert PrivacyLedger(path).budget == Budget(8.0)
     with pytest.raises(FileExistsError, match="has a checksum already"):
-        Ledger.seal(path)
+        PrivacyLedger.seal(path)
 
 
 def test_a_spending_is_on_the_disk_before_the_steps_run(path, monkeypatch):
@@ -174,25 +174,25 @@ def test_a_spending_is_on_the_disk_before_the_steps_run(path, monkeypatch):
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
-    Ledger(path).charge(Spending(1.0, 0.2, 10))
+    PrivacyLedger(path).charge(Spending(1.0, 0.2, 10))
     assert synced[-2:] == [path.stat().st_ino, path.parent.stat().st_ino]
 
 
 def test_a_missing_ledger_is_no_empty_one(path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"no ledger .*ledger\.json"):
-        Ledger(path)
+        PrivacyLedger(path)
     assert not path.exists()
 
 
 def test_a_ledger_is_made_once(path):
     with pytest.raises(FileExistsError, match="a ledger is made once"):
-        Ledger.create(path, "north", Budget(100.0))
-    assert Ledger(path).budget == Budget(8.0)
+        PrivacyLedger.create(path, "north", Budget(100.0))
+    assert PrivacyLedger(path).budget == Budget(8.0)
 
 
 def test_what_is_left_can_be_used_and_no_more(path):
-    ledger = Ledger(path)
+    ledger = PrivacyLedger(path)
     first = ledger.noise(0.2, 50, 50)
     ledger.charge(Spending(first, 0.2, 25))
     assert ledger.noise(0.2, 25, 50) == pytest.approx(first, rel=1e-2)
@@ -207,8 +207,8 @@ def test_the_command_makes_a_ledger(tmp_path):
     path = tmp_path / "own.json"
     command = ["-m", "deepseek_learn", "federated", "ledger", str(path)]
     subprocess.run([sys.executable, *command, "harbor", "2.5"], check=True)
-    assert Ledger(path).hospital == "harbor"
-    assert Ledger(path).budget == Budget(2.5, 1e-4)
+    assert PrivacyLedger(path).hospital == "harbor"
+    assert PrivacyLedger(path).budget == Budget(2.5, 1e-4)
 
 
 @pytest.mark.parametrize("values", [(math.nan, 0.1, 1), (1.0, 0.0, 1), (1.0, 0.1, 1.5)])

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from deepseek_learn import __version__, solutions
 from deepseek_learn.cli import app
 from deepseek_learn.solutions.mail.report import Mails
-from deepseek_learn.solutions.mail.solution import Reader, moved, verdict
+from deepseek_learn.solutions.mail.solution import MailClassifier, moved, verdict
 from deepseek_learn.solutions.verdicts import Provenance, checksum
 from tests.services import need
 
@@ -29,7 +29,7 @@ def mail(subject: str, body: str, day: int = 1) -> bytes:
 @pytest.fixture(scope="module")
 def reader():
     need("tokenizers")
-    return Reader()
+    return MailClassifier()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from deepseek_learn import zoo
 from deepseek_learn.solutions.movement.adapt import Wearer, example_windows
 from deepseek_learn.solutions.movement.decode import (
     COUNT,
-    Decoder,
+    ViterbiDecoder,
     window_labels,
     windows,
 )
@@ -31,7 +31,7 @@ def brute(logits, transitions, t, last):
 @pytest.mark.parametrize("delay", [0, 1, None])
 def test_decoding_is_exact(delay):
     rng = np.random.default_rng(1)
-    decoder = Decoder(rng.dirichlet(np.ones(COUNT), COUNT))
+    decoder = ViterbiDecoder(rng.dirichlet(np.ones(COUNT), COUNT))
     logits = rng.normal(0, 1.5, (4, COUNT))
     want = [
         brute(logits, decoder.transitions, t, 3 if delay is None else min(3, t + delay))
@@ -42,7 +42,7 @@ def test_decoding_is_exact(delay):
 
 def test_a_delay_beyond_the_end_is_offline():
     logits = np.random.default_rng(0).normal(size=(50, COUNT))
-    decoder = Decoder.sticky()
+    decoder = ViterbiDecoder.sticky()
     whole = decoder.decode(logits)
     assert (decoder.decode(logits, 60) == whole).all()
     assert (decoder.decode(logits, 0) != whole).any()
@@ -53,7 +53,7 @@ def test_a_delay_beyond_the_end_is_offline():
 def test_a_sticky_decoder_removes_flicker():
     logits = np.zeros((30, COUNT))
     logits[:, 3], logits[12, 4], logits[20:, 4] = 1.0, 2.0, 5.0
-    states = Decoder.sticky(0.95).decode(logits)
+    states = ViterbiDecoder.sticky(0.95).decode(logits)
     assert set(states[:20]) == {3}
     assert set(states[20:]) == {4}
 
@@ -63,7 +63,7 @@ def test_transitions_are_counted_between_labeled_windows():
     recording = Recording(1, np.zeros((6, len(label)), np.float32), label)
     own = window_labels(label)
     assert own.tolist() == [0, 0, 0, -1, -1, -1, 3, 3, 3, 3, 9, 9]
-    matrix = Decoder.learned([recording]).transitions
+    matrix = ViterbiDecoder.learned([recording]).transitions
     np.testing.assert_allclose(matrix.sum(1), 1)
     assert matrix[0].argmax() == 0
     assert matrix[0, 3] == pytest.approx(1 / 3, abs=0.01)

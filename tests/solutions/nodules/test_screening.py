@@ -18,13 +18,16 @@ from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.catalog import text
 from deepseek_learn.solutions.nodules import solution
 from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
-from deepseek_learn.solutions.nodules.solution import Detector, NoduleScreening
-from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
+from deepseek_learn.solutions.nodules.solution import (
+    CalibratedDetector,
+    NoduleScreening,
+)
+from deepseek_learn.solutions.nodules.uncertainty import RATES, ScoreCalibration
 from deepseek_learn.solutions.verdicts import checksum
 from tests.solutions.nodules.dicom.traps import save, series
 from tests.solutions.nodules.dicom.traps.geometry import leaning, tilted
 
-CALIBRATION = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.5))
+CALIBRATION = ScoreCalibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.5))
 
 
 class Bright(nn.Module):
@@ -78,7 +81,7 @@ def scans(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector(Bright().eval(), CALIBRATION)
+    return CalibratedDetector(Bright().eval(), CALIBRATION)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,9 @@ def test_a_second_run_judges_nothing_twice(scans, detector, result):
     before = (out / "verdicts.jsonl").read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        screen(Detector(Bright().eval(), CALIBRATION), scans, out, progress=False)
+        screen(
+            CalibratedDetector(Bright().eval(), CALIBRATION), scans, out, progress=False
+        )
     assert (out / "verdicts.jsonl").read_bytes() == before
 
 
@@ -179,7 +184,10 @@ def test_every_option_and_the_detector_judge_again(tmp_path, detector):
     stronger, calibrated = Bright().eval(), replace(CALIBRATION, slope=1.5)
     with torch.no_grad():
         stronger.scale += 1
-    detectors = [Detector(stronger, CALIBRATION), Detector(detector.model, calibrated)]
+    detectors = [
+        CalibratedDetector(stronger, CALIBRATION),
+        CalibratedDetector(detector.model, calibrated),
+    ]
     cases = [(each, detector) for each in (base, *others)]
     cases += [(base, each) for each in detectors]
     stamps = [NoduleScreening(**own).provenance(d).to_dict() for own, d in cases]
@@ -223,10 +231,10 @@ def test_findings_of_an_earlier_verdict_do_not_stay(tmp_path, detector):
     write(tmp_path / "in", body([(60, 50, 40)]))
     first = screen(detector, tmp_path / "in", tmp_path / "out", progress=False)
     assert [v["verdict"] for v in first.verdicts] == ["suspicious"]
-    blind = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 1.1))
+    blind = ScoreCalibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 1.1))
     with pytest.warns(UserWarning, match=r"1 earlier .* threshold \(0\.5 → 1\.1\)"):
         last = screen(
-            Detector(detector.model, blind),
+            CalibratedDetector(detector.model, blind),
             tmp_path / "in",
             tmp_path / "out",
             progress=False,

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from deepseek_learn.solutions.nodules.finding import Finding
 from deepseek_learn.solutions.nodules.measure import judge
 from deepseek_learn.solutions.nodules.uncertainty import (
-    Calibration,
+    ScoreCalibration,
     calibrate,
     calibration_error,
     conformal,
@@ -35,7 +35,7 @@ def test_platt_scaling_finds_what_was_done_to_the_logits():
 
 
 def test_calibration_lowers_the_error_on_new_scores():
-    calibration = Calibration(*platt(*overconfident(0)), 1.2, {})
+    calibration = ScoreCalibration(*platt(*overconfident(0)), 1.2, {})
     scores, hits = overconfident(1)
     before = calibration_error(scores, hits)
     after = calibration_error(calibration.probability(scores), hits)
@@ -71,7 +71,7 @@ def test_a_calibration_survives_its_file(tmp_path):
     diameters = [(10.0, 10 * np.exp(rng.normal(0, 0.1))) for _ in range(20)]
     calibration = calibrate(judged, diameters)
     calibration.save(tmp_path / "c.json")
-    assert Calibration.load(tmp_path / "c.json") == calibration
+    assert ScoreCalibration.load(tmp_path / "c.json") == calibration
     finding = calibration.apply(Finding((0.0, 0, 0), 8.0, 0.9))
     low, high = finding.diameters_mm
     assert low < 8 < high < 8 * 1.5

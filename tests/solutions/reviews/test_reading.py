@@ -9,7 +9,7 @@ from deepseek_learn import solutions
 from deepseek_learn.cli import app
 from deepseek_learn.data.chinese import normalize
 from deepseek_learn.solutions.reviews.report import Reviews
-from deepseek_learn.solutions.reviews.solution import Reader, verdict
+from deepseek_learn.solutions.reviews.solution import ReviewClassifier, verdict
 from deepseek_learn.solutions.verdicts import checksum
 from deepseek_learn.solutions.words import deciding_words
 from tests.services import need
@@ -21,7 +21,7 @@ BAD = "房间又脏又吵，服务态度极差，再也不来了！"
 @pytest.fixture(scope="module")
 def reader():
     need("tokenizers")
-    return Reader()
+    return ReviewClassifier()
 
 
 @pytest.fixture

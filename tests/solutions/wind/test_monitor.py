@@ -8,7 +8,7 @@ import pytest
 from deepseek_learn.solutions.wind.monitor import (
     BLOCK,
     MEMORY,
-    Detector,
+    AlarmDetector,
     Yield,
     alarms,
     comparable,
@@ -71,7 +71,7 @@ def test_a_window_needs_wind_and_a_past(energy):
 
 
 def test_an_alarm_is_raised_for_the_faulty_turbine_only(energy):
-    detector = Detector.fit(energy.part(0, 450))
+    detector = AlarmDetector.fit(energy.part(0, 450))
     given = energy.given.copy()
     given[2, 500:] *= 0.85
     quiet = detector.active(energy)[:, 450:]
@@ -115,7 +115,7 @@ def test_folds_are_runs_of_fifteen_days(farm):
 
 def test_the_turbine_that_is_off_is_no_neighbor(energy):
     """Two turbines lose so much that the median of three neighbors is wrong."""
-    detector = Detector.fit(energy.part(0, 450))
+    detector = AlarmDetector.fit(energy.part(0, 450))
     given = energy.given.copy()
     given[0, 500:] *= 0.7
     given[1, 500:] *= 0.75
@@ -126,7 +126,7 @@ def test_the_turbine_that_is_off_is_no_neighbor(energy):
 
 def test_a_neighbor_that_stops_raises_no_alarm(energy):
     """Turbines that drifted apart over the months are compared with themselves."""
-    detector = Detector.fit(energy.part(0, 450))
+    detector = AlarmDetector.fit(energy.part(0, 450))
     drift = np.array([1.06, 1.06, 0.94, 1.0])[:, None]
     given, expected = energy.given * drift, energy.expected.copy()
     given[1, 500:540] = expected[1, 500:540] = 0

@@ -25,7 +25,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from . import mixture
 from .allowed import KERNEL, NEEDED, NUMBERS, SEQUENCES, WORDS, digits, numeric, word
 from .files import MULTI_FRAME, SeriesError, Slice, read_dataset, read_folder
-from .pixels import AIR, Decoder, check, remarks, rescale
+from .pixels import AIR, SliceDecoder, check, remarks, rescale
 from .series import by_series, images
 
 UIDS = (
@@ -136,7 +136,7 @@ class _Copier:
     """Writes anonymous files; numbers series, acquisitions, kernels and agents."""
 
     secret: str
-    decoder: Decoder = field(default_factory=Decoder)
+    decoder: SliceDecoder = field(default_factory=SliceDecoder)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     instances: int = 0

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from .files import SeriesError, Slice
-from .pixels import AIR, Decoder
+from .pixels import AIR, SliceDecoder
 
 SAME_PLACE_MM = 0.01  # slices closer than this are at the same place
 UNEVEN = 0.05  # of the spacing: how far a slice may be from its place in an even grid
@@ -121,7 +121,7 @@ def _check_constant(
         )
 
 
-def without_duplicates(stack: Stack, decoder: Decoder) -> tuple[Stack, list[str]]:
+def without_duplicates(stack: Stack, decoder: SliceDecoder) -> tuple[Stack, list[str]]:
     """Return the stack with one of identical slices, and a remark on those left out.
 
     Raises:

@@ -53,7 +53,7 @@ DESCRIPTION = (  # what must not change between reading the header and the pixel
 )
 
 
-class Decoder:
+class SliceDecoder:
     """Decodes slices to HU, and collects remarks on them.
 
     Attributes:

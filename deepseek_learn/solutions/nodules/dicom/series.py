@@ -13,7 +13,7 @@ import numpy as np
 from ..volume import Volume
 from . import geometry, mixture
 from .files import CT, Contents, SeriesError, Slice, place, read_folder
-from .pixels import Decoder, check, remarks
+from .pixels import SliceDecoder, check, remarks
 
 MIN_SLICES = 3
 NO_AIR, NO_TISSUE = -500, -200  # HU
@@ -79,7 +79,7 @@ def load_series(
     for each in slices:
         check(each)
     mixed = mixture.check(slices)
-    decoder = Decoder()
+    decoder = SliceDecoder()
     stack = geometry.arrange(slices)
     stack, duplicates = geometry.without_duplicates(stack, decoder)
     mixture.check_instances(stack.slices)
