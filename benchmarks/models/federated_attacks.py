@@ -16,7 +16,7 @@ from deepseek_learn.solutions.federated.client import client, round_seed
 from deepseek_learn.solutions.federated.hospitals import TRAINING, Patients
 from deepseek_learn.solutions.federated.learning import Local, train
 from deepseek_learn.solutions.federated.local import simulate
-from deepseek_learn.solutions.federated.screen import model_of, round_of
+from deepseek_learn.solutions.federated.robust_aggregation import model_of, round_of
 from deepseek_learn.solutions.federated.vote import UntrustedModelError
 
 CLAIM = 10_000  # patients: what anybody could claim before claims were registered

@@ -10,6 +10,7 @@ from .cache import Cache
 from .model import LanguageModel
 from .prompts import padded, read_prompts, read_tokens
 from .sampling import Sampler, at, seeded
+from .speculative import draft_ahead, verify
 
 
 def generate(
@@ -112,7 +113,7 @@ def stream(
     if speculative:
         # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
-        draft, q = sampler.draft(hidden, following, last, step)  # [B, 1], [B, V]
+        draft, q = draft_ahead(sampler, hidden, following, last, step)  # [B, 1], [B, V]
     new_tokens, active = token.tolist(), list(range(len(prompts)))
     budgets = [max_new_tokens] * len(prompts)
     while True:
@@ -143,14 +144,14 @@ def stream(
             continue
         # 5. accept the draft and sample the token after it, or resample the draft; both
         # outcomes are computed for all rows, since only some drafts may be accepted
-        accept, token = sampler.verify(draft, q, p)  # [B, 1] each
+        accept, token = verify(sampler, draft, q, p)  # [B, 1] each
         pairs = zip(torch.cat([draft, token], 1).tolist(), accept, strict=True)
         new_tokens = [pair if both else pair[1:] for pair, both in pairs]
         # 6. remove rejected drafts from the cache before it is read again, and draft
         # from the last valid position (1 if the draft was accepted, otherwise 0)
         cache.rewind((~accept[:, 0]).long())
         following = torch.cat([torch.where(accept, draft, token), token], 1)  # [B, 2]
-        draft, q = sampler.draft(hidden, following, accept[:, 0].long(), step)
+        draft, q = draft_ahead(sampler, hidden, following, accept[:, 0].long(), step)
 
 
 def _one_by_one(

@@ -17,7 +17,8 @@ from deepseek_learn.lm.config import (
     LATENT,
     SPARSE,
 )
-from deepseek_learn.lm.sampling import accepted, probabilities
+from deepseek_learn.lm.sampling import probabilities
+from deepseek_learn.lm.speculative import accepted
 
 from .references import scatter
 

@@ -7,7 +7,7 @@ Flower carries the messages. `local.simulate` runs the same app in one process.
   or the whole detector.
 - `learning`: what a hospital computes in a round.
 - `privacy`: differential privacy for patients, with an accountant and a ledger.
-- `settings`, `server`, `client`, `screen`, `vote`, `compact`: the Flower app.
+- `settings`, `server`, `client`, `robust_aggregation`, `vote`, `compact`: the Flower app.
 - `sealed`: JSON files with a checksum.
 - `attacks`: what an update or a model gives away.
 - `certificates`: TLS for a federation of several machines.

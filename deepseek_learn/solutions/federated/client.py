@@ -24,7 +24,7 @@ from . import compact
 from .learning import mean_loss, rate, train, train_privately
 from .ledger import PrivacyLedger
 from .privacy import BudgetSpentError, Spending
-from .screen import model_of, refusal, round_of
+from .robust_aggregation import model_of, refusal, round_of
 from .settings import Settings, Site
 from .tasks import TASKS
 from .vote import BETTER

@@ -20,12 +20,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
 
 from ...bar import Bar
 from ...data.card import read_card
@@ -35,18 +33,16 @@ from ..nodules.detector import COARSE, lung_mask, resampled
 from ..phantoms.nodule_shapes import nodule_shapes
 from ..phantoms.phantom import ELSEWHERE, Scan, Scanner, scan
 from ..phantoms.scans import GENERATOR, SEED, gray, keep_scans, split_shapes
+from .patients import NAMES, SIDE, Patients
 
-FILE, NAMES = "crops.npz", ("crops", "labels", "truth")
-SHA256 = (
-    "590881f7b00cb4f28031b84559e0a92f67b610840bded119f07720c30374085a"  # of the file
-)
+FILE = "crops.npz"
+# of the file
+SHA256 = "590881f7b00cb4f28031b84559e0a92f67b610840bded119f07720c30374085a"
 CARD = read_card("federated_hospitals")
 PER_PATIENT, NODULES = 4, 2  # crops; at most so many with a nodule
-SIDE, VOXEL_MM = 16, 1.5  # of a crop
-PEAKS, APART_MM = (
-    12,
-    10.0,
-)  # candidates per scan; their distance from nodules and specks
+VOXEL_MM = 1.5  # of a crop
+PEAKS = 12  # candidates per scan
+APART_MM = 10.0  # their distance from nodules and specks
 TEST = 40  # test patients per hospital
 PARTS = {"train": 0, "test": 1, "new": 2}  # "new": for figures that are looked at once
 
@@ -106,73 +102,6 @@ HOSPITALS = {
     )
 }
 TRAINING = tuple(name for name, each in HOSPITALS.items() if each.patients)
-
-
-@dataclass(frozen=True, eq=False)
-class Patients:
-    """Crops of one hospital's patients.
-
-    Attributes:
-        crops: uint8 of shape `[N, 4, 16, 16, 16]`, voxels of 1.5 mm.
-        labels: what the hospital's reader says, 1 for a nodule, `[N, 4]`.
-        truth: what is there, `[N, 4]`.
-    """
-
-    crops: Tensor
-    labels: Tensor
-    truth: Tensor
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def subset(self, index: Tensor) -> "Patients":
-        return Patients(self.crops[index], self.labels[index], self.truth[index])
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Patients":
-        """Read a file with the arrays `crops`, `labels` and `truth`.
-
-        Raises:
-            DamagedFileError: if the file is not a readable .npz file.
-            ValueError: if an array is missing or has another shape, or a label is neither
-                0 nor 1.
-        """
-        try:
-            with np.load(path) as arrays:
-                missing = [name for name in NAMES if name not in arrays]
-                parts = {name: arrays[name] for name in NAMES if name in arrays}
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
-            raise DamagedFileError(f"{path} is not a readable .npz file.") from error
-        if missing:
-            raise ValueError(f"{path} has no array {missing[0]!r}.")
-        crops = parts["crops"]
-        good = crops.ndim == 5 and crops.shape[2:] == (SIDE,) * 3 and crops.size
-        if not good or crops.dtype != np.uint8:
-            raise ValueError(
-                f"crops in {path} must be uint8 of shape [N, K, {SIDE}, {SIDE}, {SIDE}]; "
-                f"got {crops.dtype} of shape {list(crops.shape)}."
-            )
-        for name in NAMES[1:]:
-            values = parts[name]
-            if values.shape != crops.shape[:2]:
-                raise ValueError(
-                    f"{name} in {path} must have shape {list(crops.shape[:2])}; "
-                    f"got {list(values.shape)}."
-                )
-            wrong = values[~np.isin(values, (0, 1))]
-            if wrong.size:
-                raise ValueError(
-                    f"{name} in {path} must be 0 (no nodule) or 1; got {wrong[0]}."
-                )
-            parts[name] = values.astype(np.uint8)
-        return cls(*(torch.from_numpy(parts[name]) for name in NAMES))
-
-    def save(self, path: str | Path) -> None:
-        """Write the file that `load` reads."""
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{n: getattr(self, n).numpy() for n in NAMES})
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from ...errors import DamagedFileError
 from ...files import atomic_write
-from .screen import ScreenedGrid
+from .robust_aggregation import ScreenedGrid
 from .sealed import unseal, write_sealed
 from .settings import Settings
 from .tasks import TASKS

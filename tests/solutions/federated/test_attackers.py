@@ -32,7 +32,7 @@ from deepseek_learn.solutions.federated.hospitals import Patients  # noqa: E402
 from deepseek_learn.solutions.federated.ledger import PrivacyLedger  # noqa: E402
 from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.federated.privacy import Budget  # noqa: E402
-from deepseek_learn.solutions.federated.screen import REFUSED  # noqa: E402
+from deepseek_learn.solutions.federated.robust_aggregation import REFUSED  # noqa: E402
 from deepseek_learn.solutions.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
