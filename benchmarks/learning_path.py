@@ -42,11 +42,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness.interval import share
-from harness.runs import Runs
+from harness.runs import Runs, end_time
 from harness.script import Run, Script, Skip
 from learning import board, classroom, portfolio, stages
 
@@ -104,7 +105,8 @@ def of_stages(run: Run, runs: Runs) -> Iterator[Row]:
     for stage in STAGES:
         part = [each for each in lessons() if each.stage == stage]
         ids = [id for each in part for id in each.problems]
-        holds = {id: audited(runs, id) for id in (ids[:1] if run.quick else ids)}
+        audits = {id: audited(runs, id) for id in (ids[:1] if run.quick else ids)}
+        holds = {id: audit["holds"] for id, audit in audits.items()}
         tasks = stages.TASKS[stage]
         taught = [
             stages.is_taught(slug)
@@ -123,7 +125,7 @@ def of_stages(run: Run, runs: Runs) -> Iterator[Row]:
         )
 
 
-def audited(runs: Runs, id: str) -> bool:
+def audited(runs: Runs, id: str) -> dict:
     problem = problems.get(id)
     key = {"exercise": id, "version": problem.version}
 
@@ -131,7 +133,7 @@ def audited(runs: Runs, id: str) -> bool:
         result = stages.audit(problem)
         return {"holds": result.holds, "solution": result.solution}
 
-    return runs.once(key, measure)["holds"]
+    return runs.once(key, measure)
 
 
 def of_the_class(run: Run, runs: Runs) -> Iterator[Row]:
@@ -226,6 +228,20 @@ WORK = {
     "certificate": of_the_certificate,
     "leaderboard": of_the_leaderboard,
 }
+# of a part's finished runs
+KEYS = {
+    "stages": {"exercise"},
+    "class": {"class"},
+    "certificate": {"certificate"},
+    "leaderboard": {"track"},
+}
+
+
+def dated(rows: Iterator[Row], runs: Runs, keys: set[str]) -> Iterator[Row]:
+    """The rows with the day on which the last of the runs that they rest on ended."""
+    for each in rows:
+        own = [line for line in runs.rows if keys & line.keys()]
+        yield replace(each, date=end_time(*own)[:10])
 
 
 def measure(run: Run) -> Iterator[Row]:
@@ -235,7 +251,7 @@ def measure(run: Run) -> Iterator[Row]:
     runs = run.finished_runs(anywhere=True)
     for part in PARTS:
         if part in run.parts:
-            yield from WORK[part](run, runs)
+            yield from dated(WORK[part](run, runs), runs, KEYS[part])
 
 
 if __name__ == "__main__":
