@@ -505,50 +505,29 @@ def test_an_interruption_leaves_what_was_there(fashion, tmp_path, at):
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
 
 
-# One process prepares what each of its children, which may be killed, deploys.
 IN_A_PROCESS = """
-import json, os, resource, signal, sys, torch
+import resource, signal, sys, torch
+from pathlib import Path
 from deepseek_learn import DeploymentWizard
-torch.set_num_threads(1)
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40_000, 60))
 wizard = DeploymentWizard(model, torch.rand(1, 40_000))
 wizard.same
-for line in sys.stdin:
-    out, errors, before, progress = json.loads(line)
-    if not os.fork():
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
-        exec(before)
-        wizard.to("amd-mi300", out, precision="fp32", progress=eval(progress))
-        break
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+{before}
+wizard.to("{target}", sys.argv[1], precision="fp32", progress={progress})
 """
 
 
-@pytest.fixture(scope="module")
-def in_a_process(tmp_path_factory):
-    """Deploy to a folder in a process of its own; returns how it ended and stderr."""
-    folder = tmp_path_factory.mktemp("errors")
-    parent = subprocess.Popen(
-        [sys.executable, "-c", IN_A_PROCESS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def in_a_process(out: Path, **parts) -> subprocess.CompletedProcess:
+    code = IN_A_PROCESS.format(
+        **{"before": "", "progress": False, "target": "amd-mi300"} | parts
     )
-
-    def deploy(out: Path, before="", progress="False"):
-        errors = folder / f"{len(list(folder.iterdir()))}"
-        line = json.dumps([str(out), str(errors), before, progress])
-        print(line, file=parent.stdin, flush=True)
-        code = int(parent.stdout.readline())
-        return subprocess.CompletedProcess([], code, stderr=errors.read_text())
-
-    yield deploy
-    parent.communicate()
-    assert parent.returncode == 0
+    return subprocess.run(
+        [sys.executable, "-c", code, str(out)], capture_output=True, text=True
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
-def test_a_disk_that_is_full(in_a_process, tmp_path):
+def test_a_disk_that_is_full(tmp_path):
     limit = """
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
@@ -560,7 +539,7 @@ def test_a_disk_that_is_full(in_a_process, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal there")
-def test_a_process_that_is_killed_leaves_no_half_folder(in_a_process, tmp_path):
+def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
     kill = (
         "lambda step, part: step == 'measuring' and signal.raise_signal(signal.SIGKILL)"
     )
