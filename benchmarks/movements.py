@@ -64,7 +64,7 @@ from deepseek_learn.solutions.movement.hapt import (
     movements,
     recordings,
 )
-from deepseek_learn.zoo.nets.movement_net import MovementNet, Statistics
+from deepseek_learn.zoo.nets.movement_net import MovementNet, WindowStatistics
 
 SCRIPT = Script(
     __file__, __doc__, quick="60 steps, one fold", anew=True, of_the_machine=False
@@ -89,7 +89,7 @@ def whole():
 
 def features(x: Tensor) -> np.ndarray:
     with torch.inference_mode():
-        return torch.cat([Statistics()(part) for part in x.split(512)]).numpy()
+        return torch.cat([WindowStatistics()(part) for part in x.split(512)]).numpy()
 
 
 def network(build: Callable, fold: int, seed: int, steps: int):

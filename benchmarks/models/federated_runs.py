@@ -18,7 +18,7 @@ from deepseek_learn.solutions.federated.hospitals import (
     Patients,
 )
 from deepseek_learn.solutions.federated.learning import Local, train
-from deepseek_learn.solutions.federated.ledger import Ledger
+from deepseek_learn.solutions.federated.ledger import PrivacyLedger
 from deepseek_learn.solutions.federated.local import simulate
 from deepseek_learn.solutions.federated.privacy import Budget
 from deepseek_learn.solutions.federated.tasks import TASKS
@@ -93,7 +93,7 @@ class Plan:
             sites = self.sites()
             for site in sites if way in PRIVATE else ():
                 path = Path(folder) / site["hospital"]
-                Ledger.create(path, site["hospital"], Budget(PRIVATE[way]))
+                PrivacyLedger.create(path, site["hospital"], Budget(PRIVATE[way]))
                 site["ledger"] = str(path)
             settings |= MEAN | TOGETHER.get(way, {})
             state, record = simulate(sites, **settings)

@@ -10,7 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
 from deepseek_learn.solutions.wind import monitor
-from deepseek_learn.solutions.wind.monitor import BLOCK, Detector, Yield, comparable
+from deepseek_learn.solutions.wind.monitor import (
+    BLOCK,
+    AlarmDetector,
+    Yield,
+    comparable,
+)
 from deepseek_learn.solutions.wind.scada import Scada
 
 SPAN = 20  # blocks of the moving average: 120 hours
@@ -90,7 +95,7 @@ def averaged(records: Records, turbine: int, limit: float) -> np.ndarray:
     return row
 
 
-def compared(detector: Detector) -> Active:
+def compared(detector: AlarmDetector) -> Active:
     """Ours, whose limits are all multiplied by one number."""
 
     def active(records: Records, turbine: int, limit: float) -> np.ndarray:
@@ -103,7 +108,7 @@ def compared(detector: Detector) -> Active:
 def alone(reference: Yield) -> Active:
     """Ours without neighbors: a turbine against its own 60 days before."""
     detectors = [
-        Detector.fit(_alone(reference, turbine))
+        AlarmDetector.fit(_alone(reference, turbine))
         for turbine in range(len(reference.given))
     ]
 

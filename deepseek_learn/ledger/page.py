@@ -39,7 +39,8 @@ body { margin: .5rem; } pre { white-space: pre-wrap; font-size: 12px; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; }
 :is(th, td) { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0;
   border-bottom: 1px solid #8886; }
-ul { list-style: none; margin: 0; padding: 0; font-size: 12px; overflow-wrap: anywhere; }
+ul { list-style: none; margin: 0; padding: 0; font-size: 12px; }
+:is(code, h1, th, td, ul) { overflow-wrap: anywhere; }
 """
 
 

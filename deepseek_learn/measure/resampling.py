@@ -26,6 +26,10 @@ class Bootstrap:
             need not contain it.
         low, high: the ends of the interval.
         n: the number of items.
+
+    >>> from deepseek_learn.measure import Bootstrap
+    >>> Bootstrap(0.91234, 0.88, 0.94, n=250).to_dict(digits=2)
+    {'value': 0.91, 'low': 0.88, 'high': 0.94, 'n': 250}
     """
 
     value: float
