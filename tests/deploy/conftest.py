@@ -1,9 +1,12 @@
-"""For the tests of the wizard: none of them looks at a speed."""
+"""For the tests of the wizard: none looks at a speed, and an engine is built once."""
 
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from deepseek_learn import binary_cache
 from deepseek_learn.deploy import native
 from deepseek_learn.deploy.native import BuildError
 from tests.services import absent
@@ -15,16 +18,30 @@ def no_long_measurements(short_measurements):
 
 
 def built(folder: Path, runtime: str = "onnxruntime", options=()) -> Path:
-    """The engine; without options it is the one of the library's cache."""
+    """The engine, from the library's cache, where one with options has its own key."""
     program = folder / "engine"
     try:
         if options:
-            return native.build(program, runtime, options=options)
-        program.write_bytes(native.compiled(runtime))
+            program.write_bytes(_with_options(runtime, tuple(options)))
+        else:
+            program.write_bytes(native.compiled(runtime))
     except BuildError as error:
         absent(str(error))
     program.chmod(0o755)
     return program
+
+
+def _with_options(runtime: str, options: tuple[str, ...]) -> bytes:
+    """As `native.compiled` does it: a change of anything it is built from is a new key."""
+    key = native._engine_key(runtime, native.ENGINE / "engine.cpp")
+    key, name = binary_cache.build_key(f"{key}".encode(), options), f"tested-{runtime}"
+    for file in binary_cache.stored(name, key):
+        return file.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        made = native.build(Path(folder) / "engine", runtime, options=options)
+        with suppress(OSError):
+            binary_cache.store(made, name, key)
+        return made.read_bytes()
 
 
 @pytest.fixture(scope="session")

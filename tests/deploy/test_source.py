@@ -345,9 +345,10 @@ def test_another_length_is_compared_before_it_is_handed_over(reader, monkeypatch
 # ---------------------------------------------------------------- the command line
 
 
-def invoke(*words):
-    command = [sys.executable, "-m", "deepseek_learn", "deploy", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
+def refused(stdout, stderr, said):
+    assert stdout == ""
+    assert len(stderr.strip().splitlines()) == 1, stderr
+    assert re.search(said, stderr), stderr
 
 
 def test_a_file_from_the_command_line(net, tmp_path):
@@ -375,11 +376,24 @@ def test_a_file_from_the_command_line(net, tmp_path):
         ),
     ],
 )
-def test_what_the_command_line_refuses_is_one_sentence(what, options, said, tmp_path):
+def test_what_the_command_line_refuses_is_one_sentence(
+    what, options, said, tmp_path, monkeypatch, capfd
+):
     words = ["--target", "cpp-cpu", "--out", tmp_path / "out", "--precision", "fp32"]
-    done = invoke(what, *words, *options)
+    command = ["deepseek-learn", "deploy", what, *map(str, words), *options]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    refused(*capfd.readouterr(), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_refuses_in_one_sentence_too(tmp_path):
+    words = ["zoo:fashion_net", "--shape", "1,9", "--target", "cpp-cpu", "--out"]
+    command = [sys.executable, "-m", "deepseek_learn", "deploy", *words]
+    done = subprocess.run(
+        [*command, str(tmp_path / "out")], capture_output=True, text=True
+    )
     assert done.returncode == 1
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert re.search(said, done.stderr), done.stderr
+    refused(done.stdout, done.stderr, "zoo:fashion_net does not run on its")
     assert not (tmp_path / "out").exists()

@@ -355,9 +355,11 @@ def fresh_load():
 
 @pytest.fixture(scope="module")
 def binary(tmp_path_factory):
-    """The kernel as built by the system's compiler, without any cache."""
+    """The kernel as built by the system's compiler, without any cache, nor -O3's time."""
     target = tmp_path_factory.mktemp("binary") / "planes.so"
-    return build.PLANES.compile(build.find_compiler(), target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))
+        return build.PLANES.compile(build.find_compiler(), target)
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
-"""Prints the peak memory of inference and of training in bytes: `MODEL`.
+"""Prints the peak memory of inference and of training in bytes: `MODEL...`.
 
-"process" is the operating system's reading, `peak_resident_bytes`.
+"process" is the operating system's reading, `peak_resident_bytes`. Each model has a new
+process, which is forked once everything has been imported, and one line.
 """
 
 import json
+import os
 import sys
 
 import torch
 from torch import nn
 
 from deepseek_learn.measure import peak_resident_bytes
+from deepseek_learn.profiler import profile
+from deepseek_learn.zoo.nets.unet import UNet
 
 
 def convolutions():
@@ -21,8 +25,6 @@ def convolutions():
 
 
 def unet():
-    from deepseek_learn.zoo.nets.unet import UNet
-
     return UNet(in_channels=1, out_channels=2, width=24), torch.randn(1, 1, 256, 256)
 
 
@@ -54,19 +56,26 @@ def of_the_process(model, x, train: bool) -> int:
     return peak_resident_bytes(run)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def read(name: str) -> dict[str, dict[str, int]]:
     torch.manual_seed(0)
-    model, x = globals()[sys.argv[1]]()
-    from deepseek_learn.profiler import profile
-
+    model, x = globals()[name]()
     readings = {}
-    for name, train in (("inference", False), ("training", True)):
+    for mode, train in (("inference", False), ("training", True)):
         model.train(train)
         process = of_the_process(model, x, train)
         peak = profile(model, x, train=train, repeats=1).peak_mib * 2**20
-        readings[name] = {"process": process, "profiler": peak}
-    print(json.dumps(readings))
+        readings[mode] = {"process": process, "profiler": peak}
+    return readings
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for name in sys.argv[1:]:
+        if os.fork() == 0:
+            print(json.dumps(read(name)))
+            return
+        if os.wait()[1]:
+            sys.exit(f"{name} failed")
 
 
 if __name__ == "__main__":

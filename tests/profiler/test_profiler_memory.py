@@ -21,17 +21,27 @@ EXACT = RETURN_FREED | {"OMP_NUM_THREADS": "1"}
 SCRIPT = Path(__file__).with_name("high_water_mark.py")
 
 
+MODELS = ["convolutions", "unet", "transformer", "volume"]
+
+
+@pytest.fixture(scope="module")
+def readings():
+    """Model → mode → the readings, each model's from a process of its own."""
+    command = [sys.executable, str(SCRIPT), *MODELS]
+    environment = os.environ | EXACT
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    lines = map(json.loads, filter(None, run.stdout.splitlines()))
+    return dict(zip(MODELS, lines, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"
 )
-@pytest.mark.parametrize("name", ["convolutions", "unet", "transformer", "volume"])
-def test_the_peak_is_the_process_s_own_high_water_mark(name):
-    command = [sys.executable, str(SCRIPT), name]
-    environment = os.environ | EXACT
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr
-    for mode, read in json.loads(run.stdout).items():
+@pytest.mark.parametrize("name", MODELS)
+def test_the_peak_is_the_process_s_own_high_water_mark(readings, name):
+    for mode, read in readings[name].items():
         truth, ours = read["process"], read["profiler"]
         assert truth > 20 * MIB  # pages and the interpreter are noise in comparison
         assert ours == pytest.approx(truth, rel=0.02), mode

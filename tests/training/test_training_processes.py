@@ -18,13 +18,17 @@ from .training_run import network
 pytestmark = pytest.mark.service
 
 RUN = [str(Path(__file__).with_name("training_run.py"))]
-PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def finish(folder: Path, *arguments: str, pair: bool = False) -> list[dict]:
-    """Run to the end; returns the final state of each process."""
+def finish(folder: Path, *arguments: str, torchrun: bool = False) -> list[dict]:
+    """Run to the end; returns the final state of each process.
+
+    With "--pair", two processes run as under torchrun, but start in half the time.
+    """
     folder.mkdir(exist_ok=True)
-    program = [sys.executable, *(PAIR if pair else []), *RUN, str(folder), *arguments]
+    launcher = TORCHRUN if torchrun else []
+    program = [sys.executable, *launcher, *RUN, str(folder), *arguments]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return [torch.load(path) for path in sorted(folder.glob("end_*.pt"))]
@@ -38,16 +42,27 @@ def equal(one: dict, other: dict) -> bool:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """The final states of two processes that trained together without incident."""
-    return finish(tmp_path_factory.mktemp("together") / "plain", pair=True)
+    return finish(tmp_path_factory.mktemp("together") / "plain", torchrun=True)
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """The folder and final states of a pair as on two machines with separate disks."""
+    folder = tmp_path_factory.mktemp("apart")
+    return folder, finish(folder, "--norm", "--apart", "--pair")
 
 
 @pytest.mark.parametrize("pair", [False, True])
-def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair):
+def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair, request):
     """SIGKILL after the first checkpoint, with DeepOpt, its schedule and bfloat16."""
-    whole = finish(tmp_path / "whole", "--norm", pair=pair)
+    if pair:
+        _, whole = request.getfixturevalue("apart")
+    else:
+        whole = finish(tmp_path / "whole", "--norm")
     folder = tmp_path / "killed"
     folder.mkdir()
-    program = [sys.executable, *(PAIR if pair else []), *RUN, str(folder), "--norm"]
+    launcher = TORCHRUN if pair else []
+    program = [sys.executable, *launcher, *RUN, str(folder), "--norm"]
     run = subprocess.Popen(
         [*program, "--wait", "0.1"],
         start_new_session=True,
@@ -67,7 +82,7 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair):
     assert not list(folder.glob("end_*.pt"))
     kept = torch.load(folder / "run.checkpoint", weights_only=True)
     assert len(kept["history"]) < 5
-    again = finish(folder, "--norm", pair=pair)
+    again = finish(folder, "--norm", *["--pair"] * pair)
     assert len(again) == len(whole) == 1 + pair
     assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
 
@@ -81,19 +96,18 @@ def test_two_processes_agree_and_do_as_one_does(tmp_path, together):
 
 
 def test_two_trainings_follow_each_other_in_one_program(tmp_path, together):
-    first, second = finish(tmp_path / "two", "--twice", pair=True)
+    first, second = finish(tmp_path / "two", "--twice", "--pair")
     assert equal(first, second)
     assert equal(first, together[0])
 
 
-def test_the_first_processs_checkpoint_is_everyones(tmp_path):
+def test_the_first_processs_checkpoint_is_everyones(apart):
     """As on machines with separate disks: only the first has written a checkpoint."""
-    folder = tmp_path / "apart"
-    whole = finish(folder, "--apart", pair=True)
+    folder, whole = apart
     assert not (folder / "1" / "run.checkpoint").exists()
     for path in folder.glob("end_*.pt"):
         path.unlink()
-    again = finish(folder, "--apart", pair=True)  # resuming a finished run
+    again = finish(folder, "--norm", "--apart", "--pair")  # resuming a finished run
     assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
 
 

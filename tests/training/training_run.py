@@ -1,11 +1,14 @@
 """A program that trains with the recipe, for tests to kill or to run under torchrun.
 
-python tests/training/training_run.py FOLDER [--norm] [--twice] [--apart] [--wait SECONDS]
+python tests/training/training_run.py FOLDER [--norm] [--twice] [--apart] [--pair]
+    [--wait SECONDS]
 """
 
 import argparse
 import dataclasses
 import os
+import socket
+import sys
 import time
 from pathlib import Path
 
@@ -45,14 +48,30 @@ def network(norm: bool = True) -> nn.Module:
     )  # fmt: skip
 
 
+def join_pair() -> None:
+    """Become one of two processes with torchrun's variables, which import only once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank in "01":
+        if os.fork() == 0:
+            os.environ.update(group, RANK=rank, LOCAL_RANK=rank)
+            return
+    failed = [os.wait()[1] for _ in range(2)]
+    sys.exit(any(failed))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--norm", action="store_true")
     parser.add_argument("--apart", action="store_true", help="a folder a process")
     parser.add_argument("--twice", action="store_true", help="a training before it")
+    parser.add_argument("--pair", action="store_true", help="two processes")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds a step")
     arguments = parser.parse_args()
+    if arguments.pair:
+        join_pair()
 
     def augment(images, generator):
         time.sleep(arguments.wait)
