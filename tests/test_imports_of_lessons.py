@@ -19,6 +19,7 @@ FOLDERS = (
     "zh/exercises",
     "benchmarks",
     "book",
+    "tests",
 )
 BLOCK = re.compile(r"^```(?:python|\{code-cell\}).*\n((?s:.*?))^```", re.MULTILINE)
 

@@ -229,9 +229,9 @@ def test_hospitals_that_are_gone_are_not_refused_ones(sites, code):
 @pytest.mark.parametrize("who", ["server", "hospitals"])
 def test_with_privacy_each_update_is_clipped_to_the_constant(sites, monkeypatch, who):
     """A hospital that does not clip, and one whose update is tiny, change no other's."""
-    from deepseek_learn.solutions.federated import screen
+    from deepseek_learn.solutions.federated import robust_aggregation
 
-    admitted, admit = {}, screen.ScreenedGrid._admit
+    admitted, admit = {}, robust_aggregation.ScreenedGrid._admit
 
     def record(self, answer, sent, limit):
         admit(self, answer, sent, limit)
@@ -239,7 +239,7 @@ def test_with_privacy_each_update_is_clipped_to_the_constant(sites, monkeypatch,
         flat = torch.cat([(arrays[n] - v).flatten() for n, v in sent.items()])
         admitted[answer.row["hospital"]] = flat
 
-    monkeypatch.setattr(screen.ScreenedGrid, "_admit", record)
+    monkeypatch.setattr(robust_aggregation.ScreenedGrid, "_admit", record)
     privacy = {"clipped_by": who, "clip": 0.02, "noise": 1.0, "strategy": "fedavg"}
     updates = []
     for factor in (1e-3, 50.0):
