@@ -9,7 +9,7 @@ import stat
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class SeriesError(RefusedError):
 class Slice:
     """One image of a series: its header, and where its pixels are.
 
+    Each element is decoded once, whichever checks ask for it.
+
     Attributes:
         header: the elements of this image, without pixels.
         frame: the index of the frame in a multi-frame file; None in other files.
@@ -55,6 +57,7 @@ class Slice:
     path: Path
     header: Dataset
     frame: int | None = None
+    _texts: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -64,13 +67,24 @@ class Slice:
 
     def text(self, keyword: str) -> str:
         """Return an element as text with single spaces; "" if it cannot be read."""
-        try:
-            if keyword not in self.header:
-                return ""
-            value = self.header.get(keyword)
-            return "" if value is None else " ".join(str(value).split())
-        except Exception:  # pydicom has many for malformed elements
-            return ""
+        if keyword not in self._texts:
+            try:
+                value = self.header.get(keyword)
+                text = "" if value is None else " ".join(str(value).split())
+            except Exception:  # pydicom has many for malformed elements
+                text = ""
+            self._texts[keyword] = text
+        return self._texts[keyword]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of rows and of columns.
+
+        Raises:
+            SeriesError: if one of them is missing or not a number.
+        """
+        rows, columns = (int(self.numbers(name, 1)[0]) for name in ("Rows", "Columns"))
+        return rows, columns
 
     @property
     def frames(self) -> int | None:

@@ -116,11 +116,11 @@ class SliceDecoder:
                 f"{each.name}: the pixels ({getattr(syntax, 'name', syntax)}) cannot be "
                 f"decoded: {_reason(error)}."
             ) from error
-        shape = tuple(int(each.numbers(name, 1)[0]) for name in ("Rows", "Columns"))
-        if values.shape != shape:
+        rows, columns = each.shape
+        if values.shape != (rows, columns):
             raise SeriesError(
-                f"{each.name} states {shape[1]} x {shape[0]} pixels, but the decoded "
-                f"image has the shape {values.shape}."
+                f"{each.name} states {columns} x {rows} pixels, but the decoded image "
+                f"has the shape {values.shape}."
             )
         return _meant(each, values)
 
@@ -275,7 +275,7 @@ def check(each: Slice) -> None:
     Raises:
         SeriesError: with what is wrong.
     """
-    rows, columns = (int(each.numbers(name, 1)[0]) for name in ("Rows", "Columns"))
+    rows, columns = each.shape
     if not (0 < rows <= LARGEST and 0 < columns <= LARGEST):
         raise SeriesError(
             f"{each.name} states {columns} x {rows} pixels; at most {LARGEST} along each "

@@ -97,8 +97,7 @@ def load_series(
         )
     if uneven and gaps == "refuse":
         raise SeriesError(f'The {uneven}; gaps="interpolate" fills gaps.')
-    rows, columns = (int(slices[0].numbers(name, 1)[0]) for name in ("Rows", "Columns"))
-    geometry.check_size(len(stack.slices), rows, columns)
+    geometry.check_size(len(stack.slices), *slices[0].shape)
     hu = np.stack([decoder.hu(each) for each in stack.slices])
     spacing, straight = stack.spacing_mm, stack
     if angle:
