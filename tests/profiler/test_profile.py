@@ -257,12 +257,13 @@ def test_shared_modules_count_once_and_show_where_they_are_used():
     assert result.macs == 3 * 2 * 16
 
 
-def test_a_module_called_twice_is_one_row():
+def test_a_module_called_twice_is_one_row_and_an_idle_one_too():
     layer = nn.Linear(4, 4)
-    model = nn.Sequential(layer)
+    model = nn.Sequential(layer, nn.Linear(4, 4))
     model.forward = lambda x: layer(layer(x))
     result = profile(model, torch.randn(2, 4), repeats=1)
     assert result.to_frame().loc["0", "calls"] == 2
+    assert result.layers.loc["1", "calls"] == 0
     assert result.macs == 2 * 2 * 16
 
 
