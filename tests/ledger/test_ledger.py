@@ -291,6 +291,7 @@ def test_what_has_no_target_is_a_detail_in_a_table_beside_the_figures(tmp_path):
         ("lower", "less"),
         ("lower,", "lower,another "),
         ("C5,ours,bytes,1,lower", 'C5,ours,"bytes,1,lower'),
+        ("C5,ours,bytes,", 'C5,ours,"bytes"s,'),
     ],
 )
 def test_a_damaged_table_of_details_is_one_sentence(tmp_path, old, new):

@@ -71,6 +71,15 @@ def test_no_bone_reaches_into_a_lung():
     assert body.hu.max() > 400
 
 
+def test_vertebrae_are_marrow_with_a_plate_every_26_mm():
+    hu, middle = np.zeros(chest.SHAPE, "f4"), np.array([140.0, 112, 152])
+    chest._bones(np.random.default_rng(0), hu, middle, 1.0)
+    axis = hu[104:156, 112 + 80, 152]  # two of them
+    assert np.array_equal(axis[:26], axis[26:])
+    assert (axis > 300).sum() == 2 * 3
+    assert (axis == chest.MARROW).sum() == 2 * 21
+
+
 def test_a_plaque_is_flat_and_follows_the_pleura():
     z, y, x = np.ogrid[:60, :60, :60]
     depth = (40 - np.sqrt((z - 30) ** 2 + (y - 30) ** 2 + (x + 15) ** 2)).astype("f4")
