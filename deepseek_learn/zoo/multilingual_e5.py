@@ -88,9 +88,12 @@ class E5File:
             values = np.frombuffer(self._bytes, "<f4", count, start)
             return torch.from_numpy(values.copy())
         blocks = np.frombuffer(self._bytes, BLOCK, count // 32, start)
-        low, high = blocks["nibbles"] & 15, blocks["nibbles"] >> 4
-        whole = np.concatenate([low, high], 1).astype(np.float32) - 8
-        return torch.from_numpy((whole * blocks["scale"][:, None]).reshape(-1))
+        values = np.empty((len(blocks), 32), np.float32)
+        values[:, :16] = blocks["nibbles"] & 15
+        values[:, 16:] = blocks["nibbles"] >> 4
+        values -= 8
+        values *= blocks["scale"][:, None]
+        return torch.from_numpy(values.reshape(-1))
 
     def _read(self, layout: str) -> tuple:
         values = struct.unpack_from(layout, self._bytes, self._at)

@@ -56,6 +56,7 @@ def opened(tab, path):
 def visited(tab, path, name) -> Visit:
     text = path.read_text()
     figure, formula = 'class="ds-plotly"' in text, 'class="math' in text
+    tab.goto("about:blank")  # else the page before is laid out and painted once more
     tab.set_viewport_size({"width": 1280, "height": 800})
     opened(tab, path)
     for present, drawn in ((figure, DRAWN), (formula, TYPESET)):

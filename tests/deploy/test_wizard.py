@@ -547,8 +547,9 @@ def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     assert list(tmp_path.iterdir())  # the unfinished folder
-    after = in_a_process(tmp_path / "out")
-    assert after.returncode == 0, after.stderr
+    DeploymentWizard(nn.Linear(4, 2), torch.rand(1, 4)).to(
+        "amd-mi300", tmp_path / "out", precision="fp32", progress=False
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -636,7 +637,7 @@ def points(predict):
         (([], points), {}, ValueError, "calibration must contain at least one batch"),
         (([X[:0]], points), {}, ValueError, "0 must hold at least one sample; got the"),
         (([X], lambda p: None), {}, ValueError, "number of points; got None"),
-        (([X, X / 0], points), {}, ValueError, "Conv stem.0 has NaN or infinity in x"),
+        (([X, X / 0], points), {}, ValueError, "Conv 0 has NaN or infinity in in"),
         (
             ([X[..., :9]], points),
             {},
@@ -655,7 +656,8 @@ def points(predict):
     ],
 )
 def test_requests_that_are_refused(given, options, error, said, tmp_path):
-    made = DeploymentWizard(zoo.load("fashion_net"), X[:1], *given)
+    net = nn.Conv2d(1, 4, 3, stride=2), nn.Flatten(), nn.Linear(4 * 13 * 13, 10)
+    made = DeploymentWizard(nn.Sequential(*net), X[:1], *given)
     options = {
         "target": "cpp-cpu",
         "out": tmp_path / "out",
@@ -690,9 +692,13 @@ def test_outputs_without_a_batch(say, shape, tmp_path):
 
 def test_a_model_that_returns_nan_for_its_own_example_is_refused(tmp_path):
     """The export returns NaN as well, so the two are equal."""
-    for say, what in ((lambda y: y * float("nan"), "NaN"), (torch.log, "NaN"),
-                      (lambda y: y.abs() / 0, "infinity")):  # fmt: skip
-        made = DeploymentWizard(Shapes(say), -torch.rand(3, 4) - 9)
+    cases = (
+        (lambda y: y * float("nan"), "NaN"),
+        (lambda y: torch.log(-y.abs()), "NaN"),
+        (lambda y: y.abs() / 0, "infinity"),
+    )
+    for say, what in cases:
+        made = DeploymentWizard(Shapes(say), torch.rand(3, 4))
         with pytest.raises(
             ValueError, match=f"output 0 of Shapes contains {what} for the example, but"
         ):

@@ -117,8 +117,8 @@ def test_a_reader_begins_as_a_part_of_e5():
     own = student.small_tokenizer(texts)
     whole, large = multilingual_e5.load()[::-1]
     assert own.get_vocab_size() < 60
+    expected = multilingual_e5.unigram(multilingual_e5.E5File().pieces)
     for text in map(normalize, texts):
-        expected = multilingual_e5.unigram(multilingual_e5.E5File().pieces)
         assert own.encode(text).tokens == expected.encode(text).tokens
     reader = student.begin(own, texts, hidden=1536, rank=WIDTH).eval()
     encoding = own.encode(normalize(texts[0]))
