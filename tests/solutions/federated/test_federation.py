@@ -124,12 +124,12 @@ def test_codes_are_off_by_about_a_step_at_most():
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(sites, tmp_path):
     whole, _ = simulate(sites, **QUICK | {"rounds": 4})
-    out = str(tmp_path / "out")
+    out = str(tmp_path / "new" / "out")
     simulate(sites, **QUICK | {"rounds": 2}, out=out)
     resumed, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
     assert apart(whole, resumed) == 0
     assert [row["round"] for row in rows] == [3] * 3 + [4] * 3
-    lines = (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()
+    lines = (tmp_path / "new" / "out" / "rounds.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == sorted([1, 2, 3, 4] * 3)
     again, rows = simulate(sites, **QUICK | {"rounds": 4}, out=out)
     assert apart(whole, again) == 0
