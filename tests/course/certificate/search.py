@@ -13,7 +13,7 @@ import lzma
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -30,11 +30,7 @@ def main() -> None:
     with open(sys.argv[1]) as file:
         tasks = json.load(file)
     probes = {bytes.fromhex(p): task for task, group in tasks.items() for p in group}
-    anchors: dict[int, list[bytes]] = {}
-    for probe in probes:
-        anchors.setdefault(int.from_bytes(probe[:WORD], "little"), []).append(probe)
-    table = np.zeros(1 << BITS, bool)
-    table[hashed(np.array(list(anchors), np.uint64))] = True
+    anchors = Anchors(probes)
     files = size = 0
     for folder in sys.argv[2:]:
         for path in walk(folder):
@@ -45,7 +41,7 @@ def main() -> None:
                 continue
             files, size = files + 1, size + len(whole)
             for inner in unpacked(whole):
-                for probe in find(inner, anchors, table):
+                for probe in anchors.find(inner):
                     print("found", probes[probe], path)
     print("searched", files, size)
 
@@ -76,21 +72,39 @@ def unpacked(content: bytes, depth: int = 3) -> Iterator[bytes]:
         pass  # it only begins as such a file
 
 
-def find(
-    content: bytes, anchors: dict[int, list[bytes]], table: np.ndarray
-) -> Iterator[bytes]:
-    """Yield the probes that the content holds at any offset."""
-    for start in range(WORD):
-        count = (len(content) - start) // WORD
-        if count <= 0:
-            return
-        words = np.frombuffer(content, "<u8", count, start)
-        for block in range(0, count, 1 << 16):
+class Anchors:
+    """The words inside the probes, by which a probe is found at any offset.
+
+    Wherever a probe stands, every eighth of its words is at a multiple of eight, so only
+    these places are looked at. Of each such eighth, the most varied word is the anchor.
+    """
+
+    def __init__(self, probes: Iterable[bytes]):
+        self.probes: dict[int, list[tuple[bytes, int]]] = {}
+        for probe in probes:
+            for first in range(WORD):
+                offset = max(
+                    range(first, len(probe) - WORD + 1, WORD),
+                    key=lambda i: len(set(probe[i : i + WORD])),
+                )
+                word = int.from_bytes(probe[offset : offset + WORD], "little")
+                self.probes.setdefault(word, []).append((probe, offset))
+        self.words = np.array(sorted(self.probes), np.uint64)
+        self.table = np.zeros(1 << BITS, bool)
+        self.table[hashed(self.words)] = True
+
+    def find(self, content: bytes) -> Iterator[bytes]:
+        """Yield the probes that the content holds."""
+        words = np.frombuffer(content, "<u8", len(content) // WORD)
+        for block in range(0, len(words), 1 << 16):
             part = words[block : block + (1 << 16)]
-            for row in np.flatnonzero(table[hashed(part)]):
-                place = start + (block + int(row)) * WORD
-                for probe in anchors.get(int(part[row]), ()):
-                    if content.startswith(probe, place):
+            rows = np.flatnonzero(self.table[hashed(part)])
+            near = np.searchsorted(self.words, part[rows])
+            rows = rows[self.words[np.minimum(near, len(self.words) - 1)] == part[rows]]
+            for row in rows:
+                place = (block + int(row)) * WORD
+                for probe, offset in self.probes[int(part[row])]:
+                    if offset <= place and content.startswith(probe, place - offset):
                         yield probe
 
 

@@ -123,7 +123,8 @@ PROBES = {
 @pytest.fixture(scope="module")
 def probes():
     return {
-        task: sorted({probe for probe in make() if len(set(probe)) > 6})
+        # shorter or duller ones are in other files by chance
+        task: sorted({p for p in make() if len(p) >= 16 and len(set(p)) > 6})
         for task, make in PROBES.items()
     }
 
