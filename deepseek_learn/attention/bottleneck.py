@@ -249,9 +249,8 @@ class NarrowGates(nn.Module):
             h: the input of `conv3`, of shape `[B, C'/4, *space]`.
         """
         # K b3 is added here, before the shifts: they pad with zeros, not with K b3
-        taps = POINTWISE[self.dims](
-            h, self.tap_weight, self.tap_bias
-        )  # [B, k**d, *space]
+        convolve = POINTWISE[self.dims]
+        taps = convolve(h, self.tap_weight, self.tap_bias)  # [B, k**d, *space]
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
         hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)
         channel = torch.sigmoid(self.excite(F.relu(hidden)))  # [B, C']

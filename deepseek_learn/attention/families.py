@@ -196,10 +196,8 @@ def efficient_channel(channels: int) -> nn.Module:
     "cbam",
     dims=(2,),
     native_scale=0.25,
-    last=lambda m: [
-        m.channel.fc2,
-        m.spatial.conv.bn,
-    ],  # zeroing conv as well would leave no gradient
+    # zeroing conv as well would leave no gradient
+    last=lambda m: [m.channel.fc2, m.spatial.conv.bn],
 )
 def convolutional_block(channels: int) -> nn.Module:
     """Build a CBAM module, which applies a channel gate and then a spatial gate.

@@ -49,9 +49,8 @@ def fold(model: nn.Module) -> nn.Module:
     >>> torch.allclose(folded(x), net(x), atol=1e-6), len(list(folded.parameters()))
     (True, 2)
     """
-    holder = nn.Sequential(
-        copy.deepcopy(model).eval()
-    )  # the model itself may be a block
+    # in a container, since the model itself may be a block
+    holder = nn.Sequential(copy.deepcopy(model).eval())
     # whole blocks first: the pairs in them would otherwise be folded one by one, and the
     # block would not be recognized any more
     if _fold_bottlenecks(holder) + _fold_pairs(holder) == 0:

@@ -57,9 +57,8 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
               [1., 1., 1.]]]])
     """
     space = taps.shape[2:]
-    padded = F.pad(
-        taps, (kernel_size // 2,) * (2 * len(space))
-    )  # zeros, as a conv pads
+    sides = (kernel_size // 2,) * (2 * len(space))
+    padded = F.pad(taps, sides)  # zeros, as a conv pads
     windows = []
     for t, shift in enumerate(product(range(kernel_size), repeat=len(space))):
         window = padded[:, t : t + 1]
@@ -140,9 +139,8 @@ class SpatialChannelAttention(nn.Module):
         self.spatial = CONV[dims](channels, 1, kernel_size, padding=kernel_size // 2)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
-        if (
-            identity
-        ):  # sigmoid(0) is 0.5; earlier layers stay random, or nothing would learn
+        # sigmoid(0) is 0.5; earlier layers stay random, or nothing would learn
+        if identity:
             for layer in (self.spatial, self.excite):
                 for parameter in layer.parameters():
                     nn.init.zeros_(parameter)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]:
     """Convert a batch to named arrays, and check them against the model's inputs."""
+    from onnx import helper
+
     ports = list(proto.graph.input)
     tensors = ordered(batch, [port.name for port in ports])
     if len(tensors) != len(ports):
@@ -27,7 +29,7 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
         fits = array.ndim == len(sizes) and all(
             size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
         )
-        dtype = _numpy_type(kind.elem_type)
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if 0 in array.shape[:1]:
             raise ValueError(
                 f"calibration batch {at} must hold at least one sample; got the shape "
@@ -41,12 +43,6 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
             )
         feeds[port.name] = array
     return feeds
-
-
-def _numpy_type(element: int) -> np.dtype:
-    from onnx import helper
-
-    return helper.tensor_dtype_to_np_dtype(element)
 
 
 def first_batches(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # that can be quantized
 
 
 class ExportError(DeepSeekLearnError):
@@ -159,8 +160,8 @@ def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> 
 def weighted(proto: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     """Return all nodes that multiply by a weight, which are the quantizable layers."""
     weights = {tensor.name for tensor in proto.graph.initializer}
-    kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-    return [n for n in proto.graph.node if n.op_type in kinds and weights & {*n.input}]
+    nodes = (node for node in proto.graph.node if node.op_type in LAYERS)
+    return [node for node in nodes if weights & {*node.input}]
 
 
 def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":

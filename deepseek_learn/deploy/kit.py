@@ -129,10 +129,8 @@ class Kit:
     ) -> list[np.ndarray]:
         """Run the model on all samples, in batches of its fixed size or one by one."""
         step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-        answer, batches = (
-            run(proto),
-            zip(*(t.split(step) for t in samples), strict=True),
-        )
+        answer = run(proto)
+        batches = zip(*(t.split(step) for t in samples), strict=True)
         columns = zip(*(answer(batch) for batch in batches), strict=True)
         return [np.concatenate(column) for column in columns]
 

@@ -1,6 +1,7 @@
 """Report the progress of a deployment to a bar or to a function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..bar import Bar
 from ..catalog import text
@@ -8,24 +9,15 @@ from ..catalog import text
 Progress = Callable[[str, float], None]
 
 
-class ProgressReporter:
-    """Reports progress to a bar or a function, or does nothing."""
+@contextmanager
+def reporting(progress: bool | Progress) -> Iterator[Progress]:
+    """Yield a function that reports progress to a bar or a function, or does nothing."""
+    with Bar(1000, progress is True, text("deploy.bar")) as bar:
+        advance = bar.section(1000)
 
-    def __init__(self, progress: bool | Progress):
-        self.to = progress if callable(progress) else None
-        self.bar = Bar(1000, progress is True, text("deploy.bar"))
-        self.position = 0
+        def tell(step: str, fraction: float) -> None:
+            advance(fraction)
+            if callable(progress):
+                progress(text(f"deploy.step_{step}"), fraction)
 
-    def __enter__(self) -> Progress:
-        self.bar.__enter__()
-        return self.tell
-
-    def tell(self, step: str, fraction: float) -> None:
-        position = int(1000 * fraction)
-        self.bar.advance(position - self.position)
-        self.position = position
-        if self.to:
-            self.to(text(f"deploy.step_{step}"), fraction)
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)
+        yield tell

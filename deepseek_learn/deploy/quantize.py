@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import UnknownNameError, require
 from .batches import BatchReader, feed, first_batches
-from .export import copy_of, quietly, weighted
+from .export import LAYERS, copy_of, quietly, weighted
 from .ranges import histograms, rules
 from .runtimes import session
 from .tables import pack_tables
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import onnx
 
 # the operators between layers, such as sums and pooling, are also computed in integers
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPERATORS = (*LAYERS, "Add", "Clip", "Concat", "MaxPool", "Relu")
 
 

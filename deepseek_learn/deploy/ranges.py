@@ -133,10 +133,7 @@ def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 
 def rounding_error(
-    values: np.ndarray,
-    counts: np.ndarray,
-    reach: tuple[float, float],
-    symmetric: bool,
+    values: np.ndarray, counts: np.ndarray, reach: tuple[float, float], symmetric: bool
 ) -> float:
     """Return the mean of (x - s (q - z))² for 8-bit codes q over the range `reach`.
 

@@ -58,26 +58,25 @@ def lines(
             ReportLine("engine", UNVERIFIED, note=refusal),
             _on_target(refusal),
         ]
-    program = kit.folder / "engine"
-    program.write_bytes(engine)
-    program.chmod(0o755)
-    run = _Engine(kit, program, "cpu")
+    run = _Engine(kit, "engine", engine, "cpu")
     check = run.answer(*_selfcheck(kit), "--repeat", 1)
     difference = check["selfcheck"]["relative_difference"]
     report.append(ReportLine("check", MEASURED, difference, note=check["runtime"]))
     if goal.provider == "cpu":
         report.append(ReportLine("start", MEASURED, check["load_ms"], "ms"))
         return report + _speed(run, source, x)
-    program.unlink()  # it has to be compiled on the target
+    run.program.unlink()  # it has to be compiled on the target
     report.append(ReportLine("engine", COMPILED))
     return [*report, *_try_target(kit, goal, engine)]
 
 
 class _Engine:
-    """The compiled engine with the command-line options for a kit."""
+    """The compiled engine in a kit's folder, with its command-line options."""
 
-    def __init__(self, kit: Kit, program: Path, provider: str):
-        self.kit, self.program = kit, program
+    def __init__(self, kit: Kit, name: str, engine: bytes, provider: str):
+        self.kit, self.program = kit, kit.folder / name
+        self.program.write_bytes(engine)
+        self.program.chmod(0o755)
         openvino = kit.settings["RUNTIME"] == "openvino"
         self.words = ["--provider", provider]
         if openvino or provider == "tensorrt":
@@ -135,16 +134,13 @@ def _line(what: str, reading: Measured, source: Source) -> ReportLine:
 
 def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[ReportLine]:
     """Run the self-check with the target's own provider, if it is available here."""
-    program = kit.folder / ".engine"
-    program.write_bytes(engine)
-    program.chmod(0o755)
-    words = [*_selfcheck(kit), "--repeat", 50]
+    run = _Engine(kit, ".engine", engine, goal.provider)
     try:
-        answer = _Engine(kit, program, goal.provider).answer(*words)
+        answer = run.answer(*_selfcheck(kit), "--repeat", 50)
     except native.EngineError as error:
         return [_on_target(str(error))]
     finally:
-        program.unlink()
+        run.program.unlink()
     return [
         ReportLine("on_target", MEASURED, answer["selfcheck"]["relative_difference"]),
         ReportLine("latency", MEASURED, answer["latency_ms"]["median"], "ms"),

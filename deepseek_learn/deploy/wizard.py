@@ -28,7 +28,7 @@ from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
-from .progress import Progress, ProgressReporter
+from .progress import Progress, reporting
 from .quantize import Quantizer, Scheme, half_precision
 from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, ReportLine
@@ -153,7 +153,7 @@ class DeploymentWizard:
         goal, folder = targets[target], Path(out)
         precision = self._validate(goal, precision, loss, batch)
         rules[ranges]  # raises an error if the rule is unknown
-        with ProgressReporter(progress) as tell:
+        with reporting(progress) as tell:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)

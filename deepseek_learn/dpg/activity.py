@@ -17,9 +17,7 @@ from .kernels import can_count, count_active
 RELUS = {nn.ReLU: inf, nn.ReLU6: 6.0}  # their largest value
 
 
-def before_relu(
-    model: nn.Module,
-) -> dict[nn.Module, tuple[nn.Module, nn.Module]]:
+def before_relu(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, nn.Module]]:
     """Map each module whose output goes straight to a ReLU to its container and the ReLU.
 
     Modules that occur more than once in the model are left out.

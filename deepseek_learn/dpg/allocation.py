@@ -73,8 +73,12 @@ class Allocation(Report):
     def average_bits(self) -> float:
         """The average number of bits per weight, excluding the scales."""
         weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
-        total = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
+        total = sum(mean * weights[name] for name, mean in self._means.items())
         return total / sum(weights.values())
+
+    @property
+    def _means(self) -> dict[str, float]:
+        return {name: bits.double().mean().item() for name, bits in self.bits.items()}
 
     @property
     def stored_bytes(self) -> int:
@@ -111,9 +115,7 @@ class Allocation(Report):
     def to_frame(self) -> pd.DataFrame:
         """Tabulate the average bits, the row counts and the damage of each layer."""
         frame = self.counts().add_suffix("_bits")
-        frame.insert(
-            0, "average", {n: b.double().mean().item() for n, b in self.bits.items()}
-        )
+        frame.insert(0, "average", self._means)
         frame["damage"] = pd.Series(self.damage)
         return frame
 
@@ -134,7 +136,7 @@ class Allocation(Report):
         return figure.update_layout(barmode="stack", template="plotly_white")
 
     def why(self) -> str:
-        means = {n: b.double().mean().item() for n, b in self.bits.items()}
+        means = self._means
         most, least = max(means.values()), min(means.values())
         kind = "sensitivity" if self.criterion == "sensitivity" else "other"
         return text(

@@ -204,10 +204,7 @@ def calibrate(
 
 
 def _statistics(
-    layers: Layers,
-    sums: dict[str, Sums],
-    watch: DynamicParameterGroup,
-    samples: int,
+    layers: Layers, sums: dict[str, Sums], watch: DynamicParameterGroup, samples: int
 ) -> dict[str, Statistics]:
     """Return the statistics for each matrix that contributed to an output."""
     statistics = {}

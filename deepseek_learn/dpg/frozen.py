@@ -6,6 +6,7 @@ tensors cannot hold it. Each would otherwise be lost without a word.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -96,40 +97,31 @@ def refuse_training(mode: bool) -> None:
         )
 
 
-class _Train:
+def _train(model: nn.Module, mode: bool = True) -> nn.Module:
     """The `train` method of a compressed model.
 
     It raises FrozenModelError before it changes the mode of any layer.
     """
-
-    def __init__(self, model: nn.Module):
-        self.model = model
-
-    def __call__(self, mode: bool = True) -> nn.Module:
-        refuse_training(mode)
-        return type(self.model).train(self.model, mode)
+    refuse_training(mode)
+    return type(model).train(model, mode)
 
 
-class _Export:
+def _export(method: str, *args: object, **kwargs: object) -> NoReturn:
     """A method of a compressed model that would write files nobody can read."""
-
-    def __init__(self, method: str):
-        self.method = method
-
-    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        raise FrozenModelError(
-            f"{self.method} cannot store a DPG-compressed model: from_pretrained would "
-            f"replace the packed weights by random ones. Use deepseek_learn.dpg.save "
-            f"and dpg.load instead."
-        )
+    raise FrozenModelError(
+        f"{method} cannot store a DPG-compressed model: from_pretrained would replace "
+        f"the packed weights by random ones. Use deepseek_learn.dpg.save and dpg.load "
+        f"instead."
+    )
 
 
 def freeze(model: nn.Module, packed: type[nn.Module]) -> nn.Module:
     """Make the methods of a compressed model refuse what its `packed` layers cannot do."""
-    model.train = _Train(model)  # type: ignore[method-assign]  # for this model only
+    # of this model only
+    model.train = partial(_train, model)  # type: ignore[method-assign]
     for module in model.modules():
         methods = [name for name in EXPORTS if hasattr(module, name)]
         if methods and any(isinstance(part, packed) for part in module.modules()):
             for name in methods:
-                setattr(module, name, _Export(name))
+                setattr(module, name, partial(_export, name))
     return model.requires_grad_(False).eval()

@@ -81,14 +81,12 @@ class DynamicParameterGroup:
                 f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
             )
         layers = Layers.of(model, filter)
-        self.model, self.layers = (
-            layers.model,
-            {
-                name: layer
-                for name, layer in layers.items()
-                if not isinstance(layer, nn.Embedding)  # its rows are not neurons
-            },
-        )
+        self.model = layers.model
+        self.layers = {
+            name: layer
+            for name, layer in layers.items()
+            if not isinstance(layer, nn.Embedding)  # its rows are not neurons
+        }
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that are followed by a norm

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .codes import Codes
-from .matrix import ROWS, pad_columns
+from .matrix import ROWS
 from .planes import WIDTHS, split, step_and_zero, unpack, used_widths
 from .rounding import quantize
 
@@ -276,8 +276,3 @@ def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
     for i, plane in enumerate(split(rows, segment.bits)):
         getattr(matrix, f"{prefix}_plane{i}").copy_(plane)
     getattr(matrix, f"{prefix}_scale").copy_(scale.view(torch.int16))
-
-
-def pad_input(x: Tensor, matrix: PackedMatrix) -> Tensor:
-    """Pad rows of shape `[M, K]` with zeros to shape `[M, K']`."""
-    return pad_columns(x, matrix.group_size)

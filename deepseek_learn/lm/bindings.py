@@ -265,9 +265,8 @@ def _windows(windows: WindowPooling, program: Program, room: Room) -> Tensor:
     layers, rate = [windows.kv_proj, windows.gate_proj], windows.rate
     both = room.scratch("windows", 2 * windows.kv_proj.out_features)
     program.linear(layers, room.normed, both)
-    tokens = torch.zeros(
-        2 * rate, len(both)
-    )  # a ring: this window and the previous one
+    # a ring: this window and the previous one
+    tokens = torch.zeros(2 * rate, len(both))
     entries = room.cache(1, windows.dim, room.capacity // rate + 1)
     c = windows.config
     turns = room.turns(c.qk_rope_head_dim, c.rope("compress"))

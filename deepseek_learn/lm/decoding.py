@@ -1,5 +1,7 @@
 """Fast decoding of one sequence on a CPU, one token at a time."""
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -141,58 +143,53 @@ class Decoding:
             )
 
 
+@dataclass(frozen=True)
 class _Family:
-    """What `Decoding` needs to know about a family of models.
+    """What `Decoding` needs to know about a model.
 
     Attributes:
         embeddings: of the token, and of its position if there is one; they are added.
+        read: returns the last token's logits and the cache of the model itself.
     """
 
     size: int
     limit: int
-    embeddings: list[Embedding]
-    blocks: list[nn.Module]
+    embeddings: Sequence[Embedding]
+    blocks: Iterable[nn.Module]
     norm: nn.RMSNorm | nn.LayerNorm
     head: Linear
-
-    def read(self, ids: Tensor) -> tuple[Tensor, Any]:
-        """Return the last token's logits and the cache of the model itself."""
-        raise NotImplementedError
+    read: Callable[[Tensor], tuple[Tensor, Any]]
 
 
 def _family(model: nn.Module) -> _Family:
     if isinstance(model, LanguageModel):
-        return _Latent(model)
+        return _latent(model)
     if isinstance(model, decoder.Decoder):
-        return _Plain(model)
+        return _plain(model)
     raise TypeError(
         f"model must be a LanguageModel or a Decoder; got {type(model).__name__}."
     )
 
 
-class _Latent(_Family):
-    def __init__(self, model: LanguageModel):
-        c = model.config
-        self.model, self.size = model, c.hidden_size
-        self.limit = c.max_position_embeddings
-        self.embeddings = [model.model.embed_tokens]
-        self.blocks = list(model.model.layers[: c.num_hidden_layers])
-        self.norm, self.head = model.model.norm, model.lm_head
+def _latent(model: LanguageModel) -> _Family:
+    c, body, head = model.config, model.model, model.lm_head
+    sizes = c.hidden_size, c.max_position_embeddings
 
-    def read(self, ids: Tensor) -> tuple[Tensor, Cache]:
-        cache = Cache(self.model, 1, len(ids))
-        hidden = self.model.hidden(self.model.step(ids[None], cache))
-        return self.head(hidden[:, -1])[0], cache
+    def read(ids: Tensor) -> tuple[Tensor, Cache]:
+        cache = Cache(model, 1, len(ids))
+        hidden = model.hidden(model.step(ids[None], cache))
+        return head(hidden[:, -1])[0], cache
+
+    blocks = body.layers[: c.num_hidden_layers]
+    return _Family(*sizes, [body.embed_tokens], blocks, body.norm, head, read)
 
 
-class _Plain(_Family):
-    def __init__(self, model: decoder.Decoder):
-        self.model, self.size = model, model.token.embedding_dim
-        self.limit = model.context
-        self.embeddings = [model.token, model.position]
-        self.blocks = list(model.blocks)
-        self.norm, self.head = model.norm, model.head
+def _plain(model: decoder.Decoder) -> _Family:
+    sizes = model.token.embedding_dim, model.context
 
-    def read(self, ids: Tensor) -> tuple[Tensor, decoder.KeyValueCache]:
+    def read(ids: Tensor) -> tuple[Tensor, decoder.KeyValueCache]:
         cache = decoder.KeyValueCache()
-        return self.model(ids[None], cache)[0, -1], cache
+        return model(ids[None], cache)[0, -1], cache
+
+    embeddings = model.token, model.position
+    return _Family(*sizes, embeddings, model.blocks, model.norm, model.head, read)

@@ -134,9 +134,8 @@ class Router(nn.Module):
             count = 2 if self.balanced else 1
             value = groups.topk(min(count, groups.shape[2]), -1).values.sum(-1)
             best = value.topk(c.topk_group, -1).indices  # [N, topk_group]
-            mask = torch.ones_like(value, dtype=torch.bool).scatter(
-                1, best, False
-            )  # [N, G]
+            mask = torch.ones_like(value, dtype=torch.bool)  # [N, G]
+            mask.scatter_(1, best, False)
             scores = groups.masked_fill(mask[..., None], float("-inf")).flatten(1)
         return scores.topk(c.num_experts_per_tok, -1).indices
 
@@ -173,10 +172,8 @@ def dispatch(
     """
     expert = chosen.flatten()  # [N k]
     order = expert.argsort(stable=True)  # [N k], pairs of token and expert
-    token, load = (
-        order // chosen.shape[1],
-        expert.bincount(minlength=count),
-    )  # [N k], [E]
+    token = order // chosen.shape[1]  # [N k]
+    load = expert.bincount(minlength=count)  # [E]
     outputs = run(x[token], expert[order], load) * weights.flatten()[order, None]
     # each token occurs k times, which indexed assignment would overwrite
     return torch.zeros_like(x).index_add_(0, token, outputs.to(x))

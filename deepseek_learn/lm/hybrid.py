@@ -236,9 +236,8 @@ class HybridAttention(nn.Module):
         if self.indexed and learning(self):
             window = keys.shape[1] - visible.shape[2]
             self.compressor.indexer.learn(weights[..., window:], visible)
-        heads = (weights.flatten(1, 2) @ keys).unflatten(
-            1, q.shape[1:3]
-        )  # [B, T, H, d]
+        heads = weights.flatten(1, 2) @ keys  # [B, T H, d]
+        heads = heads.unflatten(1, q.shape[1:3])  # [B, T, H, d]
         # 3. The values were rotated with the keys: turn their sum back by the position of
         # the query, which leaves each value turned by its distance alone.
         groups = rotate_tail(heads, turn, back=True).flatten(2)  # [B, T, H d]

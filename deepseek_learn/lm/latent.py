@@ -168,9 +168,8 @@ class LatentAttention(nn.Module):
         """
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
-        key_up, value_up = weight.split(
-            [c.qk_nope_head_dim, c.v_head_dim], 1
-        )  # [H, ., r]
+        # [H, ., r] each
+        key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
         # absorb W^K into the query: [B, T, H, rank + rope], the size of a cached vector
         q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
         weights = attention(q, kept, mask, self.scale)  # [B, T, H, S]

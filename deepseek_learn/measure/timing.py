@@ -83,13 +83,8 @@ class Latencies(Report):
         ms, source = self[first], self.source
         sentences = [text("measure.side", name=first, ms=ms, source=source)]
         for name, ratio in self.ratios.items():
-            facts: dict[str, Any] = {
-                "name": name,
-                "first": first,
-                "ms": self[name],
-                "ratio": ratio,
-            }
-            sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
+            key, ms = f"measure.side_{_verdict(ratio)}", self[name]
+            sentences.append(text(key, name=name, first=first, ms=ms, ratio=ratio))
         return " ".join(sentences)
 
 

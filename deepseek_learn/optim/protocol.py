@@ -70,12 +70,8 @@ class TuningResult(Report):
     def why(self) -> str:
         best = ", ".join(f"{name} {value}" for name, value in self.best.items())
         state = "interior" if self.interior else "open"
-        facts: dict[str, Any] = {
-            "count": len(self.trials),
-            "loss": self.loss,
-            "best": best,
-        }
-        sentence = text(f"tuned.{state}", **facts)
+        count, loss = len(self.trials), self.loss
+        sentence = text(f"tuned.{state}", count=count, loss=loss, best=best)
         if not self.edges:
             return sentence
         return sentence + text("tuned.edges", axes=", ".join(self.edges))

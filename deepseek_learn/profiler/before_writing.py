@@ -44,10 +44,8 @@ class BeforeWriting(EveryOperator):
                 window.copy_(saved)
 
     def _back_up(self, tensor: Tensor) -> None:
-        key = _storage(tensor)
-        if key is None or key in self._created or key in self._skip:
-            return
-        if (window := bytes_of(tensor)) is not None:
+        storage = _storages([tensor]) - self._created - self._skip
+        if storage and (window := bytes_of(tensor)) is not None:
             self._saved.append((window, window.clone()))
 
 
@@ -63,7 +61,3 @@ def _written(schema: Any, args: tuple, kwargs: dict) -> list:
 
 def _storages(some: list[Tensor]) -> set[int]:
     return {tensor.untyped_storage()._cdata for tensor in some if has_storage(tensor)}
-
-
-def _storage(tensor: Tensor) -> int | None:
-    return tensor.untyped_storage()._cdata if has_storage(tensor) else None

@@ -58,10 +58,8 @@ class Comparison(Report):
             {key: table[["type", *MODULES]] for key, table in pair.items()}, axis=1
         ).swaplevel(axis=1)
         frame = frame[["type", *MODULES]]
-        change = frame[("latency_ms", "b")].fillna(0) - frame["latency_ms", "a"].fillna(
-            0
-        )
-        frame["latency_ms", "b - a"] = change
+        times = frame["latency_ms"].fillna(0)
+        frame["latency_ms", "b - a"] = times["b"] - times["a"]
         return frame
 
     def plot(self) -> "go.Figure":

@@ -136,15 +136,10 @@ def _dot(a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> int:
 
 
 @operator_costs.register("aten.mv")
-def _mv(matrix: Tensor, vector: Tensor, *, out: Tensor, **kwargs: Any) -> int:
-    return 2 * matrix.numel() * real_factor(out)
-
-
 @operator_costs.register("aten.addmv")
 @operator_costs.register("aten.addmv_")
-def _addmv(
-    y: Tensor, matrix: Tensor, vector: Tensor, *, out: Tensor, **kwargs: Any
-) -> int:
+def _matrix_vector(*args: Tensor, out: Tensor, **kwargs: Any) -> int:
+    *_, matrix, _ = args  # (y,) matrix, vector
     return 2 * matrix.numel() * real_factor(out)
 
 
@@ -163,14 +158,15 @@ def _addbmm(y: Tensor, a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> i
 @operator_costs.register("aten._weight_int8pack_mm")
 @operator_costs.register("aten._weight_int4pack_mm")
 @operator_costs.register("aten._weight_int4pack_mm_for_cpu")
-def _packed_product(
-    x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
-) -> int:
-    """Count the FLOPs of multiplying an `[M, K]` input by a packed weight.
+@operator_costs.register("mkldnn._linear_pointwise")
+@operator_costs.register("aten.mkldnn_linear")
+@operator_costs.register("aten.linear")
+def _product(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -> int:
+    """Count the FLOPs of multiplying an `[M, K]` input by a weight, packed or not.
 
     N is taken from the output, because the layout of the weight varies by operator.
     """
-    return 2 * x.numel() * out.shape[-1]
+    return 2 * x.numel() * out.shape[-1] * real_factor(out)
 
 
 @operator_costs.register("aten._grouped_mm")
@@ -206,13 +202,6 @@ def _mkldnn_convolution(
     x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
     return conv_flop_count(list(x.shape), list(weight.shape), list(out.shape))
-
-
-@operator_costs.register("mkldnn._linear_pointwise")
-@operator_costs.register("aten.mkldnn_linear")
-@operator_costs.register("aten.linear")
-def _linear(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -> int:
-    return 2 * x.numel() * out.shape[-1] * real_factor(out)
 
 
 @operator_costs.register("aten._fft_r2c")

@@ -7,8 +7,7 @@ state is restored at the end.
 
 import time
 from collections import Counter as Multiset
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -140,7 +139,9 @@ class ModelProfiler:
         device = _device(model, inputs)
         if device.type == "meta":
             notes.append(text("profiler.note_meta"))
-        with _uncompiled(), on(device):
+        # compiled parts run as their original Python code
+        eager = torch.compiler.set_stance("force_eager")
+        with eager, in_python(), on(device):
             model = materialized(model, args, kwargs)
             with as_it_was(model, self.train, args, kwargs, self.loss) as start:
                 step = ModelPass(model, args, kwargs, self.train, self.loss, start)
@@ -217,13 +218,6 @@ def _arguments(example: Any) -> tuple[tuple, dict]:
         return (), dict(example)
     # a PackedSequence is also a tuple, but a single argument
     return (example if type(example) is tuple else (example,)), {}
-
-
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Run the compiled parts of the model as their original Python code."""
-    with torch.compiler.set_stance("force_eager"), in_python():
-        yield
 
 
 def _device(model: nn.Module, inputs: list[Tensor]) -> torch.device:

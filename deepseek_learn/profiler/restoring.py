@@ -3,7 +3,7 @@
 import copy
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -150,14 +150,12 @@ def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
     return filled
 
 
-@contextmanager
-def on(device: torch.device) -> Iterator[None]:
-    """Make `device` the current device inside the block if it is a GPU.
+def on(device: torch.device) -> AbstractContextManager:
+    """Make `device` the current device inside a `with` block if it is a GPU.
 
     CUDA events and synchronization then use this GPU instead of the default one.
     """
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        yield
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _generators() -> list:

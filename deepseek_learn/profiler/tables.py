@@ -96,16 +96,8 @@ class ProfileTables(Report):
 
     def _figures(self, by: str) -> pd.DataFrame:
         rows, total = self.operators, self.operators["latency_ms"].sum()
-        sums = rows.groupby(by)[
-            [
-                "flops",
-                "bytes_read",
-                "bytes_written",
-                "out_bytes",
-                "latency_ms",
-                "iqr_ms",
-            ]
-        ].sum()
+        costs = ["flops", "bytes_read", "bytes_written", "out_bytes"]
+        sums = rows.groupby(by)[[*costs, "latency_ms", "iqr_ms"]].sum()
         frame = pd.DataFrame(
             {
                 "gflops": sums["flops"] / 1e9,

@@ -13,7 +13,6 @@ model is calibrated on 32 crops of four training scans. CPM and sensitivity are 
 validation scans, as on the original's card.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,10 +104,8 @@ RECIPES: dict[str, Callable[[Path], CompressionRecipe]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = storage.options(__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     name, sibling, out = arguments.name, f"{arguments.name}_dpg", arguments.out
     recipe = RECIPES[name](out)
@@ -130,7 +127,7 @@ def main() -> None:
     settings |= {"stored_bytes": result.stored_bytes}
     settings |= {"original_bytes": result.original_bytes}
     split = str(zoo.zoo[name].split)
-    storage.record_compression(sibling, out, split, metrics, seconds, settings)
+    storage.record(sibling, out, split, metrics, seconds, settings)
     if arguments.ship:
         storage.ship(sibling, out, split, weights=True)
     print(metrics)

@@ -34,7 +34,8 @@ def front(study: SearchResults, names: tuple[str, ...]) -> "go.Figure":
         if len(names) == 1:
             columns.insert(0, [s.number for s in solutions])
         options: dict[str, Any] = dict(zip("xyz", columns, strict=False))
-        options |= {"mode": "markers", "name": _layer(key), "hoverinfo": "text"}
+        options |= {"mode": "markers", "name": text(f"tuner.layer_{key}")}
+        options["hoverinfo"] = "text"
         options["hovertext"] = [configuration(s, names) for s in solutions]
         options["marker"] = _in_3d(marker) if len(names) == 3 else marker
         if key == "front" and len(names) == 2:
@@ -171,15 +172,8 @@ def _scale(study: SearchResults, name: str) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
 
 
-def _layer(key: str) -> str:
-    return text(f"tuner.layer_{key}")
-
-
 def _source(source: str) -> str:
     """Translate a known energy source; return any other source unchanged."""
-    translations = ("nvml", "rapl", "estimate", "not stated")
-    return (
-        text(f"tuner.source_{source.replace(' ', '_')}")
-        if source in translations
-        else source
-    )
+    if source not in ("nvml", "rapl", "estimate", "not stated"):
+        return source
+    return text(f"tuner.source_{source.replace(' ', '_')}")

@@ -27,11 +27,7 @@ class Trial(Mapping):
     """
 
     def __init__(
-        self,
-        running: "optuna.Trial",
-        config: dict[str, Any],
-        goals: Goals,
-        pruner: Any,
+        self, running: "optuna.Trial", config: dict[str, Any], goals: Goals, pruner: Any
     ):
         self.number: int = running.number
         self._optuna_trial, self._config = running, config

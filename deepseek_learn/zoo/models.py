@@ -131,19 +131,11 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the card as a table with one fact per row."""
-        hidden_fields = (
-            "title",
-            "build",
-            "weights",
-            "split",
-            "original",
-            "shape",
-            *TOKENS,
-        )
+        hidden = ("title", "build", "weights", "split", "original", "shape", *TOKENS)
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()
-            if value is not None and field not in hidden_fields
+            if value is not None and field not in hidden
         }
         facts[text("card.parameters")] = f"{self.parameters:,}"
         if self.size_mib is not None and self.sha256 is not None:

@@ -1,5 +1,6 @@
 """Store weights as safetensors files, with a checksum and a training record."""
 
+import argparse
 import hashlib
 import json
 from datetime import date
@@ -29,6 +30,18 @@ LEFT_OUT = {
     "mail_reader": "mail_reader_dpg",
     "review_reader": "review_reader_dpg",
 }
+
+
+def options(about: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every training script.
+
+    Args:
+        about: the docstring of the script, whose first line is its description.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RUNS)
+    parser.add_argument("--ship", action="store_true", help="copy it into the package")
+    return parser
 
 
 def save(name: str, model: nn.Module, folder: Path) -> Path:
@@ -112,52 +125,32 @@ def checksum(path: Path) -> str:
 
 
 def record(
-    name: str, folder: Path, split: str, metrics: dict, run: "Fit", settings: dict
+    name: str,
+    folder: Path,
+    split: str,
+    metrics: dict,
+    run: "Fit | float",
+    settings: dict,
 ) -> Path:
-    """Write the record of a training run next to its weights in `folder`.
+    """Write the record of a run next to its weights in `folder`.
 
     Args:
+        run: the training run, or the CPU time of a compression in seconds.
         settings: the other settings needed to reproduce the run, such as the seed and
             the batch size.
     """
-    facts = {
-        "epochs": len(run.history),
-        "best_epoch": run.best_epoch,
-        "stopped": run.stop_reason,
-    }
-    seconds = run.cpu_seconds
-    return _record(name, folder, split, metrics, seconds, settings, facts)
-
-
-def record_compression(
-    name: str,
-    folder: Path,
-    split: str,
-    metrics: dict,
-    cpu_seconds: float,
-    settings: dict,
-) -> Path:
-    """Write the record of a compression run next to its weights in `folder`."""
-    facts = {"epochs": 0}
-    return _record(name, folder, split, metrics, cpu_seconds, settings, facts)
-
-
-def _record(
-    name: str,
-    folder: Path,
-    split: str,
-    metrics: dict,
-    cpu_seconds: float,
-    settings: dict,
-    extra: dict,
-) -> Path:
+    training: dict[str, Any] = {"epochs": 0}
+    if not isinstance(run, float):
+        training = {"epochs": len(run.history), "best_epoch": run.best_epoch}
+        training["stopped"] = run.stop_reason
+    seconds = run if isinstance(run, float) else run.cpu_seconds
     facts = {
         "sha256": checksum(folder / f"{name}.safetensors"),
         "date": date.today().isoformat(),
         "torch": torch.__version__.split("+")[0],
         "deepseek_learn": __version__,
-        **extra,
-        "cpu_minutes": round(cpu_seconds / 60, 1),
+        **training,
+        "cpu_minutes": round(seconds / 60, 1),
         "settings": settings,
         "metrics": metrics,
     }
@@ -172,16 +165,13 @@ def read_runs(path: Path) -> dict[str, Any]:
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        complete = runs and all(run.keys() >= RECORDED for run in runs.values())
+        if not (runs and all(run.keys() >= RECORDED for run in runs.values())):
+            raise ValueError("the record is incomplete")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(_no_record(path)) from error
-    if not complete:
-        raise DamagedFileError(_no_record(path))
+        raise DamagedFileError(
+            f"{path} is missing or is not a training record; reinstall the package."
+        ) from error
     return runs
-
-
-def _no_record(path: Path) -> str:
-    return f"{path} is missing or is not a training record; reinstall the package."
 
 
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:

@@ -9,12 +9,8 @@ from ..lm import LanguageModel, stream
 from .models import load, zoo
 from .storage import WEIGHTS, check_weights
 
-KINDS = (
-    "poem",
-    "verse",
-    "prose",
-    "manual",
-)  # the first token of a document gives its kind
+# the first token of a document gives its kind
+KINDS = ("poem", "verse", "prose", "manual")
 END = "<|end|>"
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 

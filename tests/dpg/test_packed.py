@@ -12,7 +12,7 @@ from deepseek_learn import dpg
 from deepseek_learn.dpg import pack_matrix, quantize
 from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.matrix import pad_columns
-from deepseek_learn.dpg.packed import PackedMatrix, pad_input
+from deepseek_learn.dpg.packed import PackedMatrix
 from deepseek_learn.dpg.planes import used_widths
 from deepseek_learn.errors import DeepSeekLearnError
 from tests.dpg.reference import packed
@@ -207,7 +207,7 @@ def test_an_empty_one_takes_the_state_of_another():
 def test_input_rows_are_padded_with_zeros():
     matrix, _ = packed()
     x = torch.randn(3, 70)
-    rows = pad_input(x, matrix)
+    rows = pad_columns(x, matrix.group_size)
     assert rows.shape == (3, 96)
     assert torch.equal(rows[:, :70], x)
     assert (rows[:, 70:] == 0).all()

@@ -14,7 +14,8 @@ import weakref
 import torch
 from torch import Tensor
 
-from ..packed import PackedMatrix, Part, pad_input
+from ..matrix import pad_columns
+from ..packed import PackedMatrix, Part
 from ..planes import unpack
 
 _copies: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -40,7 +41,7 @@ def representable(x: Tensor, group_size: int) -> Tensor:
 
 
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
-    rows = pad_input(x, matrix).bfloat16()
+    rows = pad_columns(x, matrix.group_size).bfloat16()
     y = x.new_zeros(len(x), matrix.rows + 1)  # the last column collects padding rows
     for products, order in _cached_products(matrix):
         for packed, table in products:

@@ -8,7 +8,8 @@ are not rounded. Without a GPU, the tests run the kernel in Triton's interpreter
 
 from torch import Tensor
 
-from ..packed import PackedMatrix, Part, pad_input
+from ..matrix import pad_columns
+from ..packed import PackedMatrix, Part
 
 try:
     import triton
@@ -31,7 +32,7 @@ def facts() -> dict:
 
 
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
-    x = pad_input(x, matrix).contiguous()
+    x = pad_columns(x, matrix.group_size).contiguous()
     y = x.new_zeros(len(x), matrix.rows)
     for part in matrix.parts():  # base terms before refine terms
         _launch(part, x, y, matrix.group_size)

@@ -33,16 +33,7 @@ def compress(
     bias, weight = bias.detach().float(), norm.weight.detach().float()
     rate, width, dim = *bias.shape, entries.shape[2]
     program.append(
-        *(
-            Compress,
-            both,
-            tokens,
-            torch.empty(3, dim),
-            bias,
-            weight,
-            turns,
-            entries,
-        ),
+        *(Compress, both, tokens, torch.empty(3, dim), bias, weight, turns, entries),
         *(rate, width // dim - 1, dim, 2 * turns.shape[1], entries.stride(1)),
         *(norm.eps, is_bfloat16(entries)),
     )

@@ -14,10 +14,8 @@ then are read.
 How the settings were chosen, and what each step buys, is in `benchmarks/mail.py`.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -212,10 +210,7 @@ def rate(hits: np.ndarray, days: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     frame, start = mail_lines(), time.process_time()
     texts, labels = frame["text"].tolist(), frame["label"].to_numpy()

@@ -14,10 +14,8 @@ The settings were chosen on the five folds of `benchmarks/movements.py`; its pag
 many were compared.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -191,10 +189,7 @@ def measure(model: nn.Module) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     model, start = MovementNet(), time.process_time()

@@ -33,7 +33,6 @@ and the external scans were not looked at. The third run was the first stage alo
 CPM was 0.91, and 0.78 on the validation scans of the other hospital.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -161,10 +160,7 @@ def second_stage(model: NoduleNet, out: Path) -> Fit:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / f"{NAME}.checkpoint"
     scans = training_scans(arguments.out / "chests")

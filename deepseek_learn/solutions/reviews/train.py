@@ -12,11 +12,9 @@ reviews.
 How the settings were chosen, and what each step buys, is in `benchmarks/reviews.py`.
 """
 
-import argparse
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,10 +132,7 @@ def measure(model: torch.nn.Module, test: LabeledDataset) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     frame, start = review_lines(), time.process_time()
     labels, known = frame["label"].to_numpy(), np.flatnonzero(frame["fold"] != 0)

@@ -10,12 +10,10 @@ Settings are those of `power.learn`, seed 0. Compression and deployment are judg
 fourth turbine in 2014.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -171,10 +169,7 @@ def score(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     farm, start = farm_samples(), time.process_time()
     torch.manual_seed(SEED)

@@ -13,9 +13,6 @@ at least 0.70 on the 8 test fields; the best networks found by a short search
 (`benchmarks/tuner_unet.py`) reached 0.60 to 0.70 on the validation fields.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -67,10 +64,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint, splits = arguments.out / "bacteria_unet.checkpoint", data.bacteria()
     torch.manual_seed(SEED)

@@ -17,9 +17,7 @@ classifier received the fewest bits. The compressed EfficientNet-Lite0 therefore
 bits in every row, which is safe even if the calibration data are not representative.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 from torch import nn
 
@@ -64,10 +62,8 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = storage.options(__doc__)
     parser.add_argument("name", choices=sorted(BITS))
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     name, sibling = arguments.name, f"{arguments.name}_dpg"
     original = zoo.load(name)
@@ -89,9 +85,7 @@ def main() -> None:
     settings = {"bits": BITS[name], "group_size": GROUP_SIZE, "seed": SEED}
     settings |= {"calibration": len(calibration), "stored_bytes": result.stored_bytes}
     settings |= {"original_bytes": result.original_bytes}
-    storage.record_compression(
-        sibling, arguments.out, split, metrics, seconds, settings
-    )
+    storage.record(sibling, arguments.out, split, metrics, seconds, settings)
     if arguments.ship:
         storage.ship(sibling, arguments.out, split, weights=True)
     print(metrics)

@@ -9,9 +9,6 @@ pixels. The weights are taken from the epoch with the best validation accuracy. 
 target is an accuracy of at least 89% on the 4,000 test images.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,10 +33,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
-    arguments = parser.parse_args()
+    arguments = storage.options(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "fashion_net.checkpoint"
     splits = data.fashion_mnist()

@@ -21,7 +21,6 @@ were tried for 120 steps each. The training loss was lowest near the chosen rate
 highest at a rate of 0.02 for matrices.
 """
 
-import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,10 +230,8 @@ def _ratio(bits: np.ndarray, size: np.ndarray) -> Bootstrap:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = storage.options(__doc__)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer, tokens = prepare(arguments.corpus, arguments.out)
@@ -249,9 +246,6 @@ def main() -> None:
     storage.record(NAME, arguments.out, "fixed", metrics, run, settings)
     if arguments.ship:
         storage.ship(NAME, arguments.out, "fixed", weights=True)
-        path = f"{NAME}_tokenizer.json"
-        with atomic_write(storage.WEIGHTS / path) as temporary:
-            temporary.write_bytes((arguments.out / path).read_bytes())
     print(metrics)
 
 

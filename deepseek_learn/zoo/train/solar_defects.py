@@ -74,10 +74,7 @@ class FrozenStart(nn.Module):
 
 
 def augment(
-    images: Tensor,
-    generator: torch.Generator,
-    pixels: int = 12,
-    change: float = 0.15,
+    images: Tensor, generator: torch.Generator, pixels: int = 12, change: float = 0.15
 ) -> Tensor:
     """Randomly flip and shift the images, and change their brightness and contrast.
 
