@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ...files import atomic_write
-from .dicom.files import SeriesError
 from .dicom.geometry import check_spacing
+from .dicom.header import SeriesError
 from .finding import Finding
 from .volume import Volume
 

@@ -7,7 +7,7 @@ Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
 
 from ..volume import Volume
 from .anonymize import Anonymization, anonymize
-from .files import SeriesError
+from .header import SeriesError
 from .series import SeriesInfo, list_series, load_series
 
 __all__ = [

@@ -24,7 +24,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from . import mixture
 from .allowed import KERNEL, NEEDED, NUMBERS, SEQUENCES, WORDS, digits, numeric, word
-from .files import MULTI_FRAME, SeriesError, Slice, read_dataset, read_folder
+from .files import MULTI_FRAME, read_dataset, read_folder
+from .header import SeriesError, Slice
 from .pixels import AIR, SliceDecoder, check, remarks, rescale
 from .series import by_series, images
 

@@ -23,7 +23,8 @@ from ....errors import check_count
 from ....files import atomic_write
 from ..finding import Finding, ball
 from ..volume import Volume
-from .files import MULTI_FRAME, SeriesError, Slice
+from .files import MULTI_FRAME
+from .header import SeriesError, Slice
 
 ALGORITHM = "deepseek_learn nodule detector"
 WARNING = "Research and teaching only. Not for diagnosis."

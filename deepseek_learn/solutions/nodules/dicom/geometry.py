@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from .files import SeriesError, Slice
+from .header import SeriesError, Slice
 from .pixels import AIR, SliceDecoder
 
 SAME_PLACE_MM = 0.01  # slices closer than this are at the same place

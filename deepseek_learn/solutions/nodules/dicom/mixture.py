@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from pydicom.datadict import dictionary_VR
 
-from .files import SeriesError, Slice
 from .geometry import arrange
+from .header import SeriesError, Slice
 
 # what has to be the same in all slices, and what differs otherwise
 SAME = {

@@ -22,7 +22,8 @@ from pydicom.uid import (
 )
 
 from . import codestream
-from .files import SeriesError, Slice, read_dataset
+from .files import read_dataset
+from .header import SeriesError, Slice
 
 AIR = -1024.0  # HU of the pixels outside the scanner's field of view
 TISSUE = (-950.0, 2000.0)  # HU; a padding value must not stand for one of these

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..volume import Volume
 from . import geometry, mixture
-from .files import CT, Contents, SeriesError, Slice, place, read_folder
+from .files import CT, Contents, place, read_folder
+from .header import SeriesError, Slice
 from .pixels import SliceDecoder, check, remarks
 
 MIN_SLICES = 3
