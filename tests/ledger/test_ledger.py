@@ -304,6 +304,14 @@ def test_a_damaged_table_of_details_is_one_sentence(tmp_path, old, new):
         ledger(tmp_path)
 
 
+def test_the_detail_that_is_damaged_is_named(tmp_path):
+    rows = [row(), detail(measured=0.5), detail(what="other", measured=0.75)]
+    table = details_of(write_result("cost", rows, "run", directory=tmp_path))
+    table.write_text(table.read_text().replace("0.75", "much"))
+    with pytest.raises(DamagedFileError, match="detail 2: 'measured' is not a number"):
+        ledger(tmp_path)
+
+
 def test_two_rows_of_one_figure_on_one_machine_are_refused(tmp_path):
     rows = [row(), row(measured=1.1)]
     with pytest.raises(ValueError, match="two rows on one machine measure 'exponent'"):

@@ -269,6 +269,13 @@ def test_a_very_long_mail_is_cut_and_its_end_is_read():
     assert len(text) == BEGINNING + END + 1
 
 
+@pytest.mark.parametrize(("length", "kept"), [(120, False), (121, True)])
+def test_a_short_line_of_a_mailing_list_is_left_out(length, kept):
+    line = "Unsubscribe from this group: ".ljust(length, "x")
+    text = plain_text(Mail("", "", None, f"Hello\n{line}\nBye"))
+    assert ("Unsubscribe" in text) == kept
+
+
 def test_something_else_has_no_headers():
     assert "mail.no_headers" in read_mail(b"\x89PNG\r\n\x1a\n" + bytes(50)).faults
     assert "mail.no_headers" not in read_mail(b"Subject: x\n\ny").faults
