@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-WORD, BITS = 8, 20  # bytes of an anchor, of its hash
+WORD, BITS = 8, 22  # bytes of an anchor, of its hash
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio
 UNPACKERS = {
     b"\x1f\x8b": gzip.decompress,
@@ -28,13 +28,7 @@ UNPACKERS = {
 
 def main() -> None:
     with open(sys.argv[1]) as file:
-        tasks = json.load(file)
-    probes = {bytes.fromhex(p): task for task, group in tasks.items() for p in group}
-    anchors: dict[int, list[bytes]] = {}
-    for probe in probes:
-        anchors.setdefault(int.from_bytes(probe[:WORD], "little"), []).append(probe)
-    table = np.zeros(1 << BITS, bool)
-    table[hashed(np.array(list(anchors), np.uint64))] = True
+        probes = Probes(json.load(file))
     files = size = 0
     for folder in sys.argv[2:]:
         for path in walk(folder):
@@ -45,8 +39,8 @@ def main() -> None:
                 continue
             files, size = files + 1, size + len(whole)
             for inner in unpacked(whole):
-                for probe in find(inner, anchors, table):
-                    print("found", probes[probe], path)
+                for probe in probes.find(inner):
+                    print("found", probes.tasks[probe], path)
     print("searched", files, size)
 
 
@@ -76,22 +70,45 @@ def unpacked(content: bytes, depth: int = 3) -> Iterator[bytes]:
         pass  # it only begins as such a file
 
 
-def find(
-    content: bytes, anchors: dict[int, list[bytes]], table: np.ndarray
-) -> Iterator[bytes]:
-    """Yield the probes that the content holds at any offset."""
-    for start in range(WORD):
-        count = (len(content) - start) // WORD
-        if count <= 0:
-            return
-        words = np.frombuffer(content, "<u8", count, start)
-        for block in range(0, count, 1 << 16):
+class Probes:
+    """All probes, and their anchors: words to look for only at multiples of WORD."""
+
+    def __init__(self, tasks: dict[str, list[str]]) -> None:
+        self.tasks = {
+            bytes.fromhex(p): task for task, group in tasks.items() for p in group
+        }
+        self.anchors: dict[int, list[tuple[bytes, int]]] = {}
+        for probe in self.tasks:
+            for start, word in anchors(probe):
+                number = int.from_bytes(word, "little")
+                self.anchors.setdefault(number, []).append((probe, start))
+        self.table = np.zeros(1 << BITS, bool)
+        self.table[hashed(np.array(list(self.anchors), np.uint64))] = True
+
+    def find(self, content: bytes) -> Iterator[bytes]:
+        """Yield the probes that the content holds at any offset."""
+        words = np.frombuffer(content, "<u8", len(content) // WORD)
+        for block in range(0, len(words), 1 << 16):
             part = words[block : block + (1 << 16)]
-            for row in np.flatnonzero(table[hashed(part)]):
-                place = start + (block + int(row)) * WORD
-                for probe in anchors.get(int(part[row]), ()):
-                    if content.startswith(probe, place):
+            rows = np.flatnonzero(self.table[hashed(part)])
+            for row, word in zip(rows.tolist(), part[rows].tolist(), strict=True):
+                for probe, start in self.anchors.get(word, ()):
+                    place = (block + row) * WORD - start
+                    if place >= 0 and content.startswith(probe, place):
                         yield probe
+
+
+def anchors(probe: bytes) -> list[tuple[int, bytes]]:
+    """Return WORD words in a row: wherever a probe lies, one is at a multiple of WORD.
+
+    They are those whose least varied has most different bytes: zeros are everywhere.
+    """
+    words = [probe[i : i + WORD] for i in range(len(probe) - WORD + 1)]
+    if len(words) < WORD:
+        raise ValueError(f"a probe of {len(probe)} bytes is too short")
+    varied = [len(set(word)) for word in words]
+    best = max(range(len(words) - WORD + 1), key=lambda i: min(varied[i : i + WORD]))
+    return list(enumerate(words))[best : best + WORD]
 
 
 def hashed(words: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ SEARCH = Path(__file__).with_name("search.py")
 COUNT = 300  # records per task
 # letters in a row that no other text has: Chinese, English
 LETTERS = {"reviews": 12, "mail": 48}
+SHORTEST = 15  # bytes of a probe, as the search needs them
 pytestmark = [
     pytest.mark.timeout(1800),  # it reads gigabytes
     pytest.mark.skipif(
@@ -30,8 +31,9 @@ def texts(task, column):
     for text in column:
         runs = sorted(text.replace("\n", "#").split("#"), key=len)
         start = (len(runs[-1]) - length) // 2
-        if start >= 0:
-            pieces.append(runs[-1][start : start + length])
+        piece = runs[-1][max(start, 0) :][:length]
+        if start >= 0 and len(piece.encode("gb18030", "ignore")) >= SHORTEST:
+            pieces.append(piece)
     chosen = np.random.default_rng(0).choice(sorted(set(pieces)), COUNT, replace=False)
     for piece in chosen:
         for encoding in ("utf-8", "gb18030", "utf-16-le"):
