@@ -39,7 +39,7 @@ def hidden() -> list[Path]:
     The data is in this package and in those that it was made from, so a project could
     read the answers to its tests there, or take a network that has learned from them.
     """
-    paths = [home(), *(path for name in DATA_PACKAGES for path in copies(name))]
+    paths = [home(), *copies(*DATA_PACKAGES)]
     own = [package / part for package in copies(PACKAGE.name) for part in OWN_DATA]
     return [*paths, *own, problems.FOLDER]
 

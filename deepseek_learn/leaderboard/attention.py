@@ -105,6 +105,7 @@ class AttentionTrack(Track):
         with one_core():
             with start() as process:
                 process.ask("build", seed)
+                process.ask("prepare")
                 facts, step, weights = self._train(problem, process, base)
             # a new process: it has seen no training picture, so it cannot train on
             with start() as process:
@@ -245,10 +246,9 @@ class TrainingServer(EntryServer):
 
         torch.manual_seed(seed)
         self.model = attach(_trunk(), self.module, where="residual")
-        self.prepare()
 
     def prepare(self) -> None:
-        """Make the optimizer."""
+        """Make the optimizer, whose first one in a process takes a second."""
         parameters = self.model.train().parameters()
         self.optimizer = torch.optim.AdamW(
             parameters, LEARNING_RATE, weight_decay=DECAY

@@ -64,17 +64,16 @@ def always_readable() -> list[str]:
     return [path for path in paths if not _covered(path, paths)]
 
 
-def copies(package: str) -> list[Path]:
-    """Return all copies of a package that are visible in a sandbox, for any Python."""
+def copies(*packages: str) -> list[Path]:
+    """Return all copies of packages that are visible in a sandbox, for any Python."""
     places = [Path(path) for path in always_readable()]
-    folders = ["", *(f"{local}lib*/python3*/*-packages/" for local in ("", "local/"))]
-    installed = {
-        path.resolve()
-        for place in places
-        for folder in folders
-        for path in place.glob(folder + package)
-    }
-    return sorted(installed | {place for place in places if place.name == package})
+    patterns = [f"{local}lib*/python3*/*-packages" for local in ("", "local/")]
+    folders = [
+        f for place in places for pattern in patterns for f in place.glob(pattern)
+    ]
+    candidates = {folder / name for folder in [*places, *folders] for name in packages}
+    installed = {path.resolve() for path in candidates if path.exists()}
+    return sorted(installed | {place for place in places if place.name in packages})
 
 
 def environment(folder: str, isolated: bool, hidden: list[str]) -> dict[str, str]:

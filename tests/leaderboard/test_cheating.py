@@ -178,8 +178,8 @@ def test_the_network_cannot_be_reached():
 
 
 def test_an_endless_loop_ends():
-    with pytest.raises(EntryError, match="it was ended after 6 s"):
-        search("while True: pass\n", seconds=6)
+    with pytest.raises(EntryError, match="it was ended after 4 s"):
+        search("while True: pass\n", seconds=4)
 
 
 def test_an_entry_that_exits_is_refused():
@@ -237,7 +237,7 @@ class Mine(nn.Module):
         super().__init__()
     def forward(self, x):
         if not self.training:  # stands for steps that are taken late
-            for _ in range(600):
+            for _ in range(400):
                 torch.randn(64, 64, 64).sin_()
         return x
 """
@@ -272,10 +272,10 @@ def test_training_on_in_one_long_step_is_refused():
 def train(self, *batch):
     seen.append(batch)
     if len(seen) == 14:
-        burn(3)
+        burn(2)
 TrainingServer.train = train
 """
-    words = r"training took [3-9]\.\d s of processor time; \d\.\d s are permitted"
+    words = r"training took [2-9]\.\d s of processor time; \d\.\d s are permitted"
     with pytest.raises(EntryError, match=words):
         attend(patch)
 
@@ -287,7 +287,7 @@ import signal
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def train(self, *batch):
     if os.fork() == 0:
-        burn(3)
+        burn(2)
         os._exit(0)
 TrainingServer.train = train
 """
@@ -299,7 +299,7 @@ TrainingServer.train = train
 def test_training_on_while_handing_over_the_weights_is_refused():
     patch = """
 def weights(self):
-    burn(3)
+    burn(2)
     return dict(self.model.state_dict())
 TrainingServer.weights = weights
 """

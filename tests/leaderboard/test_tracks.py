@@ -173,6 +173,7 @@ def test_a_new_process_predicts_what_the_trained_one_would(name):
         learner = Here("attention", name).server
         learner.build(1)
         if trains:
+            learner.prepare()
             for _ in range(2):
                 learner.train(images, torch.arange(8), 1e-3)
             weights = learner.weights()

@@ -38,8 +38,10 @@ def occurrences(texts, size):
     """Return whether each piece of letters occurs in each text, `[N, size]`."""
     result = torch.zeros(len(texts), size)
     for row, text in enumerate(texts):
-        for letters in (2, 3, 4):
-            for start in range(len(text) - letters + 1):
-                piece = text[start : start + letters].encode()
-                result[row, zlib.crc32(piece) % size] = 1
+        pieces = {
+            text[start : start + letters]
+            for letters in (2, 3, 4)
+            for start in range(len(text) - letters + 1)
+        }
+        result[row, [zlib.crc32(piece.encode()) % size for piece in pieces]] = 1
     return result
