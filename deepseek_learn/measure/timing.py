@@ -83,8 +83,9 @@ class Latencies(Report):
         ms, source = self[first], self.source
         sentences = [text("measure.side", name=first, ms=ms, source=source)]
         for name, ratio in self.ratios.items():
-            key, ms = f"measure.side_{_verdict(ratio)}", self[name]
-            sentences.append(text(key, name=name, first=first, ms=ms, ratio=ratio))
+            facts: dict[str, Any] = {"name": name, "first": first, "ratio": ratio}
+            facts["ms"] = self[name]
+            sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
         return " ".join(sentences)
 
 
