@@ -57,11 +57,16 @@ def randomize_norms(model: nn.Module) -> nn.Module:
     return model.eval().double()
 
 
+# blocks with and without a shortcut of their own; narrow where the library permits it
+BLOCKS, WIDTHS = [2, 1, 1, 1], (16, 32, 64, 128)
+NARROW = {"layers": BLOCKS, "channels": WIDTHS}
 BACKBONES = {
-    "torchvision resnet18": torchvision.models.resnet18,
-    "torchvision resnet26": lambda: resnet.ResNet(resnet.Bottleneck, [2, 2, 2, 2]),
-    "timm resnet18": lambda: timm.create_model("resnet18"),
-    "timm resnet26": lambda: timm.create_model("resnet26"),
+    "torchvision basic": lambda: resnet.ResNet(resnet.BasicBlock, BLOCKS),
+    "torchvision bottleneck": lambda: resnet.ResNet(
+        resnet.Bottleneck, BLOCKS, width_per_group=16
+    ),
+    "timm basic": lambda: timm.create_model("resnet18", **NARROW),
+    "timm bottleneck": lambda: timm.create_model("resnet26", **NARROW),
     "U-Net": UNet,
 }
 
