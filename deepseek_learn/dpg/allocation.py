@@ -1,8 +1,8 @@
 """Allocate bits to the rows of weight matrices under a size budget.
 
-There are three ways to choose the number of bits for each row. `allocate` minimizes the
-damage caused by rounding and uses `knapsack` to spend the budget. `uniform` gives every
-row the same number of bits. `by_groups` assigns bits based on activity groups.
+There are three ways to choose them. `allocate` minimizes the damage of rounding and uses
+`knapsack` to spend the budget, `uniform` gives every row the same number of bits, and
+`by_groups` follows activity groups.
 
 Lesson: `notebooks/basic/04b_bit_allocation.ipynb`.
 """
@@ -23,7 +23,7 @@ from .calibration import Calibration, check_calibration
 from .codes import BITS, check_group_size
 from .criteria import Layer, damage
 from .groups import Groups
-from .knapsack import RowBlock, blocks_of, check_budget, fill
+from .knapsack import RowBlock, blocks_of, check_budget, check_granularity, fill
 from .matrix import (
     ROWS,
     Filter,
@@ -49,8 +49,7 @@ class Allocation(Report):
             `[N]`.
         group_sizes: maps each layer name to the number of weights that share a scale.
         columns: maps each layer name to the number of columns K of its weight matrix.
-        damage: maps each layer name to the damage that the criterion estimates at the
-            chosen bit widths.
+        damage: maps each layer name to the damage that the criterion estimates.
         criterion: the name of the criterion, or "uniform" or "groups".
         original_bytes: the size of the whole model in bytes, with these layers' weights
             in float32.
@@ -166,8 +165,9 @@ def allocate(
     levels: tuple[int, ...] = BITS,
     layer_bits: Mapping[str, int] | None = None,
     progress: Callable[[float], None] = lambda part: None,
+    granularity: str = "rows",
 ) -> Allocation:
-    """Allocate bits to blocks of 16 rows, within a budget of `bits` per stored weight.
+    """Allocate bits to blocks of rows, within a budget of `bits` per stored weight.
 
     Args:
         bits: the average number of bits per stored weight, from 2 to 8. This excludes
@@ -180,11 +180,13 @@ def allocate(
             width of all rows in the matching layers. If several patterns match a layer,
             the first one applies. The budget covers only the remaining layers.
         progress: a callback that receives the fraction completed so far, from 0 to 1.
+        granularity: "rows" for blocks of 16 rows, or "layer" for one bit width per
+            layer, as formats need that have one type per tensor (GGUF).
 
     Raises:
         ValueError: if the budget is outside the range of `levels`, if the calibration
             is for a different model, if `layer_bits` contains an unsupported bit width,
-            or if a pattern matches no layer.
+            if a pattern matches no layer, or if `granularity` is unknown.
         UnknownNameError: if the criterion is unknown. The message lists the known ones.
 
     >>> import torch
@@ -200,6 +202,7 @@ def allocate(
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
+    check_granularity(granularity)
     if criterion == "uniform":
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
@@ -209,19 +212,20 @@ def allocate(
     blocks: list[RowBlock] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
-        # 2. Compute the damage to each row at each level. This is the slowest step,
-        # because the weights are rounded at every level.
+        # 2. Compute the damage to each row at each level, the slowest step: the weights
+        # are rounded at every level.
         layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()  # [N, K]
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        # 3. Start every row at the lowest level. Layers with preset bits are already
-        # done, and they do not count against the budget.
+        # 3. Start every row at the lowest level. Preset bits are final, and they do not
+        # count against the budget.
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
-            blocks += blocks_of(name, costs, columns[name], sizes[name])
+            shape = columns[name], sizes[name]
+            blocks += blocks_of(name, costs, *shape, whole=granularity == "layer")
         scored += weight.numel()
         progress(scored / weights)
     # 4. Spend the budget on the blocks of all layers.

@@ -17,8 +17,8 @@ from .arena import gather
 from .assembly import assemble, packed_layer, share_matrix
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
-from .codes import Codes, check_group_size
-from .knapsack import check_budget
+from .codes import BITS, Codes, check_group_size
+from .knapsack import check_budget, check_granularity
 from .layers import DPGLayer, packed_layers
 from .matrix import (
     Filter,
@@ -144,6 +144,8 @@ def compress(
     filter: Filter | None = None,
     layer_bits: Mapping[str, int] | None = None,
     progress: bool | None = None,
+    levels: tuple[int, ...] = BITS,
+    granularity: str = "rows",
 ) -> Compression:
     """Compress a trained model in one call, without modifying the original.
 
@@ -162,6 +164,8 @@ def compress(
         layer_bits: maps layer names or patterns to bit widths (see `allocate`).
         progress: whether to show a progress bar. If None, a bar is shown only for
             models with more than 10 million parameters.
+        levels: the allowed bit widths.
+        granularity: "rows", or "layer" for one bit width per layer (see `allocate`).
 
     Raises:
         ValueError: if `rounding` is unknown, or if `calibrate` or `allocate` raises
@@ -176,8 +180,9 @@ def compress(
     >>> small.model(batches[0]).shape, small.ratio > 4
     (torch.Size([16, 8]), False)
     """
-    check_budget(bits)
+    check_budget(bits, tuple(sorted(levels)))
     check_group_size(group_size)
+    check_granularity(granularity)
     # 1. Reject invalid arguments before the slow steps.
     check_batches(batches)
     if rounding not in ROUNDINGS:
@@ -202,8 +207,10 @@ def compress(
                 bits,
                 criterion,
                 group_size,
-                layer_bits=layer_bits,
-                progress=bar.section(40),
+                levels,
+                layer_bits,
+                bar.section(40),
+                granularity,
             )
         # 4. Round and pack the weights.
         small = convert(layers, allocation, calibration, refine, bar.section(20))

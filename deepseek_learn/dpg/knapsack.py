@@ -19,29 +19,32 @@ from .matrix import ROWS
 
 @dataclass(frozen=True)
 class RowBlock:
-    """A block of up to 16 rows from one layer, all with the same bit width."""
+    """Rows from one layer that all get the same bit width: up to 16, or all of them."""
 
     layer: str
-    rows: Tensor  # [<= 16]
+    rows: Tensor
     damage: Tensor  # [levels]
     weights: int  # stored weights, including padding
 
 
 def blocks_of(
-    name: str, damage: Tensor, columns: int, group_size: int
+    name: str, damage: Tensor, columns: int, group_size: int, whole: bool = False
 ) -> list[RowBlock]:
     """Split the rows of a layer into blocks, sorted by damage.
 
     Args:
         damage: the damage to each row at each level, of shape `[levels, N]`.
         columns: the number of columns K of the weight matrix.
+        whole: whether the layer is one block.
     """
     # Neighbors in this order are similarly sensitive, so one bit width fits a block.
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
-    stored = ROWS * ceil(columns / group_size) * group_size
+    padded = ceil(columns / group_size) * group_size
     return [
-        RowBlock(name, rows, damage[:, rows].sum(1), stored)
-        for rows in order.split(ROWS)
+        RowBlock(
+            name, rows, damage[:, rows].sum(1), ceil(len(rows) / ROWS) * ROWS * padded
+        )
+        for rows in order.split(len(order) if whole else ROWS)
     ]
 
 
@@ -100,3 +103,9 @@ def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
             f"bits must be a budget from {levels[0]} to {levels[-1]} bits per weight; "
             f"got {bits!r}."
         )
+
+
+def check_granularity(granularity: str) -> None:
+    """Raise ValueError if the granularity is unknown."""
+    if granularity not in ("rows", "layer"):
+        raise ValueError(f'granularity must be "rows" or "layer"; got {granularity!r}.')

@@ -200,6 +200,25 @@ def test_average_bits_are_of_weights():
     assert allocation.average_bits == (400 * 8 + 400 * 4 + 200 * 4) / 1000
 
 
+@pytest.mark.parametrize("name", ["mlp", "net"])
+def test_one_width_per_layer_within_the_budget(name):
+    model, calibration = made(name)
+    allocation = dpg.allocate(
+        model, calibration, 5.2, group_size=32, levels=(4, 5, 8), granularity="layer"
+    )
+    assert {len(bits.unique()) for bits in allocation.bits.values()} == {1}
+    assert {int(bits[0]) for bits in allocation.bits.values()} <= {4, 5, 8}
+    stored, weights = spent(allocation)
+    assert stored <= 5.2 * weights
+    # no damage less than that of the best of all choices within the budget
+    rows = dpg.allocate(model, calibration, 5.2, group_size=32, levels=(4, 5, 8))
+    even = dpg.allocate(model, calibration, 5, group_size=32, levels=(5,))
+    whole = sum(allocation.damage.values())
+    assert sum(rows.damage.values()) <= whole <= sum(even.damage.values())
+    with pytest.raises(ValueError, match=r'"rows" or "layer"; got \'tensor\''):
+        dpg.allocate(model, calibration, granularity="tensor")
+
+
 def test_levels_that_may_be_given():
     model, calibration = made("wide")
     for levels in ((2, 4), (4, 2), [8, 2], (3, 3, 5), (4,)):
