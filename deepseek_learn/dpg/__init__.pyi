@@ -18,6 +18,8 @@ from .convolution import DPGConv3d as DPGConv3d
 from .criteria import Layer as Layer
 from .criteria import grouping as grouping
 from .frozen import FrozenModelError as FrozenModelError
+from .gguf import to_gguf as to_gguf
+from .gguf_families import GGUFError as GGUFError
 from .groups import Groups as Groups
 from .kernels import Backend as Backend
 from .kernels import backend as backend

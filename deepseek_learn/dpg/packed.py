@@ -7,7 +7,7 @@ widths. An optional `refine` term holds the rounding error of the base term, rou
 both terms together provide a precision of about 8 bits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Self
@@ -144,6 +144,23 @@ class PackedMatrix(nn.Module):
             parts.append(Part(planes, widths, scale, order, step, zero, refine, first))
         return parts
 
+    def codes(self) -> Codes:
+        """Return the codes of the base term, as `pack_matrix` took them."""
+        codes = torch.zeros(self.rows, self.padded, dtype=torch.uint8)
+        scale = torch.zeros(
+            self.padded // self.group_size, self.rows, dtype=torch.bfloat16
+        )
+        bits = torch.zeros(self.rows, dtype=torch.int64)
+        for segment in self.segments:
+            if segment.term == "base":
+                order = self.order[segment.first : segment.first + segment.rows].cpu()
+                rows = (order >= 0).nonzero()[:, 0]  # without padding
+                to = order[rows].long()
+                codes[to] = segment_codes(self, segment).cpu()[rows]
+                scale[:, to] = self.scale_of(segment).cpu()[:, rows]
+                bits[to] = segment.bits
+        return Codes(codes, scale, bits, self.columns)
+
     def lookup(self, index: Tensor) -> Tensor:
         """Look up rows at the current precision.
 
@@ -195,14 +212,30 @@ class PackedMatrix(nn.Module):
         return f"[{self.rows}, {self.columns}], G={self.group_size}: {terms}"
 
 
+def segment_codes(matrix: PackedMatrix, segment: Segment) -> Tensor:
+    """Return all codes of a segment, a uint8 tensor of shape `[rows, K']`."""
+    prefix = f"{segment.term}{segment.bits}_plane"
+    widths = WIDTHS[segment.bits]
+    planes = [getattr(matrix, f"{prefix}{i}") for i in range(len(widths))]
+    return joined(planes, widths)
+
+
+def joined(
+    planes: Sequence[Tensor], widths: Sequence[int], rows: Tensor | None = None
+) -> Tensor:
+    """Return the codes whose bits are in several planes, high bits first."""
+    codes = torch.zeros((), dtype=torch.uint8, device=planes[0].device)
+    for plane, width in zip(planes, widths, strict=True):
+        codes = (codes << width) | unpack(plane, width, rows)
+    return codes
+
+
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
     """Return the weights of a part, a float32 tensor of shape `[rows, K']`.
 
     If `rows` is given, only those rows are returned.
     """
-    codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
-    for plane, width in zip(part.planes, part.widths, strict=True):  # high bits first
-        codes = (codes << width) | unpack(plane, width, rows)
+    codes = joined(part.planes, part.widths, rows)
     scale = part.scale if rows is None else part.scale[:, rows]
     groups = codes.float().unflatten(1, (-1, group_size))  # [rows, K' / G, G]
     values = (groups - part.zero) * (scale.float() * part.step).T[:, :, None]

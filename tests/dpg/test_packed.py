@@ -230,3 +230,14 @@ def test_a_lookup_after_another_state_was_loaded_finds_the_new_rows():
     matrix.lookup(torch.tensor([3]))
     matrix.load_state_dict(other.state_dict())
     assert torch.equal(matrix.lookup(torch.arange(37)), other.dequantize())
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_the_codes_come_back(refine):
+    weight = torch.randn(37, 70)
+    bits = torch.tensor([2, 3, 4, 5, 6, 8])[torch.randint(6, (37,))]
+    codes = dpg.quantize(weight, bits, 32)
+    again = dpg.pack_matrix(codes, weight, refine).codes()
+    for name in ("codes", "scale", "bits", "columns"):
+        before, after = getattr(codes, name), getattr(again, name)
+        assert torch.equal(torch.as_tensor(before), torch.as_tensor(after)), name

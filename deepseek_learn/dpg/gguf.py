@@ -1,0 +1,196 @@
+"""Write a compressed language model as a GGUF file for llama.cpp, Ollama and LM Studio.
+
+The codes of `dpg` in groups of 32 are GGUF's blocks, bit for bit. A block of 32 weights is
+a float16 scale d, followed by its codes:
+
+| bits | type | a weight is | bytes |
+|---|---|---|---|
+| 4 | Q4_0 | d (q - 8) | 2 + 16 |
+| 5 | Q5_0 | d (q - 16) | 2 + 4 + 16 |
+| 8 | Q8_0 | d q | 2 + 32 |
+
+GGUF has one type per tensor, so all rows of a layer need the same bits. Source: the
+specification and `ggml-common.h` of llama.cpp.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import require
+from ..files import atomic_write
+from .codes import Codes
+from .gguf_families import Family, GGUFError, family_of
+from .gguf_vocabulary import vocabulary_of
+from .layers import DPGLayer
+
+BLOCK = 32  # weights that share a scale
+TYPES = {4: "Q4_0", 5: "Q5_0", 8: "Q8_0"}
+HALF = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as it is stored.
+
+    Attributes:
+        name: in the file.
+        data: an array of the type's blocks, or of floats.
+        kind: the name of a GGUF type.
+    """
+
+    name: str
+    data: np.ndarray
+    kind: str
+
+
+def to_gguf(model: nn.Module, tokenizer: Any, path: str | Path) -> Path:
+    """Write a compressed model of transformers, with its tokenizer, as one GGUF file.
+
+    Compress it with `group_size=32, levels=(4, 5, 8), granularity="layer"`. Layers that
+    stayed in float are stored in float16, vectors in float32. A scale below 6e-5 is
+    rounded to float16's steps of 6e-8; all other weights are exact.
+
+    Args:
+        model: a Llama, Qwen2, Qwen3 or Gemma 3 (text) that `dpg.compress` returned.
+        tokenizer: its tokenizer, a fast one of transformers.
+
+    Returns:
+        The path.
+
+    Raises:
+        GGUFError: if the model has another architecture, options that llama.cpp does not
+            know, or rows of several widths; or if its tokenizer cannot be stored.
+        MissingDependencyError: if the package gguf is not installed.
+
+    Lesson: `notebooks/practical/14_take_it_with_you.ipynb`.
+
+    >>> small = dpg.compress(                                  # doctest: +SKIP
+    ...     model, batches, group_size=32, levels=(4, 5, 8), granularity="layer"
+    ... )
+    >>> dpg.to_gguf(small.model, tokenizer, "model.gguf")      # doctest: +SKIP
+    """
+    gguf = require("gguf", extra="language", purpose="Writing GGUF files")
+    # 1. Refuse what the file could not say, before anything is written.
+    family = family_of(model)
+    tensors = list(named_tensors(model, family))
+    for name, tensor in tensors:
+        if isinstance(tensor, DPGLayer):
+            check(name, tensor)
+    vocabulary = vocabulary_of(tokenizer, model.config.vocab_size)
+    # 2. Write to a temporary file: header, tokenizer, then each tensor.
+    path = Path(path)
+    with atomic_write(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, family.name)
+        family.describe(writer, model.config)
+        vocabulary.describe(writer)
+        for name, tensor in tensors:
+            stored = encoded(family, model.config, name, tensor)
+            kind = gguf.GGMLQuantizationType[stored.kind]
+            writer.add_tensor(stored.name, stored.data, raw_dtype=kind)
+        for name, values in family.extra_tensors(model):
+            writer.add_tensor(name, values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return path
+
+
+def named_tensors(
+    model: nn.Module, family: Family
+) -> Iterator[tuple[str, DPGLayer | Tensor]]:
+    """Yield the name and the value of each weight, once if it is tied.
+
+    Raises:
+        GGUFError: if the file has no place for a weight.
+    """
+    tied = model.config.tie_word_embeddings
+    packed: dict[str, DPGLayer] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, DPGLayer):
+            packed[f"{name}.weight"] = module
+    floats = dict(model.named_parameters(remove_duplicate=False))
+    biases = {
+        f"{name.removesuffix('.weight')}.bias": layer.bias
+        for name, layer in packed.items()
+        if layer.bias is not None
+    }
+    if not packed:
+        raise GGUFError(
+            "model must be compressed, with dpg.compress(..., group_size=32, "
+            'levels=(4, 5, 8), granularity="layer").'
+        )
+    for name, value in {**floats, **biases, **packed}.items():
+        if tied and name == "lm_head.weight":
+            continue  # the file has the embedding, which the reader uses for both
+        yield name, value
+
+
+def check(name: str, layer: DPGLayer) -> None:
+    """Refuse a layer whose codes are not blocks of one GGUF type.
+
+    Raises:
+        GGUFError: with what it has and how to compress it.
+    """
+    matrix = layer.matrix
+    bits = sorted({s.bits for s in matrix.segments if s.term == "base"})
+    how = 'compress with group_size=32, levels=(4, 5, 8), granularity="layer".'
+    if len(bits) > 1:
+        raise GGUFError(
+            f"{name} has rows of {', '.join(map(str, bits))} bits, but a tensor of a "
+            f"GGUF file has one type: {how}"
+        )
+    if bits[0] not in TYPES:
+        raise GGUFError(
+            f"{name} has {bits[0]} bits; GGUF's simple types have 4, 5 and 8: {how}"
+        )
+    if matrix.group_size != BLOCK or matrix.columns % BLOCK:
+        raise GGUFError(
+            f"{name} has {matrix.columns} columns in groups of {matrix.group_size}; "
+            f"GGUF's blocks need whole groups of {BLOCK}: {how}"
+        )
+    if matrix.has_refinement:
+        raise GGUFError(f"{name} has a refinement, which GGUF has no place for.")
+
+
+def encoded(family: Family, config: Any, name: str, value: DPGLayer | Tensor) -> Stored:
+    """Return a weight in GGUF's name, order of rows and type."""
+    stored = family.tensor_name(name)
+    if isinstance(value, DPGLayer):
+        codes = value.matrix.codes()
+        order = family.row_order(config, name, len(codes.bits))
+        return Stored(stored, blocks(codes, order), TYPES[int(codes.bits[0])])
+    tensor = family.adjusted(name, value.detach().cpu().float())
+    order = family.row_order(config, name, len(tensor))
+    tensor = tensor if order is None else tensor[order]
+    if tensor.dim() > 1 and tensor.abs().max() <= HALF:
+        return Stored(stored, tensor.half().numpy(), "F16")
+    return Stored(stored, tensor.numpy(), "F32")
+
+
+def blocks(codes: Codes, order: Tensor | None = None) -> np.ndarray:
+    """Return codes as GGUF blocks, uint8 of shape `[N, K / 32 * bytes]`.
+
+    Args:
+        codes: all rows with 4, 5 or 8 bits, in groups of 32.
+        order: which row comes first, second, ...; None for the order that they have.
+    """
+    rows = torch.arange(len(codes.bits)) if order is None else order
+    bits = int(codes.bits[0])
+    q = codes.codes[rows].numpy().reshape(len(rows), -1, BLOCK)  # [N, K / 32, 32]
+    d = codes.scale.T[rows].float().numpy().astype("<f2")[..., None]  # [N, K / 32, 1]
+    parts = [d.view(np.uint8)]
+    if bits == 8:
+        parts.append(q ^ 0x80)  # q - 128 in two's complement
+    else:
+        if bits == 5:  # the fifth bits of all codes come first
+            parts.append(np.packbits(q >> 4, axis=-1, bitorder="little"))
+        # one byte has the codes j and j + 16
+        parts.append((q[..., :16] & 15) | (q[..., 16:] << 4))
+    return np.concatenate(parts, -1).reshape(len(rows), -1)

@@ -1,0 +1,277 @@
+"""GGUF files hold what the packed model computes, and refuse what they cannot hold."""
+
+import pytest
+import torch
+
+from deepseek_learn import dpg
+from deepseek_learn.dpg.gguf import blocks
+from deepseek_learn.dpg.gguf_vocabulary import SPLITS, vocabulary_of
+
+gguf = pytest.importorskip("gguf")
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+TOKENS = 320
+HOW = {"group_size": 32, "levels": (4, 5, 8), "granularity": "layer"}
+SIZES = {
+    "vocab_size": TOKENS,
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+CONFIGS = {
+    "llama": ("LlamaConfig", {}),
+    "llama, tied, biases, wide heads": (
+        "LlamaConfig",
+        {"tie_word_embeddings": True, "attention_bias": True, "head_dim": 32},
+    ),
+    "llama 3": ("LlamaConfig", {"rope_parameters": LLAMA_3}),
+    "llama, one key head": ("LlamaConfig", {"num_key_value_heads": 1}),
+    "llama, stretched": ("LlamaConfig", {"rope_parameters": LINEAR}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen2, tied": ("Qwen2Config", {"tie_word_embeddings": True}),
+    "qwen3": ("Qwen3Config", {"head_dim": 48}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        {
+            "num_hidden_layers": 7,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 32,
+            "sliding_window": 16,
+        },
+    ),
+}
+
+
+def built(name, **changes):
+    kind, options = CONFIGS[name]
+    config = getattr(transformers, kind)(**SIZES | options | changes)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # norms that are not 1, biases that are not 0
+            weight.add_(0.05 * torch.randn_like(weight))
+    return model
+
+
+def compressed(model, **options):
+    tokens = torch.randint(3, TOKENS, (4, 24))
+    options = {"bits": 5, "logits": lambda m, x: m(x).logits, **HOW, **options}
+    return dpg.compress(model, [tokens], **options).model
+
+
+def byte_level(before=None, **model):
+    kinds = tokenizers.pre_tokenizers
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(**model))
+    last = kinds.ByteLevel(
+        add_prefix_space=False, use_regex=type(before) is not kinds.Split
+    )
+    tokenizer.pre_tokenizer = kinds.Sequence([before, last]) if before else last
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=290,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=kinds.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the lazy dog and the quick fox"] * 3, trainer)
+    return fast(tokenizer)
+
+
+def fast(tokenizer, **options):
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    kind = transformers.PreTrainedTokenizerFast
+    return kind(tokenizer_object=tokenizer, **special, **options)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return byte_level()
+
+
+@pytest.mark.parametrize("bits", [4, 5, 8])
+def test_blocks_are_those_of_ggml(bits):
+    codes = dpg.quantize(torch.randn(40, 96), bits, 32)
+    kind = gguf.GGMLQuantizationType[{4: "Q4_0", 5: "Q5_0", 8: "Q8_0"}[bits]]
+    order = torch.randperm(40)
+    weights = gguf.quants.dequantize(blocks(codes, order), kind)
+    assert torch.equal(torch.from_numpy(weights), codes.dequantize()[order])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_transformers_reads_the_same_model(name, tokenizer, tmp_path):
+    model = built(name)
+    small = compressed(model)
+    path = dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
+    # its reader ignores the size of heads: that is given
+    back = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=path.name, config=model.config
+    ).eval()
+    tokens = torch.randint(3, TOKENS, (2, 40))
+    with torch.no_grad(), dpg.use_backend("torch"):
+        expected = small(tokens).logits
+    with torch.no_grad():
+        difference = (back(tokens).logits - expected).norm() / expected.norm()
+    # Gemma's embedding is no nn.Embedding, stays in float and is stored in float16
+    assert difference < (2e-3 if name == "gemma3" else 1e-6)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name)
+    text = "The lazy fox, 123 naïve 北京!"
+    assert read(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+def test_the_header_says_what_transformers_does_not_read(tokenizer, tmp_path):
+    model = built("gemma3")
+    path = dpg.to_gguf(compressed(model), tokenizer, tmp_path / "model.gguf")
+    fields = gguf.GGUFReader(path).fields
+    said = {
+        name: fields[f"gemma3.{name}"].contents()
+        for name in (
+            "attention.key_length",
+            "attention.sliding_window",
+            "rope.freq_base",
+            "rope.freq_base_swa",
+            "attention.head_count_kv",
+        )
+    }
+    assert list(said.values()) == [32, 16, 1e6, 1e4, 3]
+    assert len(fields["tokenizer.ggml.tokens"].contents()) == TOKENS
+    types = {t.name: t.tensor_type.name for t in gguf.GGUFReader(path).tensors}
+    assert types["token_embd.weight"] == "F16"
+    assert "output.weight" not in types  # tied
+    assert types["blk.0.attn_q_norm.weight"] == "F32"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"granularity": "rows"}, "has rows of .* bits, but a tensor .* one type"),
+        ({"levels": (3, 6)}, "has [36] bits; GGUF's simple types have 4, 5 and 8"),
+        ({"group_size": 64, "levels": (4,), "bits": 4}, "in groups of 64"),
+        ({"refine": True}, "has a refinement"),
+    ],
+)
+def test_what_is_no_block_is_refused(options, sentence, tokenizer, tmp_path):
+    model = built("llama", hidden_size=192)
+    small = compressed(model, **options)
+    with pytest.raises(dpg.GGUFError, match=sentence):
+        dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("llama", {"hidden_act": "gelu"}, "has not the activation 'gelu'"),
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "yarn",
+                    "rope_theta": 1e4,
+                    "factor": 2.0,
+                }
+            },
+            "has not rotary embeddings of the kind",
+        ),
+        ("llama", {"mlp_bias": True, "hidden_act": "relu"}, "the activation 'relu'"),
+        (
+            "gemma3",
+            {"query_pre_attn_scalar": 64},
+            "query_pre_attn_scalar 64 with heads",
+        ),
+        ("gemma3", {"layer_types": 7 * ["full_attention"]}, "sliding windows"),
+        ("gemma3", {"final_logit_softcapping": 30.0}, "soft-capped logits"),
+    ],
+)
+def test_options_that_llama_cpp_has_not(name, changes, sentence, tokenizer, tmp_path):
+    small = compressed(built(name, **changes), bits=4, criterion="uniform")
+    with pytest.raises(dpg.GGUFError, match=sentence):
+        dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
+
+
+def test_models_of_other_kinds(tokenizer, tmp_path):
+    net = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    with pytest.raises(dpg.GGUFError, match="one of transformers' language models"):
+        dpg.to_gguf(net, tokenizer, tmp_path / "model.gguf")
+    with pytest.raises(dpg.GGUFError, match="model must be compressed, with"):
+        dpg.to_gguf(built("llama"), tokenizer, tmp_path / "model.gguf")
+
+
+def regex(pattern):
+    split = tokenizers.pre_tokenizers.Split
+    return split(tokenizers.Regex(pattern), behavior="isolated")
+
+
+@pytest.mark.parametrize("pattern", SPLITS)
+def test_rules_that_have_a_name(pattern):
+    vocabulary = vocabulary_of(byte_level(regex(pattern)), TOKENS)
+    assert (vocabulary.model, vocabulary.pre) == ("gpt2", SPLITS[pattern])
+
+
+def test_the_rules_of_gpt_2_and_smollm(tokenizer):
+    assert vocabulary_of(tokenizer, TOKENS).pre == "gpt-2"
+    digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
+    assert vocabulary_of(byte_level(digits), TOKENS).pre == "smollm"
+    with pytest.raises(dpg.GGUFError, match="split texts as those of GPT-2"):
+        vocabulary_of(byte_level(regex(r"\s")), TOKENS)
+
+
+def test_tokens_without_a_word_are_unused(tokenizer):
+    vocabulary = vocabulary_of(tokenizer, TOKENS)
+    known = len(tokenizer)
+    assert vocabulary.types[:3] == [3, 3, 3]  # control
+    assert set(vocabulary.types[3:known]) == {1}
+    assert set(vocabulary.types[known:]) == {5}
+    assert vocabulary.special == {"bos": 0, "eos": 1, "pad": 2}
+    with pytest.raises(dpg.GGUFError, match=f"but the model only {known - 1} tokens"):
+        vocabulary_of(tokenizer, known - 1)
+
+
+def test_sentencepiece_has_scores_in_the_order_of_its_merges():
+    bytes_ = [f"<0x{n:02X}>" for n in range(256)]
+    words = ["<unk>", "<s>", "</s>", *bytes_, "\u2581", "a", "b", "ab", "\u2581ab"]
+    merges = [("a", "b"), ("\u2581", "ab")]
+    model = tokenizers.models.BPE(
+        {word: n for n, word in enumerate(words)},
+        merges,
+        byte_fallback=True,
+        unk_token="<unk>",
+    )
+    inner = tokenizers.Tokenizer(model)
+    inner.normalizer = tokenizers.normalizers.Sequence(
+        [
+            tokenizers.normalizers.Prepend("\u2581"),
+            tokenizers.normalizers.Replace(" ", "\u2581"),
+        ]
+    )
+    inner.add_special_tokens(["<s>", "</s>"])
+    vocabulary = vocabulary_of(fast(inner), TOKENS)
+    assert (vocabulary.model, vocabulary.adds["space"]) == ("llama", True)
+    score = dict(zip(vocabulary.tokens, vocabulary.scores, strict=True))
+    assert score["ab"] > score["\u2581ab"] > score["a"]
+    kinds = dict(zip(vocabulary.tokens, vocabulary.types, strict=True))
+    assert (kinds["<unk>"], kinds["<s>"], kinds["<0x0A>"], kinds["a"]) == (2, 3, 6, 1)
+
+
+def test_tokenizers_of_other_kinds():
+    words = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0}))
+    with pytest.raises(dpg.GGUFError, match="WordPiece has no place"):
+        vocabulary_of(fast(words), TOKENS)
+    with pytest.raises(dpg.GGUFError, match="fast one of transformers; got a str"):
+        vocabulary_of("tokenizer.json", TOKENS)
