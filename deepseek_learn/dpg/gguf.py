@@ -49,7 +49,7 @@ class Stored:
     kind: str
 
 
-def to_gguf(model: nn.Module, tokenizer: Any, path: str | Path) -> Path:
+def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
     """Write a compressed model of transformers, with its tokenizer, as one GGUF file.
 
     Compress it with `group_size=32, levels=(4, 5, 8), granularity="layer"`. Layers that
@@ -77,20 +77,20 @@ def to_gguf(model: nn.Module, tokenizer: Any, path: str | Path) -> Path:
     """
     gguf = require("gguf", extra="language", purpose="Writing GGUF files")
     # 1. Refuse what the file could not say, before anything is written.
-    family = family_of(model)
-    tensors = list(named_tensors(model, family))
+    family, config = family_of(model), model.config
+    tensors = list(named_tensors(model, config.tie_word_embeddings))
     for name, tensor in tensors:
         if isinstance(tensor, DPGLayer):
             check(name, tensor)
-    vocabulary = vocabulary_of(tokenizer, model.config.vocab_size)
+    vocabulary = vocabulary_of(tokenizer, config.vocab_size)
     # 2. Write to a temporary file: header, tokenizer, then each tensor.
     path = Path(path)
     with atomic_write(path) as temporary:
         writer = gguf.GGUFWriter(temporary, family.name)
-        family.describe(writer, model.config)
+        family.describe(writer, config)
         vocabulary.describe(writer)
         for name, tensor in tensors:
-            stored = encoded(family, model.config, name, tensor)
+            stored = encoded(family, config, name, tensor)
             kind = gguf.GGMLQuantizationType[stored.kind]
             writer.add_tensor(stored.name, stored.data, raw_dtype=kind)
         for name, values in family.extra_tensors(model):
@@ -103,33 +103,29 @@ def to_gguf(model: nn.Module, tokenizer: Any, path: str | Path) -> Path:
 
 
 def named_tensors(
-    model: nn.Module, family: Family
+    model: nn.Module, tied: bool
 ) -> Iterator[tuple[str, DPGLayer | Tensor]]:
-    """Yield the name and the value of each weight, once if it is tied.
+    """Yield the name and the value of each weight, of two that are tied the first.
 
     Raises:
-        GGUFError: if the file has no place for a weight.
+        GGUFError: if no layer is compressed.
     """
-    tied = model.config.tie_word_embeddings
-    packed: dict[str, DPGLayer] = {}
+    found: dict[str, DPGLayer | Tensor] = {}
+    found |= model.named_parameters(remove_duplicate=False)
     for name, module in model.named_modules():
         if isinstance(module, DPGLayer):
-            packed[f"{name}.weight"] = module
-    floats = dict(model.named_parameters(remove_duplicate=False))
-    biases = {
-        f"{name.removesuffix('.weight')}.bias": layer.bias
-        for name, layer in packed.items()
-        if layer.bias is not None
-    }
-    if not packed:
+            found[f"{name}.weight"] = module
+            if module.bias is not None:
+                found[f"{name}.bias"] = module.bias
+    if not any(isinstance(value, DPGLayer) for value in found.values()):
         raise GGUFError(
             "model must be compressed, with dpg.compress(..., group_size=32, "
             'levels=(4, 5, 8), granularity="layer").'
         )
-    for name, value in {**floats, **biases, **packed}.items():
-        if tied and name == "lm_head.weight":
-            continue  # the file has the embedding, which the reader uses for both
-        yield name, value
+    for name, value in found.items():
+        # the file has the embedding, which its reader uses for both
+        if not (tied and name == "lm_head.weight"):
+            yield name, value
 
 
 def check(name: str, layer: DPGLayer) -> None:
@@ -183,7 +179,7 @@ def blocks(codes: Codes, order: Tensor | None = None) -> np.ndarray:
     """
     rows = torch.arange(len(codes.bits)) if order is None else order
     bits = int(codes.bits[0])
-    q = codes.codes[rows].numpy().reshape(len(rows), -1, BLOCK)  # [N, K / 32, 32]
+    q: Any = codes.codes[rows].numpy().reshape(len(rows), -1, BLOCK)  # [N, K / 32, 32]
     d = codes.scale.T[rows].float().numpy().astype("<f2")[..., None]  # [N, K / 32, 1]
     parts = [d.view(np.uint8)]
     if bits == 8:

@@ -4,12 +4,12 @@ Source: the conversion script of llama.cpp, whose reader decides what is possibl
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import DeepSeekLearnError, require
 
@@ -26,16 +26,16 @@ class Family:
 
     Attributes:
         name: GGUF's name of the architecture.
-        layers: the number of layers.
         interleaved: whether rotary embeddings turn neighboring elements of queries and
             keys; transformers has their first halves in front.
         offset: what is added to the weight of each norm; Gemma's are stored less 1.
+        layers: the number of layers.
     """
 
     name: str
-    layers: int
     interleaved: bool = False
     offset: float = 0.0
+    layers: int = 0
 
     def describe(self, writer: Any, config: Any) -> None:
         """Write the sizes and options of a model."""
@@ -88,7 +88,7 @@ class Family:
         """Return a float weight as llama.cpp expects it."""
         return value + self.offset if name.endswith("norm.weight") else value
 
-    def extra_tensors(self, model: nn.Module) -> Iterator[tuple[str, np.ndarray]]:
+    def extra_tensors(self, model: Any) -> Iterator[tuple[str, np.ndarray]]:
         """Yield what is no weight of the model: the factors of Llama 3's rotation."""
         rope = rotary(model.config)
         if rope["rope_type"] == "llama3":
@@ -96,6 +96,14 @@ class Family:
             plain = rope["rope_theta"] ** -(torch.arange(0, size, 2).double() / size)
             turned = model.get_decoder().rotary_emb.inv_freq.double().cpu()
             yield "rope_freqs.weight", (plain / turned).float().numpy()
+
+
+FAMILIES = {  # by transformers' name
+    "llama": Family("llama", interleaved=True),
+    "qwen2": Family("qwen2"),
+    "qwen3": Family("qwen3"),
+    "gemma3_text": Family("gemma3", offset=1.0),
+}
 
 
 def head_size(config: Any) -> int:
@@ -110,7 +118,7 @@ def rotary(config: Any, layers: str = "full") -> dict[str, Any]:
     return options.get(f"{layers}_attention", options)
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: Any) -> Family:
     """Return a model's architecture.
 
     Raises:
@@ -119,20 +127,13 @@ def family_of(model: nn.Module) -> Family:
     """
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
-    families = {
-        "llama": {"name": "llama", "interleaved": True},
-        "qwen2": {"name": "qwen2"},
-        "qwen3": {"name": "qwen3"},
-        "gemma3_text": {"name": "gemma3", "offset": 1.0},
-    }
-    if kind not in families or not hasattr(model, "get_decoder"):
+    if config is None or kind not in FAMILIES or not hasattr(model, "get_decoder"):
         raise GGUFError(
-            f"model must be one of transformers' language models, {', '.join(families)}; "
+            f"model must be one of transformers' language models, {', '.join(FAMILIES)}; "
             f"got {kind!r}."
         )
-    assert config is not None
     _check_options(config)
-    return Family(layers=config.num_hidden_layers, **families[kind])
+    return replace(FAMILIES[kind], layers=config.num_hidden_layers)
 
 
 def _check_options(config: Any) -> None:

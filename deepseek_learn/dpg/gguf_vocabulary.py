@@ -95,16 +95,18 @@ def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
         pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]
     ]
     tokens, types = _tokens(facts, size)
-    shared = {
-        "tokens": tokens,
-        "types": types,
-        "special": _special(tokenizer),
-        "adds": _added(tokenizer, facts),
-        "chat_template": getattr(tokenizer, "chat_template", None) or "",
-    }
-    if model.get("byte_fallback"):
-        return Vocabulary("llama", "default", scores=_scores(tokens, merges), **shared)
-    return Vocabulary("gpt2", _split(facts), merges=merges, **shared)
+    pieces = bool(model.get("byte_fallback"))
+    return Vocabulary(
+        model="llama" if pieces else "gpt2",
+        pre="default" if pieces else _split(facts),
+        tokens=tokens,
+        types=types,
+        merges=() if pieces else merges,
+        scores=_scores(tokens, merges) if pieces else (),
+        special=_special(tokenizer),
+        adds=_added(tokenizer, facts),
+        chat_template=getattr(tokenizer, "chat_template", None) or "",
+    )
 
 
 def _tokens(facts: dict, size: int) -> tuple[list[str], list[int]]:
