@@ -185,8 +185,8 @@ def allocate(
 
     Raises:
         ValueError: if the budget is outside the range of `levels`, if the calibration
-            is for a different model, if `layer_bits` contains an unsupported bit width,
-            if a pattern matches no layer, or if `granularity` is unknown.
+            is for a different model, if `layer_bits` has an unsupported bit width or a
+            pattern that matches no layer, or if `granularity` is unknown.
         UnknownNameError: if the criterion is unknown. The message lists the known ones.
 
     >>> import torch
@@ -212,15 +212,12 @@ def allocate(
     blocks: list[RowBlock] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
-        # 2. Compute the damage to each row at each level, the slowest step: the weights
-        # are rounded at every level.
+        # 2. Compute the damage to each row at each level, which is the slowest step.
         layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()  # [N, K]
-        statistics = calibration.layers[name]
-        description = Layer(name, weight, statistics, layer_levels, sizes[name])
-        costs = damage(criterion, description)  # [levels, N]
-        # 3. Start every row at the lowest level. Preset bits are final, and they do not
-        # count against the budget.
+        facts = weight, calibration.layers[name], layer_levels, sizes[name]
+        costs = damage(criterion, Layer(name, *facts))  # [levels, N]
+        # 3. Start at the lowest level. Preset bits are final and not of the budget.
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:

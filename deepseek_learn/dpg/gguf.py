@@ -68,12 +68,22 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
             know, or rows of several widths; or if its tokenizer cannot be stored.
         MissingDependencyError: if the package gguf is not installed.
 
-    Lesson: `notebooks/practical/14_take_it_with_you.ipynb`.
-
-    >>> small = dpg.compress(                                  # doctest: +SKIP
-    ...     model, batches, group_size=32, levels=(4, 5, 8), granularity="layer"
+    >>> import torch, transformers
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from deepseek_learn import dpg
+    >>> sizes = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128}
+    >>> sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    >>> batches = [torch.randint(64, (2, 8))]
+    >>> small = dpg.compress(
+    ...     model, batches, bits=5, logits=lambda model, x: model(x).logits,
+    ...     group_size=32, levels=(4, 5, 8), granularity="layer",
     ... )
-    >>> dpg.to_gguf(small.model, tokenizer, "model.gguf")      # doctest: +SKIP
+    >>> words = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    >>> words.pre_tokenizer = pre_tokenizers.ByteLevel()
+    >>> tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words)
+    >>> dpg.to_gguf(small.model, tokenizer, "model.gguf").name
+    'model.gguf'
     """
     gguf = require("gguf", extra="language", purpose="Writing GGUF files")
     # 1. Refuse what the file could not say, before anything is written.
