@@ -31,12 +31,13 @@ from .layers import DPGLayer
 
 BLOCK = 32  # weights that share a scale
 TYPES = {4: "Q4_0", 5: "Q5_0", 8: "Q8_0"}
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A tensor as it is stored.
+class GGUFTensor:
+    """A tensor of a GGUF file.
 
     Attributes:
         name: in the file.
@@ -80,7 +81,7 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
     ...     group_size=32, levels=(4, 5, 8), granularity="layer",
     ... )
     >>> words = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
-    >>> words.pre_tokenizer = pre_tokenizers.ByteLevel()
+    >>> words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     >>> tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words)
     >>> dpg.to_gguf(small.model, tokenizer, "model.gguf").name
     'model.gguf'
@@ -100,7 +101,7 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
         family.describe(writer, config)
         vocabulary.describe(writer)
         for name, tensor in tensors:
-            stored = encoded(family, config, name, tensor)
+            stored = encode(family, config, name, tensor)
             kind = gguf.GGMLQuantizationType[stored.kind]
             writer.add_tensor(stored.name, stored.data, raw_dtype=kind)
         for name, values in family.extra_tensors(model):
@@ -118,24 +119,28 @@ def named_tensors(
     """Yield the name and the value of each weight, of two that are tied the first.
 
     Raises:
-        GGUFError: if no layer is compressed.
+        GGUFError: if no layer is compressed, or if weights that are to be tied differ.
     """
-    found: dict[str, DPGLayer | Tensor] = {}
-    found |= model.named_parameters(remove_duplicate=False)
+    weights: dict[str, DPGLayer | Tensor] = {}
+    weights |= model.named_parameters(remove_duplicate=False)
     for name, module in model.named_modules():
         if isinstance(module, DPGLayer):
-            found[f"{name}.weight"] = module
+            weights[f"{name}.weight"] = module
             if module.bias is not None:
-                found[f"{name}.bias"] = module.bias
-    if not any(isinstance(value, DPGLayer) for value in found.values()):
+                weights[f"{name}.bias"] = module.bias
+    if not any(isinstance(value, DPGLayer) for value in weights.values()):
         raise GGUFError(
             "model must be compressed, with dpg.compress(..., group_size=32, "
             'levels=(4, 5, 8), granularity="layer").'
         )
-    for name, value in found.items():
-        # the file has the embedding, which its reader uses for both
-        if not (tied and name == "lm_head.weight"):
-            yield name, value
+    if tied:  # the file has the embedding, which its reader uses for both
+        head, table = weights.pop(HEAD), weights[EMBEDDING]
+        if getattr(head, "matrix", head) is not getattr(table, "matrix", table):
+            raise GGUFError(
+                f"config.tie_word_embeddings is True, but {HEAD} is not {EMBEDDING}: set "
+                f"it to False."
+            )
+    yield from weights.items()
 
 
 def check(name: str, layer: DPGLayer) -> None:
@@ -165,19 +170,21 @@ def check(name: str, layer: DPGLayer) -> None:
         raise GGUFError(f"{name} has a refinement, which GGUF has no place for.")
 
 
-def encoded(family: Family, config: Any, name: str, value: DPGLayer | Tensor) -> Stored:
+def encode(
+    family: Family, config: Any, name: str, value: DPGLayer | Tensor
+) -> GGUFTensor:
     """Return a weight in GGUF's name, order of rows and type."""
-    stored = family.tensor_name(name)
+    own = family.tensor_name(name)
     if isinstance(value, DPGLayer):
         codes = value.matrix.codes()
         order = family.row_order(config, name, len(codes.bits))
-        return Stored(stored, blocks(codes, order), TYPES[int(codes.bits[0])])
-    tensor = family.adjusted(name, value.detach().cpu().float())
+        return GGUFTensor(own, blocks(codes, order), TYPES[int(codes.bits[0])])
+    tensor = family.adjust(name, value.detach().cpu().float())
     order = family.row_order(config, name, len(tensor))
     tensor = tensor if order is None else tensor[order]
     if tensor.dim() > 1 and tensor.abs().max() <= HALF:
-        return Stored(stored, tensor.half().numpy(), "F16")
-    return Stored(stored, tensor.numpy(), "F32")
+        return GGUFTensor(own, tensor.half().numpy(), "F16")
+    return GGUFTensor(own, tensor.numpy(), "F32")
 
 
 def blocks(codes: Codes, order: Tensor | None = None) -> np.ndarray:

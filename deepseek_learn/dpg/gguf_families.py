@@ -26,20 +26,28 @@ class Family:
 
     Attributes:
         name: GGUF's name of the architecture.
-        interleaved: whether rotary embeddings turn neighboring elements of queries and
-            keys; transformers has their first halves in front.
+        activation: of the feed-forward layers.
+        rotations: the kinds of rotary embeddings, besides the default one.
+        biases: whether the layers of the attention may have biases.
+        interleaved: whether rotary embeddings rotate neighboring elements of queries and
+            keys; in transformers, an element and its partner are half a head apart.
         offset: what is added to the weight of each norm; Gemma's are stored less 1.
         layers: the number of layers.
     """
 
     name: str
+    activation: str = "silu"
+    rotations: tuple[str, ...] = ("linear",)
+    biases: bool = True
     interleaved: bool = False
     offset: float = 0.0
     layers: int = 0
 
     def describe(self, writer: Any, config: Any) -> None:
         """Write the sizes and options of a model."""
+        gguf = require("gguf", extra="language", purpose="Writing GGUF files")
         writer.add_name(config.model_type)
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         writer.add_block_count(config.num_hidden_layers)
         writer.add_context_length(config.max_position_embeddings)
         writer.add_embedding_length(config.hidden_size)
@@ -54,7 +62,6 @@ class Family:
         rope = rotary(config)
         writer.add_rope_freq_base(rope["rope_theta"])
         if rope["rope_type"] == "linear":
-            gguf = require("gguf", extra="language", purpose="Writing GGUF files")
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
             writer.add_rope_scaling_factor(rope["factor"])
         if self.name == "gemma3":
@@ -71,10 +78,10 @@ class Family:
         gguf = require("gguf", extra="language", purpose="Writing GGUF files")
         arch = {each: key for key, each in gguf.MODEL_ARCH_NAMES.items()}[self.name]
         names = gguf.get_tensor_name_map(arch, self.layers)
-        found = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if found is None:
+        own = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if own is None:
             raise GGUFError(f"{self.name} has no place for the weight {name!r}.")
-        return found
+        return own
 
     def row_order(self, config: Any, name: str, rows: int) -> Tensor | None:
         """Return which row of a weight comes first, second, ...; None for all as is."""
@@ -84,25 +91,27 @@ class Family:
         halves = torch.arange(rows).view(-1, 2, head_size(config) // 2)
         return halves.transpose(1, 2).reshape(-1)
 
-    def adjusted(self, name: str, value: Tensor) -> Tensor:
+    def adjust(self, name: str, value: Tensor) -> Tensor:
         """Return a float weight as llama.cpp expects it."""
         return value + self.offset if name.endswith("norm.weight") else value
 
     def extra_tensors(self, model: Any) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield what is no weight of the model: the factors of Llama 3's rotation."""
+        """Yield tensors that are no weights: Llama 3's frequency factors, `[D / 2]`."""
         rope = rotary(model.config)
         if rope["rope_type"] == "llama3":
             size = head_size(model.config)
-            plain = rope["rope_theta"] ** -(torch.arange(0, size, 2).double() / size)
-            turned = model.get_decoder().rotary_emb.inv_freq.double().cpu()
-            yield "rope_freqs.weight", (plain / turned).float().numpy()
+            default = rope["rope_theta"] ** -(torch.arange(0, size, 2).double() / size)
+            scaled = model.get_decoder().rotary_emb.inv_freq.double().cpu()
+            yield "rope_freqs.weight", (default / scaled).float().numpy()
 
 
 FAMILIES = {  # by transformers' name
-    "llama": Family("llama", interleaved=True),
+    "llama": Family("llama", rotations=("linear", "llama3"), interleaved=True),
     "qwen2": Family("qwen2"),
-    "qwen3": Family("qwen3"),
-    "gemma3_text": Family("gemma3", offset=1.0),
+    "qwen3": Family("qwen3", biases=False),
+    "gemma3_text": Family(
+        "gemma3", activation="gelu_pytorch_tanh", biases=False, offset=1.0
+    ),
 }
 
 
@@ -132,39 +141,46 @@ def family_of(model: Any) -> Family:
             f"model must be one of transformers' language models, {', '.join(FAMILIES)}; "
             f"got {kind!r}."
         )
-    _check_options(config)
-    return replace(FAMILIES[kind], layers=config.num_hidden_layers)
+    family = replace(FAMILIES[kind], layers=config.num_hidden_layers)
+    _check_options(family, config)
+    return family
 
 
-def _check_options(config: Any) -> None:
-    act = getattr(config, "hidden_activation", None) or config.hidden_act
-    gemma = config.model_type == "gemma3_text"
-    kinds = [rotary(config)["rope_type"], rotary(config, "sliding")["rope_type"]]
-    allowed = ("default", "linear", "llama3")
-    expected = [
-        "full_attention"
-        if (gemma and i % PATTERN == PATTERN - 1) or not gemma
-        else "sliding_attention"
-        for i in range(config.num_hidden_layers)
+def _check_options(family: Family, config: Any) -> None:
+    """Refuse what llama.cpp would compute in another way, or not load."""
+
+    def option(name: str, default: Any = None) -> Any:
+        return getattr(config, name, default)
+
+    activation = option("hidden_activation") or option("hidden_act")
+    full, sliding = rotary(config), rotary(config, "sliding")
+    kinds = ("default", *family.rotations)
+    kind = full["rope_type"]
+    is_gemma = family.name == "gemma3"
+    windows = [
+        is_gemma and index % PATTERN != PATTERN - 1 for index in range(family.layers)
     ]
-    scale = getattr(config, "query_pre_attn_scalar", None)
+    own = option("layer_types")
+    own = windows if own is None else [each == "sliding_attention" for each in own]
+    size, scale = head_size(config), option("query_pre_attn_scalar")
+    caps = option("attn_logit_softcapping"), option("final_logit_softcapping")
     problems = {
-        f"the activation {act!r}": act != ("gelu_pytorch_tanh" if gemma else "silu"),
-        f"rotary embeddings of the kind {kinds!r}": not {*kinds} <= {*allowed},
-        "sliding windows in these layers": (
-            getattr(config, "layer_types", None) or expected
-        )
-        != expected,
-        f"query_pre_attn_scalar {scale} with heads of {head_size(config)}": scale
-        not in (None, head_size(config)),
-        "soft-capped logits": bool(
-            getattr(config, "attn_logit_softcapping", None)
-            or getattr(config, "final_logit_softcapping", None)
+        f"the activation {activation!r}": activation != family.activation,
+        f"rotary embeddings of the kind {kind!r}": kind not in kinds,
+        "scaled rotary embeddings in layers with a sliding window": (
+            is_gemma and sliding["rope_type"] != "default"
         ),
-        "attention in both directions": bool(
-            getattr(config, "use_bidirectional_attention", False)
+        "rotary embeddings of a part of each head": (
+            full.get("partial_rotary_factor", 1.0) != 1.0
         ),
+        "sliding windows in these layers": own != windows,
+        "biases in its attention": not family.biases
+        and option("attention_bias", False),
+        f"query_pre_attn_scalar {scale} with heads of {size}": scale
+        not in (None, size),
+        "soft-capped logits": any(caps),
+        "attention in both directions": option("use_bidirectional_attention", False),
     }
-    for what, wrong in problems.items():
-        if wrong:
-            raise GGUFError(f"llama.cpp's {config.model_type} has not {what}.")
+    for what, is_true in problems.items():
+        if is_true:
+            raise GGUFError(f"llama.cpp's {family.name} does not support {what}.")

@@ -103,8 +103,8 @@ def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
         types=types,
         merges=() if pieces else merges,
         scores=_scores(tokens, merges) if pieces else (),
-        special=_special(tokenizer),
-        adds=_added(tokenizer, facts),
+        special=_special_tokens(tokenizer),
+        adds=_additions(tokenizer, facts),
         chat_template=getattr(tokenizer, "chat_template", None) or "",
     )
 
@@ -114,13 +114,13 @@ def _tokens(facts: dict, size: int) -> tuple[list[str], list[int]]:
     types = [UNUSED] * size
     model = facts["model"]
     added = {each["id"]: each for each in facts["added_tokens"]}
-    known = {number: token for token, number in model["vocab"].items()}
-    known |= {number: each["content"] for number, each in added.items()}
-    if known and max(known) >= size:
+    words = {number: token for token, number in model["vocab"].items()}
+    words |= {number: each["content"] for number, each in added.items()}
+    if words and max(words) >= size:
         raise GGUFError(
-            f"tokenizer has the token {max(known)}, but the model only {size} tokens."
+            f"tokenizer has the token {max(words)}, but the model only {size} tokens."
         )
-    for number, token in known.items():
+    for number, token in words.items():
         tokens[number] = token
         if number in added:
             types[number] = CONTROL if added[number]["special"] else USER_DEFINED
@@ -151,29 +151,43 @@ def _parts(facts: dict, kind: str) -> list[dict]:
 
 def _split(facts: dict) -> str:
     """Return llama.cpp's name of the rule that splits a text into words."""
+    normalizers = [part["type"] for part in _parts(facts, "normalizer")]
     parts = _parts(facts, "pre_tokenizer")
+    name = _rule(parts)
+    ignores = bool(facts["model"].get("ignore_merges"))
+    if name is None or ignores != (name == "llama-bpe") or {*normalizers} - {"NFC"}:
+        raise GGUFError(
+            f"tokenizer must split texts as those of GPT-2, Llama 3, Qwen 2 and 3 or "
+            f"SmolLM do, which llama.cpp knows; got the pre-tokenizer "
+            f"{json.dumps(parts)[:200]}, ignore_merges={ignores} and the normalizers "
+            f"{normalizers}."
+        )
+    return name
+
+
+def _rule(parts: Sequence[dict]) -> str | None:
+    """Return the name of a pre-tokenizer's parts; None if llama.cpp has none for it."""
+    if not parts or parts[-1]["type"] != BYTE_LEVEL or parts[-1]["add_prefix_space"]:
+        return None
+    first, has_rule = parts[0], parts[-1]["use_regex"]
     kinds = [part["type"] for part in parts]
-    if kinds == [BYTE_LEVEL] and parts[0]["use_regex"]:
+    if kinds == [BYTE_LEVEL] and has_rule:
         return "gpt-2"
-    if kinds == [DIGITS, BYTE_LEVEL] and parts[0]["individual_digits"]:
+    if kinds == [DIGITS, BYTE_LEVEL] and has_rule and first["individual_digits"]:
         return "smollm"
-    if kinds == ["Split", BYTE_LEVEL]:
-        pattern = parts[0]["pattern"].get("Regex")
-        if pattern in SPLITS:
-            return SPLITS[pattern]
-    raise GGUFError(
-        f"tokenizer must split texts as those of GPT-2, Llama 3, Qwen 2 and 3 or SmolLM "
-        f"do; llama.cpp has no rule known here for {json.dumps(parts)[:200]}."
-    )
+    plain = not has_rule and not first.get("invert")
+    if kinds == ["Split", BYTE_LEVEL] and plain and first["behavior"] == "Isolated":
+        return SPLITS.get(first["pattern"].get("Regex"))
+    return None
 
 
-def _special(tokenizer: Any) -> dict[str, int]:
+def _special_tokens(tokenizer: Any) -> dict[str, int]:
     names = ("bos", "eos", "unk", "pad")
     numbers = {name: getattr(tokenizer, f"{name}_token_id") for name in names}
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def _added(tokenizer: Any, facts: dict) -> dict[str, bool]:
+def _additions(tokenizer: Any, facts: dict) -> dict[str, bool]:
     """Return what the tokenizer adds to a text."""
     numbers = tokenizer("a")["input_ids"]
     steps = [*_parts(facts, "normalizer"), *_parts(facts, "pre_tokenizer")]

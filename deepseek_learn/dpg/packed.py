@@ -7,7 +7,7 @@ widths. An optional `refine` term holds the rounding error of the base term, rou
 both terms together provide a precision of about 8 bits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Self
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .codes import Codes
 from .matrix import ROWS
-from .planes import WIDTHS, split, step_and_zero, unpack, used_widths
+from .planes import WIDTHS, join, split, step_and_zero, used_widths
 from .rounding import quantize
 
 REFINE_BITS = 4
@@ -145,7 +145,7 @@ class PackedMatrix(nn.Module):
         return parts
 
     def codes(self) -> Codes:
-        """Return the codes of the base term, as `pack_matrix` took them."""
+        """Return all bits of the base term's codes, as `pack_matrix` took them."""
         codes = torch.zeros(self.rows, self.padded, dtype=torch.uint8)
         scale = torch.zeros(
             self.padded // self.group_size, self.rows, dtype=torch.bfloat16
@@ -156,7 +156,10 @@ class PackedMatrix(nn.Module):
                 order = self.order[segment.first : segment.first + segment.rows].cpu()
                 rows = (order >= 0).nonzero()[:, 0]  # without padding
                 to = order[rows].long()
-                codes[to] = segment_codes(self, segment).cpu()[rows]
+                widths = WIDTHS[segment.bits]
+                names = (f"base{segment.bits}_plane{i}" for i in range(len(widths)))
+                planes = [getattr(self, name) for name in names]
+                codes[to] = join(planes, widths).cpu()[rows]
                 scale[:, to] = self.scale_of(segment).cpu()[:, rows]
                 bits[to] = segment.bits
         return Codes(codes, scale, bits, self.columns)
@@ -212,30 +215,12 @@ class PackedMatrix(nn.Module):
         return f"[{self.rows}, {self.columns}], G={self.group_size}: {terms}"
 
 
-def segment_codes(matrix: PackedMatrix, segment: Segment) -> Tensor:
-    """Return all codes of a segment, a uint8 tensor of shape `[rows, K']`."""
-    prefix = f"{segment.term}{segment.bits}_plane"
-    widths = WIDTHS[segment.bits]
-    planes = [getattr(matrix, f"{prefix}{i}") for i in range(len(widths))]
-    return joined(planes, widths)
-
-
-def joined(
-    planes: Sequence[Tensor], widths: Sequence[int], rows: Tensor | None = None
-) -> Tensor:
-    """Return the codes whose bits are in several planes, high bits first."""
-    codes = torch.zeros((), dtype=torch.uint8, device=planes[0].device)
-    for plane, width in zip(planes, widths, strict=True):
-        codes = (codes << width) | unpack(plane, width, rows)
-    return codes
-
-
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
     """Return the weights of a part, a float32 tensor of shape `[rows, K']`.
 
     If `rows` is given, only those rows are returned.
     """
-    codes = joined(part.planes, part.widths, rows)
+    codes = join(part.planes, part.widths, rows)
     scale = part.scale if rows is None else part.scale[:, rows]
     groups = codes.float().unflatten(1, (-1, group_size))  # [rows, K' / G, G]
     values = (groups - part.zero) * (scale.float() * part.step).T[:, :, None]

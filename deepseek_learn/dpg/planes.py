@@ -8,6 +8,8 @@ p j. The kernels' vector instructions process 64 bytes at a time, which correspo
 16 rows x 4 columns.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -69,6 +71,19 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
     per_byte = 8 // width
     parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(per_byte)]
     return torch.stack(parts, 2).flatten(1)  # from [rows, kb, P, 4]
+
+
+def join(
+    planes: Sequence[Tensor], widths: Sequence[int], rows: Tensor | None = None
+) -> Tensor:
+    """Return the codes that are divided among planes, high bits first, `[rows, K]`.
+
+    If `rows` is given, an int64 tensor of shape `[n]`, only those rows are unpacked.
+    """
+    codes = torch.zeros((), dtype=torch.uint8, device=planes[0].device)
+    for plane, width in zip(planes, widths, strict=True):
+        codes = (codes << width) | unpack(plane, width, rows)
+    return codes
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:

@@ -210,7 +210,7 @@ def test_one_width_per_layer_within_the_budget(name):
     assert {int(bits[0]) for bits in allocation.bits.values()} <= {4, 5, 8}
     stored, weights = spent(allocation)
     assert stored <= 5.2 * weights
-    # no damage less than that of the best of all choices within the budget
+    # between what blocks of rows achieve and one width for all layers
     rows = dpg.allocate(model, calibration, 5.2, group_size=32, levels=(4, 5, 8))
     even = dpg.allocate(model, calibration, 5, group_size=32, levels=(5,))
     whole = sum(allocation.damage.values())

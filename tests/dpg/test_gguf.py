@@ -6,10 +6,11 @@ import torch
 from deepseek_learn import dpg
 from deepseek_learn.dpg.gguf import blocks
 from deepseek_learn.dpg.gguf_vocabulary import SPLITS, vocabulary_of
+from tests.services import need
 
-gguf = pytest.importorskip("gguf")
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
+gguf = need("gguf")
+transformers = need("transformers")
+tokenizers = need("tokenizers")
 
 TOKENS = 320
 HOW = {"group_size": 32, "levels": (4, 5, 8), "granularity": "layer"}
@@ -33,6 +34,7 @@ LLAMA_3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+PLAIN = {"rope_type": "default", "rope_theta": 1e4}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
 CONFIGS = {
     "llama": ("LlamaConfig", {}),
@@ -139,7 +141,7 @@ def test_the_header_says_what_transformers_does_not_read(tokenizer, tmp_path):
     model = built("gemma3")
     path = dpg.to_gguf(compressed(model), tokenizer, tmp_path / "model.gguf")
     fields = gguf.GGUFReader(path).fields
-    said = {
+    values = {
         name: fields[f"gemma3.{name}"].contents()
         for name in (
             "attention.key_length",
@@ -149,7 +151,7 @@ def test_the_header_says_what_transformers_does_not_read(tokenizer, tmp_path):
             "attention.head_count_kv",
         )
     }
-    assert list(said.values()) == [32, 16, 1e6, 1e4, 3]
+    assert list(values.values()) == [32, 16, 1e6, 1e4, 3]
     assert len(fields["tokenizer.ggml.tokens"].contents()) == TOKENS
     types = {t.name: t.tensor_type.name for t in gguf.GGUFReader(path).tensors}
     assert types["token_embd.weight"] == "F16"
@@ -177,7 +179,7 @@ def test_what_is_no_block_is_refused(options, sentence, tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes", "sentence"),
     [
-        ("llama", {"hidden_act": "gelu"}, "has not the activation 'gelu'"),
+        ("llama", {"hidden_act": "gelu"}, "does not support the activation 'gelu'"),
         (
             "llama",
             {
@@ -187,7 +189,7 @@ def test_what_is_no_block_is_refused(options, sentence, tokenizer, tmp_path):
                     "factor": 2.0,
                 }
             },
-            "has not rotary embeddings of the kind",
+            "does not support rotary embeddings of the kind",
         ),
         ("llama", {"mlp_bias": True, "hidden_act": "relu"}, "the activation 'relu'"),
         (
@@ -205,6 +207,22 @@ def test_options_that_llama_cpp_has_not(name, changes, sentence, tokenizer, tmp_
         dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
 
 
+def test_a_head_that_is_not_the_embedding_is_not_lost(tokenizer, tmp_path):
+    model = built("llama")
+    small = compressed(model)
+    small.config.tie_word_embeddings = True
+    with pytest.raises(dpg.GGUFError, match="tie_word_embeddings is True, but lm_head"):
+        dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
+
+
+def test_small_scales_are_rounded_to_steps_of_float16():
+    weight = 1e-5 * torch.randn(8, 64)
+    codes = dpg.quantize(weight, 4, 32)
+    kind = gguf.GGMLQuantizationType.Q4_0
+    back = torch.from_numpy(gguf.quants.dequantize(blocks(codes), kind))
+    assert 0 < (back - codes.dequantize()).abs().max() <= 8 * 2.0**-25
+
+
 def test_models_of_other_kinds(tokenizer, tmp_path):
     net = torch.nn.Sequential(torch.nn.Linear(64, 32))
     with pytest.raises(dpg.GGUFError, match="one of transformers' language models"):
@@ -220,27 +238,52 @@ def regex(pattern):
 
 @pytest.mark.parametrize("pattern", SPLITS)
 def test_rules_that_have_a_name(pattern):
-    vocabulary = vocabulary_of(byte_level(regex(pattern)), TOKENS)
+    ignores = SPLITS[pattern] == "llama-bpe"
+    vocabulary = vocabulary_of(
+        byte_level(regex(pattern), ignore_merges=ignores), TOKENS
+    )
     assert (vocabulary.model, vocabulary.pre) == ("gpt2", SPLITS[pattern])
+    other = byte_level(regex(pattern), ignore_merges=not ignores)
+    with pytest.raises(dpg.GGUFError, match=f"ignore_merges={not ignores}"):
+        vocabulary_of(other, TOKENS)
 
 
 def test_the_rules_of_gpt_2_and_smollm(tokenizer):
     assert vocabulary_of(tokenizer, TOKENS).pre == "gpt-2"
     digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
     assert vocabulary_of(byte_level(digits), TOKENS).pre == "smollm"
-    with pytest.raises(dpg.GGUFError, match="split texts as those of GPT-2"):
-        vocabulary_of(byte_level(regex(r"\s")), TOKENS)
+
+
+def changed(**steps):
+    other = byte_level()
+    for name, step in steps.items():
+        setattr(other.backend_tokenizer, name, step)
+    return other
+
+
+def test_texts_that_llama_cpp_would_split_in_another_way():
+    pieces, steps = tokenizers.pre_tokenizers, tokenizers.normalizers
+    spaced = pieces.ByteLevel(add_prefix_space=True)
+    others = (
+        byte_level(regex(r"\s")),
+        changed(pre_tokenizer=spaced),
+        changed(normalizer=steps.Lowercase()),
+    )
+    for other in others:
+        with pytest.raises(dpg.GGUFError, match="split texts as those of GPT-2"):
+            vocabulary_of(other, TOKENS)
+    assert vocabulary_of(changed(normalizer=steps.NFC()), TOKENS).pre == "gpt-2"
 
 
 def test_tokens_without_a_word_are_unused(tokenizer):
     vocabulary = vocabulary_of(tokenizer, TOKENS)
-    known = len(tokenizer)
+    count = len(tokenizer)
     assert vocabulary.types[:3] == [3, 3, 3]  # control
-    assert set(vocabulary.types[3:known]) == {1}
-    assert set(vocabulary.types[known:]) == {5}
+    assert set(vocabulary.types[3:count]) == {1}
+    assert set(vocabulary.types[count:]) == {5}
     assert vocabulary.special == {"bos": 0, "eos": 1, "pad": 2}
-    with pytest.raises(dpg.GGUFError, match=f"but the model only {known - 1} tokens"):
-        vocabulary_of(tokenizer, known - 1)
+    with pytest.raises(dpg.GGUFError, match=f"but the model only {count - 1} tokens"):
+        vocabulary_of(tokenizer, count - 1)
 
 
 def test_sentencepiece_has_scores_in_the_order_of_its_merges():

@@ -51,13 +51,21 @@ def multiply(
     bias = None if bias is None else bias.float()
     size = _scratch_bytes(M, matrix.padded, matrix.group_size)
     scratch = x.new_empty(size, dtype=torch.uint8)
-    level = best_level() if level is None else level
-    error_code = library.dpg_linear(  # in the groups of `build.declare`
-        *(x.data_ptr(), matrix.columns),
-        *(M, matrix.columns, matrix.padded, matrix.group_size),
-        *(segments, count),
-        *(None if bias is None else bias.data_ptr(), y.data_ptr(), matrix.rows),
-        *(scratch.data_ptr(), level, torch.get_num_threads()),
+    error_code = library.dpg_linear(
+        x.data_ptr(),
+        matrix.columns,
+        M,
+        matrix.columns,
+        matrix.padded,
+        matrix.group_size,
+        segments,
+        count,
+        None if bias is None else bias.data_ptr(),
+        y.data_ptr(),
+        matrix.rows,
+        scratch.data_ptr(),
+        best_level() if level is None else level,
+        torch.get_num_threads(),
     )
     if error_code:
         raise AssertionError(f"dpg_linear rejected its arguments: error {error_code}")
