@@ -62,7 +62,6 @@ check: lint  ## before each commit (under 3 minutes): lint, translations, fast u
 	@# shows the slowest: what takes over a second belongs to "slow"
 	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
 
-FEDERATION := $(addprefix tests/solutions/federated/test_, deployment.py machines.py)
 # Four parts that can run alone (PART=book); the library is all that the others leave.
 PARTS          := library book course solutions
 part_book      := tests/book/
@@ -73,8 +72,6 @@ part_library   := $(filter-out $(part_book) $(part_course) $(part_solutions) tes
 test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg or PART=course: a part)
 	@$(if $(filter-out $(PARTS),$(PART)),echo "PART must be one of: $(PARTS); got '$(PART)'"; exit 2)
 	@$(TESTS) -n 2 $(or $(PYTEST),$(part_$(PART)))
-	@# servers and hospitals as processes, with nothing beside them: they have time limits
-	@[ -n "$(PYTEST)$(filter-out solutions,$(PART))" ] || FEDERATION=1 $(TESTS) $(FEDERATION)
 
 notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
 	@test -f "$(NB)" || { echo "NB must be the path of a notebook, such as" \

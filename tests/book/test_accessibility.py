@@ -36,7 +36,7 @@ SETTLED = """scheme => document.documentElement.dataset.theme === scheme
 OF_COLOR = ("color-contrast", "link-in-text-block")
 COLORS = {"runOnly": OF_COLOR}
 OTHERS = {"rules": {name: {"enabled": False} for name in OF_COLOR}}
-FEW = 10
+FEW = 4
 # keeps the first few of the elements that share tags, classes and styles up to the root;
 # from the leaves up, since an element that has lost all its children becomes a leaf
 THIN = """most => {

@@ -1,6 +1,7 @@
 """SmolLM2 loads exactly, and compressing its cache has the expected loss."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,20 @@ def tokens(loaded):
 
 @pytest.fixture(scope="module")
 def reference(folder):
-    """Model and tokenizer from the same file, loaded by `transformers`."""
-    transformers, file = need("transformers"), {"gguf_file": smollm2.FILE}
+    """Model and tokenizer from the same file, loaded by `transformers`.
+
+    It reads the file's metadata anew for each of its parts, and the table of names for
+    each module; here, once.
+    """
+    gguf, transformers = need("gguf"), need("transformers")
+    file = {"gguf_file": smollm2.FILE}
     build = transformers.AutoModelForCausalLM.from_pretrained
-    model = build(folder, **file, dtype=torch.float32)
-    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, **file)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GGUFReader", "get_tensor_name_map"):
+            patch.setattr(gguf, name, cache(getattr(gguf, name)))
+        model = build(folder, **file, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **file)
+    return model.eval(), tokenizer
 
 
 def test_it_answers_and_its_text_becomes_the_references_tokens(loaded, reference):

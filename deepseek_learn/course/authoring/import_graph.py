@@ -70,7 +70,7 @@ class ImportGraph:
             ahead = {
                 each
                 for file in ahead
-                for each in self.imports[file]
+                for each in self._imports(file)
                 if _package(each) == _package(file)
             } - needs
         return needs
@@ -78,7 +78,7 @@ class ImportGraph:
     @cached_property
     def imports(self) -> dict[str, set[str]]:
         """A mapping from each file to the files that define the names it imports."""
-        return {file: set(self._imports(file)) for file in self.files}
+        return {file: self._imports(file) for file in self.files}
 
     @cached_property
     def _uses(self) -> dict[str, set[str]]:
@@ -100,13 +100,14 @@ class ImportGraph:
         importers = {each for each, targets in self.imports.items() if targets & files}
         return {each for each in importers if each.startswith(place)}
 
-    def _imports(self, file: str) -> Iterator[str]:
+    @cache  # noqa: B019 - a graph exists only while one page is generated
+    def _imports(self, file: str) -> set[str]:
         source = (self.root / file).read_text(encoding="utf-8")
-        return self._targets(ast.parse(source), file)
+        return set(self._targets(ast.parse(source), file))
 
     def _targets(self, tree: ast.Module, file: str) -> Iterator[str]:
-        modules = {}
-        for node in ast.walk(tree):
+        modules, nodes = {}, [*ast.walk(tree)]
+        for node in nodes:
             if isinstance(node, ast.ImportFrom):
                 base = _absolute(node, file)
                 if file.startswith(SCRIPTS) and self._source(base) is None:
@@ -118,7 +119,7 @@ class ImportGraph:
                         modules[alias.asname or alias.name] = module
                     elif source := self._definition(base, alias.name):
                         yield source
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Attribute):
                 package = modules.get(getattr(node.value, "id", ""))
                 if package and (source := self._definition(package, node.attr)):

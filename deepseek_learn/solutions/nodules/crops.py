@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.interpolate import interp1d
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -107,6 +106,8 @@ def _in_lung(rng: np.random.Generator, gray: np.ndarray) -> np.ndarray:
 
 def _rescanned(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     """Make a crop look like another scanner's: thick slices, soft kernel, coarse noise."""
+    from scipy.interpolate import interp1d  # slow to import, and only training needs it
+
     slice_mm, soft = rng.uniform(1, 3), rng.uniform(0, 0.9)
     along = slice_mm * rng.uniform(1, 1.25) / np.sqrt(12)  # deviation of a slice's box
     crop = ndimage.gaussian_filter(crop, [along, soft, soft], truncate=2.5)

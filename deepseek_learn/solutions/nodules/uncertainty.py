@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from ...files import atomic_write
 from .finding import Finding
@@ -113,6 +113,8 @@ def platt(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:
     As Platt proposed, the targets are (n + 1) / (n + 2) and 1 / (n + 2) in place of 1 and
     0, so that separable data give finite values.
     """
+    from scipy import optimize  # slow to import, and only fitting needs it
+
     x = special.logit(np.clip(scores, CLIP, 1 - CLIP))
     positive, negative = hits.sum(), (~hits).sum()
     target = np.where(hits, (positive + 1) / (positive + 2), 1 / (negative + 2))

@@ -30,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.path import Path as Polygon
 from scipy import ndimage
 
 from ...files import atomic_write
@@ -96,6 +95,8 @@ class _Outline:
 
     def mask(self) -> np.ndarray:
         """Return the voxels inside, `[Z, Y, X]`, with a margin around them."""
+        from matplotlib.path import Path as Polygon
+
         corners = np.concatenate([xy for _, _, xy in self.polygons])
         low, high = corners.min(0) - 2, corners.max(0) + 2
         width, height = high - low + 1

@@ -1,8 +1,9 @@
-"""Search files for probes; runs inside a room: `python search.py PROBES FOLDER...`.
+"""Search files for probes; runs in a room: `python search.py PROBES SKIPPED FOLDER...`.
 
 PROBES is a JSON file, {task: [bytes in hexadecimal digits, ...]}. Files are searched as
 they are and unpacked (gzip, zip, bz2, xz, also inside each other); a pickle, a marshal
-file, a tar file and an `.npy` hold their bytes as they are. It prints a line per find.
+file, a tar file and an `.npy` hold their bytes as they are. Files that begin with the
+bytes SKIPPED, in hexadecimal digits, are not searched. It prints a line per find.
 """
 
 import bz2
@@ -30,13 +31,16 @@ def main() -> None:
     with open(sys.argv[1]) as file:
         tasks = json.load(file)
     probes = {bytes.fromhex(p): task for task, group in tasks.items() for p in group}
-    anchors = Anchors(probes)
+    anchors, skipped = Anchors(probes), bytes.fromhex(sys.argv[2])
     files = size = 0
-    for folder in sys.argv[2:]:
+    for folder in sys.argv[3:]:
         for path in walk(folder):
             try:
                 with open(path, "rb") as content:
-                    whole = content.read()
+                    head = content.read(len(skipped))
+                    if skipped and head == skipped:
+                        continue
+                    whole = head + content.read()
             except OSError:
                 continue
             files, size = files + 1, size + len(whole)

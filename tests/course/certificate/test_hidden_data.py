@@ -1,6 +1,7 @@
 """No file that a project can read in its room holds the data of a task."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from deepseek_learn.sandbox import isolation
 from deepseek_learn.sandbox.view import PACKAGE, always_readable
 
 SEARCH = Path(__file__).with_name("search.py")
+# programs and compiled libraries, half of the bytes; the monthly run searches them too
+SKIPPED = "" if os.environ.get("EVERY_NOTEBOOK") else b"\x7fELF".hex()
 COUNT = 300  # records per task
 # letters in a row that no other text has: Chinese, English
 LETTERS = {"reviews": 12, "mail": 48}
@@ -137,7 +140,7 @@ def search(probes, folders, hide):
         "probes.json": json.dumps(plain).encode(),
     }
     with answer_sandbox(files, 1800, hide) as (sandbox, _):
-        words = ["python", "search.py", "probes.json", *map(str, folders)]
+        words = ["python", "search.py", "probes.json", SKIPPED, *map(str, folders)]
         ended = sandbox.run(words)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.reason
     *lines, last = ended.stdout.splitlines()
@@ -168,7 +171,7 @@ def test_the_search_finds_the_data_where_nothing_is_hidden(probes):
 @pytest.mark.slow
 def test_no_readable_package_holds_the_data_of_a_task(probes):
     found, size = search(probes, packages(), hidden())
-    assert size > 100 << 20  # torch alone has more
+    assert size > 100 << 20
     assert found == {}
 
 

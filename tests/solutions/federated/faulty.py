@@ -8,6 +8,7 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from deepseek_learn.solutions.federated.client import client as honest
+from deepseek_learn.solutions.federated.robust_aggregation import round_of
 
 client = ClientApp()
 
@@ -25,6 +26,8 @@ def train(message: Message, context: Context) -> Message:
     )
     if fault in ("", "slow"):
         return honest(message, own)
+    if "then" in fault:
+        fault = fault.split(", then ")[round_of(message) - 1]
     sent = message.content["arrays"].to_torch_state_dict()
     state = {
         "nan": {name: value * float("nan") for name, value in sent.items()},

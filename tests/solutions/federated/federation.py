@@ -18,6 +18,7 @@ from deepseek_learn.solutions.federated.certificates import write_certificates
 HERE = Path(__file__).parent
 APP = Path(federated.__path__[0]) / "flower_app"
 TOOLS = Path(sys.executable).parent
+PATHS = (HERE, HERE / "impatient")
 
 
 @contextlib.contextmanager
@@ -88,12 +89,13 @@ class Federation:
             '[superlink]\ndefault = "hospitals"\n[superlink.hospitals]\n'
             f'address = "{host}:{self.port}"\nroot-certificates = "{self.ca}"\n'
         )
+        existing = filter(None, [os.environ.get("PYTHONPATH")])
         self.environment = os.environ | {
             "FLWR_HOME": str(home),
             "FLWR_TELEMETRY_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
             "PATH": f"{TOOLS}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": os.pathsep.join([*map(str, PATHS), *existing]),
         }
 
     def __enter__(self) -> "Federation":
@@ -102,8 +104,9 @@ class Federation:
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.kill(name)
+        self._end_orphans()
 
-    def start_server(self, seconds: float = 60) -> None:
+    def start_server(self) -> None:
         tls = self.folder / "tls"
         self.start(
             "server",
@@ -113,7 +116,7 @@ class Federation:
             *("--port", self.port, "--disable-runtime-dependency-installation"),
             *("--database", self.folder / "server.db"),  # outlives the server
         )
-        self.wait_for_log("server", "Uvicorn running", seconds)
+        wait(lambda: self.has_said("server", "Uvicorn running"))
 
     def start_node(self, site: Mapping[str, Any], ca: Path | None = None) -> None:
         config = " ".join(
@@ -144,6 +147,14 @@ class Federation:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def _end_orphans(self) -> None:
+        """End what Flower started in sessions of their own, as Linux shows it."""
+        own = f"FLWR_HOME={self.environment['FLWR_HOME']}\0".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if own in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+
     def stop(self, name: str) -> None:
         """End a process as its owner would, so that it can say goodbye."""
         process = self.processes.pop(name)
@@ -153,8 +164,14 @@ class Federation:
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def wait_for_log(self, name: str, text: str, seconds: float = 60) -> None:
-        wait(lambda: self.log(name).read_text().count(text) > 0, seconds)
+    def has_said(self, name: str, text: str) -> bool:
+        """Whether the text is in a process's log; the process must not have ended."""
+        ended = self.processes[name].poll() is not None
+        if text not in self.log(name).read_text():
+            if ended:
+                raise ChildProcessError(f"{name} ended: {self.log(name).read_text()}")
+            return False
+        return True
 
     def faulty_app(self) -> Path:
         """The Flower app with `faulty.client`, whose hospitals may misbehave."""

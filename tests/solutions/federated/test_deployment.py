@@ -4,7 +4,6 @@ One federation serves all tests, in this order, since each process takes seconds
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,11 +14,6 @@ from safetensors.torch import load_file
 from tests import services
 
 services.need("flwr")
-if os.environ.get("FEDERATION") != "1":
-    pytest.skip(
-        "runs alone, at the end of `make test` (FEDERATION=1)", allow_module_level=True
-    )
-# not the whole module: pytest would find no test, and `make test` would fail
 WITHOUT_SPACE = pytest.mark.skipif(
     " " in sys.prefix,
     reason="Flower 1.42 creates no tables if its environment's path contains a space",
@@ -75,41 +69,40 @@ def apart(a, b) -> float:
 
 def test_processes_find_the_model_of_one_process(federation, sites, place):
     out = place / "plain"
-    finish(federation.run(rounds=2, out=str(out), **QUICK))
-    expected, _ = simulate(sites, rounds=2, **QUICK)
+    finish(federation.run(rounds=1, out=str(out), **QUICK))
+    expected, _ = simulate(sites, rounds=1, **QUICK)
     assert apart(model(out), expected) < 1e-6
-    assert [row["hospital"] for row in rows(out)] == ["a", "b", "c"] * 2
+    assert [row["hospital"] for row in rows(out)] == ["a", "b", "c"]
 
 
 def test_a_server_that_is_killed_goes_on_where_it_stopped(federation, sites, place):
     out = place / "resumed"
-    run = federation.run(rounds=3, out=str(out), **QUICK)
+    run = federation.run(rounds=2, out=str(out), **QUICK)
     wait((out / STATE).exists)
     federation.kill("server")
     run.kill()
     run.wait()
-    done = json.loads((out / STATE).read_text())["round"]
-    assert 1 <= done < 3
+    assert json.loads((out / STATE).read_text())["round"] == 1
     federation.start_server()
-    finish(federation.run(rounds=3, out=str(out), **QUICK))
-    expected, _ = simulate(sites, rounds=3, **QUICK)
+    finish(federation.run(rounds=2, out=str(out), **QUICK))
+    expected, _ = simulate(sites, rounds=2, **QUICK)
     assert apart(model(out), expected) < 1e-6
-    assert {row["round"] for row in rows(out)} == {1, 2, 3}
+    assert {row["round"] for row in rows(out)} == {1, 2}
 
 
 def test_updates_that_are_not_finite_or_of_another_model_stay_outside(
     federation, sites, place
 ):
-    expected, _ = simulate(sites[:2], rounds=1, **QUICK)
-    for fault, reason in (("nan", "not finite"), ("other", "another model")):
-        federation.stop("c")
-        federation.start_node(sites[2] | {"fault": fault})
-        out = place / f"poisoned_{fault}"
-        finish(federation.run(federation.faulty_app(), rounds=1, out=str(out), **QUICK))
-        assert apart(model(out), expected) < 1e-6
-        refused = [row["refused"] for row in rows(out) if row["refused"]]
-        assert len(refused) == 1
-        assert reason in refused[0]
+    federation.stop("c")
+    federation.start_node(sites[2] | {"fault": "nan, then other"})
+    out = place / "poisoned"
+    finish(federation.run(federation.faulty_app(), rounds=2, out=str(out), **QUICK))
+    expected, _ = simulate(sites[:2], rounds=2, **QUICK)
+    assert apart(model(out), expected) < 1e-6
+    refused = [row for row in rows(out) if row["refused"]]
+    assert [row["round"] for row in refused] == [1, 2]
+    for row, reason in zip(refused, ("not finite", "another model"), strict=True):
+        assert reason in row["refused"]
 
 
 def test_slow_and_killed_hospitals_do_not_hold_up_the_round(federation, sites, place):
@@ -120,12 +113,12 @@ def test_slow_and_killed_hospitals_do_not_hold_up_the_round(federation, sites, p
         federation.start_node(site | changes[site["hospital"]])
     start = time.monotonic()
     run = federation.run(
-        federation.faulty_app(), rounds=1, least=1, timeout=25.0, out=str(out), **QUICK
+        federation.faulty_app(), rounds=1, least=1, timeout=30.0, out=str(out), **QUICK
     )
     wait(mark.exists)
     federation.kill("b")  # in the middle of its training
     finish(run)
-    assert time.monotonic() - start < 90
+    assert time.monotonic() - start < 200  # it sleeps for 300
     expected, _ = simulate(sites[:1], rounds=1, least=1, **QUICK)
     assert apart(model(out), expected) < 1e-6
     assert sorted(str(row["refused"]) for row in rows(out))[0] == "None"
@@ -161,8 +154,8 @@ def test_another_authoritys_certificate_is_not_believed(federation, sites, place
 def test_a_port_in_use_is_named(federation):
     federation.processes["kept"] = federation.processes.pop("server")
     federation.log("server").rename(federation.folder / "first.log")
-    with pytest.raises(TimeoutError):
-        federation.start_server(seconds=15)
+    with pytest.raises(ChildProcessError):
+        federation.start_server()
     assert "address already in use" in federation.log("server").read_text().lower()
     assert federation.processes["server"].poll() not in (None, 0)
 

@@ -1,7 +1,6 @@
 """The federation on several machines: each process in a network namespace of its own."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -11,11 +10,6 @@ from safetensors.torch import load_file
 from tests import services
 
 services.need("flwr")
-if os.environ.get("FEDERATION") != "1":
-    pytest.skip(
-        "runs alone, at the end of `make test` (FEDERATION=1)", allow_module_level=True
-    )
-# not the whole module: pytest would find no test, and `make test` would fail
 pytestmark = pytest.mark.skipif(
     " " in sys.prefix,
     reason="Flower 1.42 creates no tables if its environment's path contains a space",
