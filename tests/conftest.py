@@ -24,12 +24,18 @@ APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
-    """Mark each test with its kind; the audit's short tests go last, to fill gaps."""
+    """Mark each test with its kind; lessons go first, and the audit's short tests last.
+
+    So both workers end at about the same time.
+    """
     for item in items:
         if not any(map(item.get_closest_marker, KINDS)):
             uses_service = SERVICES.intersection(item.fixturenames)
             item.add_marker("service" if uses_service else "unit")
-    items.sort(key=lambda item: item.nodeid.startswith(APART[1:]))
+    places = {APART[0]: -1, APART[1]: 1}
+    items.sort(
+        key=lambda item: sum(places[p] for p in APART if item.nodeid.startswith(p))
+    )
 
 
 def pytest_collection_finish():
@@ -45,6 +51,8 @@ def pytest_unconfigure():
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False  # not by the number of tests
 
     class Shares(LoadScopeScheduling):
         def _split_scope(self, nodeid):

@@ -67,7 +67,7 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
     Raises:
         GGUFError: if the model has another architecture, options that llama.cpp does not
             know, or rows of several widths; or if its tokenizer cannot be stored.
-        MissingDependencyError: if the package gguf is not installed.
+        MissingPackageError: if the package gguf is not installed.
 
     >>> import torch, transformers
     >>> from tokenizers import Tokenizer, models, pre_tokenizers

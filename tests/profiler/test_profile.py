@@ -345,12 +345,16 @@ def test_a_model_without_parameters():
 
 
 def test_a_compressed_model_shows_its_weights_and_its_time():
-    result = profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), repeats=1)
+    model = zoo.load("fashion_net_dpg")
+    result = profile(model, zoo.example("fashion_net"), repeats=1)
     original = profile(zoo.load("fashion_net"), zoo.example("fashion_net"), repeats=1)
     assert result.parameters == original.parameters
     assert result.flops == original.flops
     packed = result.layers["parameter_bytes"].sum()
     assert packed < 0.3 * original.layers["parameter_bytes"].sum()
+    first = "stages.0.conv1"
+    stored = dpg.bytes_of(model.get_submodule(first))
+    assert result.layers["parameter_bytes"][first] == stored
     assert (result.to_frame().query("type == 'DPGConv2d'")["latency_ms"] > 0).all()
     assert "stages.0.conv1.weight" in result.weights
     with pytest.raises(dpg.FrozenModelError, match="cannot train"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepseek_learn.solutions.phantoms import chest, scans, trees
+from deepseek_learn.solutions.phantoms import nodule_shapes as nodule_shapes_module
 from deepseek_learn.solutions.phantoms.nodule_shapes import nodule_shapes
 from deepseek_learn.solutions.phantoms.phantom import ELSEWHERE, HOME, scan
 
@@ -26,6 +27,15 @@ def test_the_shapes_are_those_that_luna16_counts():
         mm3 = mask.sum() * 0.5**3
         diameter = (6 * mm3 / np.pi) ** (1 / 3)
         assert diameter == pytest.approx(shapes.table["diameter_mm"][index], rel=0.4)
+
+
+def test_an_outline_of_one_point_is_that_voxel():
+    """Readers mark a nodule below 3 mm by a point."""
+    square = np.array([[8, 5], [11, 5], [11, 9], [8, 9]])
+    polygons = [(True, 0.0, square), (True, 1.0, np.array([[9, 6]]))]
+    mask = nodule_shapes_module._Outline((), polygons, 0.5, 1.0).mask()
+    assert mask.any(axis=(1, 2)).tolist() == [False, True, True, False]
+    assert np.argwhere(mask[2]).tolist() == [[6 - 5 + 2, 9 - 8 + 2]]  # y, x
 
 
 def test_no_patient_is_on_both_sides_of_the_split():
