@@ -111,7 +111,7 @@ def _export(method: str, *args: object, **kwargs: object) -> NoReturn:
     raise FrozenModelError(
         f"{method} cannot store a DPG-compressed model: from_pretrained would replace "
         f"the packed weights by random ones. Use deepseek_learn.dpg.save and dpg.load "
-        f"instead."
+        f"instead, or deepseek_learn.dpg.hf.prepare(model) first."
     )
 
 
@@ -125,3 +125,10 @@ def freeze(model: nn.Module, packed: type[nn.Module]) -> nn.Module:
             for name in methods:
                 setattr(module, name, partial(_export, name))
     return model.requires_grad_(False).eval()
+
+
+def permit_exports(model: nn.Module) -> None:
+    """Undo that `freeze` refuses to export: whatever stores the model knows how."""
+    for module in model.modules():
+        for name in EXPORTS:
+            vars(module).pop(name, None)

@@ -42,7 +42,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """
     path = Path(path)
     packed = packed_layers(model)
-    layers = {name: _facts(layer) for name, layer in packed.items()}
+    layers = {name: facts_of(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     # A tensor with two names (a layer that is used twice) is written only once.
     first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
@@ -50,7 +50,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     aliases = {k: v for k, v in same.items() if k != v}
     tensors = {k: v for k, v in tensors.items() if k not in aliases}
     manifest = {"model": type(model).__name__, "layers": layers, "aliases": aliases}
-    if tied := _tied(packed):
+    if tied := tied_to(packed):
         manifest["tied"] = tied
     write(path, tensors, manifest)
     return path
@@ -140,7 +140,7 @@ def _check_fit(
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """Return a copy of the model with empty packed layers, and those layers by name."""
     layers = Layers.of(model).uses
-    shapes = {name: _shape(layer) for name, layer in layers.items()}
+    shapes = {name: shape_of(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
             f"{path} holds a compressed {manifest['model']} whose layers differ from "
@@ -185,7 +185,7 @@ def drop_refinement(model: nn.Module) -> int:
     return sum(length for _, length in mapped)
 
 
-def _tied(packed: dict) -> dict[str, str]:
+def tied_to(packed: dict) -> dict[str, str]:
     """Map each tied layer to the layer that owns the shared packed matrix."""
     first: dict[int, str] = {}
     embeddings_last = sorted(packed, key=lambda n: isinstance(packed[n], DPGEmbedding))
@@ -193,16 +193,17 @@ def _tied(packed: dict) -> dict[str, str]:
     return {name: other for name, other in names.items() if name != other}
 
 
-def _facts(layer: DPGLayer) -> dict:
+def facts_of(layer: DPGLayer) -> dict:
+    """Return what the manifest says of a packed layer: enough to build an empty one."""
     matrix = layer.matrix
     return {
-        "shape": _shape(layer),
+        "shape": shape_of(layer),
         "matrix": [matrix.rows, matrix.columns, matrix.group_size],
         "segments": [asdict(segment) for segment in matrix.segments],
     }
 
 
-def _shape(layer: FloatLayer | DPGLayer) -> list:
+def shape_of(layer: FloatLayer | DPGLayer) -> list:
     """Return the sizes, geometry and bias flag that a packed weight must match."""
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
