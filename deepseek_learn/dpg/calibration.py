@@ -179,7 +179,7 @@ def calibrate(
     # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
-            batch = input_of(batch)
+            batch = input_of(batch, model)
             shared.start_batch()
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
             if not is_finite(scores):

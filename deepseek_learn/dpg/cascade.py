@@ -232,7 +232,7 @@ class Cascade(nn.Module):
         check_batches(batches)
         results = []
         for batch in batches:
-            x = input_of(batch)
+            x = input_of(batch, self.model)
             if not isinstance(x, Tensor):  # only rows of a tensor can be refined
                 raise TypeError(
                     f"batches must contain tensors or tuples that begin with one; "

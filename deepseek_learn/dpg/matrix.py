@@ -150,6 +150,7 @@ class Layers(Mapping[str, FloatLayer]):
             raise TypeError(
                 f"model must be an nn.Module; got a {type(model).__name__}."
             )
+        model = uncompiled(model)
         # 1. Walk the model once, and list the modules that use each parameter.
         modules = dict(model.named_modules())
         _refuse_compressed(model, modules.values())
@@ -259,6 +260,11 @@ class Layers(Mapping[str, FloatLayer]):
                 f"the trained weights first, for example with "
                 f"model.load_state_dict(weights, assign=True)."
             )
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """Return the model that `torch.compile` wrapped, whose layers have its own names."""
+    return getattr(model, "_orig_mod", model)
 
 
 def named_layers(

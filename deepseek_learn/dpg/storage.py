@@ -21,7 +21,7 @@ from .container import OpenFile, areas, opened, write
 from .convolution import DPGConv
 from .geometry import geometry, uneven_padding
 from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
-from .matrix import CONVOLUTIONS, FloatLayer, Layers
+from .matrix import CONVOLUTIONS, FloatLayer, Layers, uncompiled
 from .packed import PackedMatrix, Segment
 
 
@@ -95,7 +95,7 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         raise FileNotFoundError(f"path must be a file written by dpg.save; got {path}.")
     with path.open("rb") as content:
         # The file stays open, so replacing it on disk has no effect on what is read.
-        file = opened(content, path)
+        file, model = opened(content, path), uncompiled(model)
         result, new = _frame(file.manifest, model, path)
         _refuse_meta(model)
         state = result.state_dict()

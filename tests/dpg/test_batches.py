@@ -135,12 +135,12 @@ def test_a_cascade_takes_no_lists(detector):
 
 def test_the_input_of_a_batch_may_be_a_list_of_tensors():
     one, two = torch.ones(3, 4, 4), torch.zeros(3, 5, 4)
-    assert input_of(([one, two], "targets")) == [one, two]
-    assert input_of(((one, two),)) == [one, two]
+    assert input_of(([one, two], "targets"), nn.ReLU()) == [one, two]
+    assert input_of(((one, two),), nn.ReLU()) == [one, two]
     mapping = {"images": (one, two)}
-    assert input_of(mapping) is mapping
+    assert input_of(mapping, nn.ReLU()) is mapping
     # a loader of pairs yields [inputs, labels]
-    assert input_of([one, two]) is one
+    assert input_of([one, two], nn.ReLU()) is one
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,31 @@ def test_the_input_of_a_batch_may_be_a_list_of_tensors():
 )
 def test_lists_of_anything_else_are_refused(batch):
     with pytest.raises(TypeError, match="a list of tensors, or mappings of arguments"):
-        input_of(batch)
+        input_of(batch, nn.ReLU())
+
+
+class Pair(nn.Module):
+    """Requires two inputs, and may get a third one."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(32, 8), nn.Linear(32, 8)
+
+    def forward(self, a, b, scale=1.0):
+        return self.left(a) * scale + self.right(b.flip(0))
+
+
+def test_a_model_that_requires_two_inputs_gets_two():
+    torch.manual_seed(0)
+    net, (a, b) = Pair(), torch.randn(2, 16, 32)
+    labels = torch.zeros(16)
+    calibration = dpg.calibrate(net, [(a, b, labels)])
+    assert calibration.samples == 16
+    named = dpg.calibrate(net, [{"a": a, "b": b}])
+    for name, statistics in named.layers.items():
+        found = calibration.layers[name]
+        assert torch.equal(found.second_moment, statistics.second_moment)
+    with pytest.raises(TypeError, match="must contain the 2 inputs that Pair requires"):
+        dpg.calibrate(net, [(a,)])
+    with pytest.raises(TypeError, match=r"got 2 elements, Tensor, str"):
+        dpg.calibrate(net, [(a, "label")])

@@ -567,7 +567,8 @@ def test_batches_that_hold_no_tensor(batch):
 
 def test_the_input_of_a_batch():
     x = torch.ones(2)
-    assert input_of(x) is input_of((x, 1)) is input_of([x]) is x
+    net = mlp()
+    assert input_of(x, net) is input_of((x, 1), net) is input_of([x], net) is x
 
 
 def test_models_that_cannot_be_calibrated():

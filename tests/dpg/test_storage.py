@@ -662,3 +662,13 @@ def test_loading_imports_nothing_of_the_pipeline_that_compresses():
     modules = subprocess.check_output([sys.executable, "-c", command], text=True)
     pipeline = ("allocation", "calibration", "compression", "criteria", "statistics")
     assert not {f"deepseek_learn.dpg.{name}" for name in pipeline} & {*modules.split()}
+
+
+def test_a_model_of_torch_compile_is_the_model_that_it_wraps(tmp_path):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(64, 32), nn.ReLU()), torch.randn(8, 64)
+    compiled = torch.compile(net)
+    small = dpg.compress(compiled, [x], bits=4).model
+    path = dpg.save(small, tmp_path / "small.safetensors")
+    for model in (net, compiled):
+        assert torch.equal(dpg.load(path, model)(x), small(x))
