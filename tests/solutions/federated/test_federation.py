@@ -29,6 +29,7 @@ from deepseek_learn.solutions.federated.ledger import PrivacyLedger  # noqa: E40
 from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.federated.privacy import Budget, Spending  # noqa: E402
 from deepseek_learn.solutions.federated.settings import Settings, Site  # noqa: E402
+from deepseek_learn.solutions.federated.tasks import Task  # noqa: E402
 from deepseek_learn.solutions.federated.vote import UntrustedModelError  # noqa: E402
 
 from .cases import patients, save_hospitals  # noqa: E402
@@ -86,6 +87,25 @@ def test_flowers_result_is_the_average_by_hand(sites, strategy):
     assert apart(state, by_hand(sites, 2, local)) < 1e-6
     assert [row["hospital"] for row in rows] == ["a", "b", "c"] * 2
     assert [row["num-examples"] for row in rows[:3]] == [12, 8, 5]
+
+
+def test_the_proximal_term_is_that_of_fedprox(monkeypatch):
+    """Two steps of gradient descent on F(w) = sum(w)."""
+    monkeypatch.setattr(
+        learning, "DeepOpt", lambda model, lr: torch.optim.SGD(model.parameters(), lr)
+    )
+    sum_of_weights = Task(
+        network=lambda: torch.nn.Linear(3, 1, bias=False),
+        read=lambda hospital, data: [None],
+        batch=lambda patients, index, rng: (torch.ones(1, 3), torch.ones(1)),
+        loss=lambda model, x, y: model(x).sum(),
+    )
+    model, mu, lr = sum_of_weights.network(), 0.8, 0.25
+    start = model.weight.detach().clone()
+    local = learning.Local(steps=2, patients=1, lr=lr, proximal=mu)
+    learning.train(model, [None], local, 0, sum_of_weights)
+    expected = start - lr - lr * (1 - mu * lr)  # the gradient is 1 + mu (w - w0)
+    assert torch.allclose(model.weight, expected)
 
 
 def test_a_proximal_term_keeps_hospitals_near_the_model(sites):
