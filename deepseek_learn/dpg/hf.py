@@ -28,6 +28,7 @@ from ..errors import DamagedFileError, require
 from .allocation import uniform
 from .arena import gather
 from .assembly import packed_layer, share_matrix
+from .batches import run
 from .compression import compress, convert
 from .frozen import freeze, permit_exports
 from .layers import DPGLayer, packed_layers
@@ -50,7 +51,7 @@ from .hf_layers import as_linear  # noqa: E402
 from .hf_saving import push, save  # noqa: E402
 
 Model = Any  # a transformers.PreTrainedModel, whose private attributes have no types
-METHOD = "dpg"
+METHOD, VERSION = "dpg", 1  # of what config.json says
 # no weight has this shape, so that whoever expects floats under the name refuses them
 WRONG_SHAPE = (1,) * 7
 HINT = "import_deepseek_learn.dpg.hf_to_load_this_model"
@@ -71,9 +72,10 @@ class DPGConfig(QuantizationConfigMixin):
             `levels` and `granularity`.
 
     Attributes:
-        replaced, layers, tied, checksum: what `save_pretrained` stores: the modules that
-            were written as linear layers (see `hf_layers`), the packed layers, which of
-            them share a matrix, and a SHA-256 of their tensors.
+        replaced, layers, tied, checksum, version: what `save_pretrained` stores: the
+            modules that were written as linear layers (see `hf_layers`), the packed
+            layers, which of them share a matrix, a SHA-256 of their tensors, and the
+            version of all this.
 
     Raises:
         TypeError: if `dpg.compress` has no argument of an option's name.
@@ -88,12 +90,14 @@ class DPGConfig(QuantizationConfigMixin):
         layers: Mapping[str, Any] | None = None,
         tied: Mapping[str, str] | None = None,
         checksum: str = "",
+        version: int = VERSION,
         **options: Any,
     ):
         self.quant_method: Any = METHOD
         self.bits, self.calibration, self.layer_bits = bits, calibration, layer_bits
         self.layers, self.tied = dict(layers or {}), dict(tied or {})
         self.replaced, self.checksum = list(replaced), checksum
+        self.version = version
         options.pop("quant_method", None)
         unknown = options.keys() - OPTIONS
         if unknown:
@@ -105,10 +109,10 @@ class DPGConfig(QuantizationConfigMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what config.json stores: how to load the model, not how it was made."""
-        stored = ("quant_method", "bits", "replaced", "layers", "tied", "checksum")
-        return {name: getattr(self, name) for name in stored}
+        return {name: getattr(self, name) for name in STORED}
 
 
+STORED = "quant_method", "version", "bits", "replaced", "layers", "tied", "checksum"
 OPTIONS = ("criterion", "group_size", "refine", "rounding", "levels", "granularity")
 
 
@@ -130,19 +134,13 @@ class DPGQuantizer(HfQuantizer):
         if not self.pre_quantized:
             return
         config = self.quantization_config
-        as_linear(model, config.replaced)
-        layers = Layers.of(model).uses
-        new: dict[str, Any] = {}
-        with torch.device("meta"):
-            for name, facts in config.layers.items():
-                _check_layer(name, facts, layers)
-                rows, columns, group_size = facts["matrix"]
-                segments = tuple(Segment(**each) for each in facts["segments"])
-                matrix = PackedMatrix(rows, columns, group_size, segments)
-                new[name] = packed_layer(layers[name], matrix)
-        for name in config.tied:
-            # stored under the other's name only: transformers would fill it with noise
-            new[name].matrix = None
+        try:
+            new = _empty_layers(model, config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"the quantization_config in config.json is damaged or of another "
+                f"version: {error!r}."
+            ) from error
         _replace(model, new)
         ignored = {f"^{re.escape(name)}\\.weight$" for name in config.layers}
         known = set(model._keys_to_ignore_on_load_unexpected or ())
@@ -210,6 +208,25 @@ def prepare(model: Model) -> Model:
     return _frozen(model)
 
 
+def _empty_layers(model: Model, config: DPGConfig) -> dict[str, DPGLayer]:
+    """Return the packed layers that a configuration describes, without values."""
+    if config.version != VERSION:
+        raise ValueError(f"version {config.version}")
+    as_linear(model, config.replaced)
+    layers, new = Layers.of(model).uses, {}
+    with torch.device("meta"):
+        for name, facts in config.layers.items():
+            _check_layer(name, facts, layers)
+            rows, columns, group_size = facts["matrix"]
+            segments = tuple(Segment(**each) for each in facts["segments"])
+            matrix = PackedMatrix(rows, columns, group_size, segments)
+            new[name] = packed_layer(layers[name], matrix)
+    for name in config.tied:
+        # stored under the other's name only: transformers would fill it with noise
+        new[name].matrix = None  # type: ignore[assignment]
+    return new
+
+
 def _describe(config: DPGConfig, model: Model) -> None:
     """Note in a configuration how the layers of a model are packed."""
     packed = packed_layers(model)
@@ -243,7 +260,7 @@ def _compressed(model: Model, config: DPGConfig) -> Model:
 
 def _logits(model: nn.Module, batch: Any) -> Tensor:
     """Return the logits, or what a model without a head returns in their place."""
-    result = model(**batch) if isinstance(batch, Mapping) else model(batch)
+    result = run(model, batch)
     return result.logits if "logits" in result else result[0]
 
 

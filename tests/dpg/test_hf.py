@@ -234,13 +234,39 @@ def test_a_changed_bit_a_missing_tensor_and_a_missing_file(llama, tmp_path):
             load(folder)
 
 
-def test_a_configuration_of_another_model_is_refused(llama, tmp_path):
+def other_size(config):
+    config["intermediate_size"] = 96
+
+
+def other_version(config):
+    config["quantization_config"]["version"] = 2
+
+
+def no_segments(config):
+    del config["quantization_config"]["layers"]["lm_head"]["segments"]
+
+
+def no_such_stack(config):
+    config["quantization_config"]["replaced"] = ["model.experts"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (other_size, "does not fit this model"),
+        (other_version, "of another version: ValueError.*version 2"),
+        (no_segments, "damaged .* KeyError.*segments"),
+        (no_such_stack, "damaged .* KeyError.*model.experts"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(llama, tmp_path, change, words):
     for path in llama[0].iterdir():
         tmp_path.joinpath(path.name).write_bytes(path.read_bytes())
     path = tmp_path / "config.json"
-    config = json.loads(path.read_text()) | {"intermediate_size": 96}
+    config = json.loads(path.read_text())
+    change(config)
     path.write_text(json.dumps(config))
-    with pytest.raises(DamagedFileError, match="does not fit this model"):
+    with pytest.raises(DamagedFileError, match=words):
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
