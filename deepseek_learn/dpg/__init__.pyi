@@ -8,6 +8,8 @@ from .cascade import Cascade as Cascade
 from .cascade import CascadeError as CascadeError
 from .cascade import Threshold as Threshold
 from .codes import Codes as Codes
+from .compressed_tensors import CompressedTensorsError as CompressedTensorsError
+from .compressed_tensors import to_compressed_tensors as to_compressed_tensors
 from .compression import Compression as Compression
 from .compression import compress as compress
 from .compression import convert as convert

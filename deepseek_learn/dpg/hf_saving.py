@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,30 @@ def save(model: Any, save_directory: str | Path, **options: Any) -> None:
     """
     folder = Path(save_directory)
     upload, repository = options.pop("push_to_hub", False), options.pop("repo_id", None)
+    title = repository or folder.resolve().name
+
+    def write(place: Path) -> None:
+        type(model).save_pretrained(model, place, **options)
+        if not (folder / "README.md").exists():
+            (place / "README.md").write_text(card(model, title), "utf-8")
+
+    replace_files(folder, write)
+    if upload:
+        _upload(folder, title, {})
+
+
+def replace_files(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Write a model's files into a temporary folder, and rename them into another one.
+
+    Raises:
+        NotADirectoryError: if `folder` is a file.
+        OSError: if the files cannot be written; the folder's files are then as before.
+    """
     if folder.is_file():
-        raise NotADirectoryError(
-            f"save_directory must be a folder; got a file: {folder}."
-        )
+        raise NotADirectoryError(f"the model needs a folder; got a file: {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        type(model).save_pretrained(model, temporary, **options)
-        if not (folder / "README.md").exists():
-            title = repository or folder.resolve().name
-            Path(temporary, "README.md").write_text(card(model, title), "utf-8")
+        write(Path(temporary))
         new = sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".json")
         names = {path.name for path in new}
         for path in new:  # the configuration, which says how to read the others, last
@@ -65,8 +80,7 @@ def save(model: Any, save_directory: str | Path, **options: Any) -> None:
     for path in folder.glob("model*.safetensors*"):
         if path.name not in names:  # shards of an earlier save
             path.unlink()
-    if upload:
-        _upload(folder, repository or folder.resolve().name, {})
+    return folder
 
 
 def push(model: Any, repo_id: str, **options: Any) -> Any:

@@ -299,7 +299,7 @@ def test_a_disk_that_is_full_leaves_the_folder_as_it_was(llama, tmp_path, monkey
     monkeypatch.undo()
     small.save_pretrained(tmp_path)  # one file, and none of the shards is left
     assert [p.name for p in tmp_path.glob("*.safetensors*")] == ["model.safetensors"]
-    with pytest.raises(NotADirectoryError, match="save_directory must be a folder"):
+    with pytest.raises(NotADirectoryError, match="needs a folder; got a file"):
         small.save_pretrained(tmp_path / "config.json")
 
 

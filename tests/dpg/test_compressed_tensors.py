@@ -1,0 +1,91 @@
+"""compressed-tensors decompresses what the packed layers hold, bit for bit."""
+
+import pytest
+import torch
+
+from deepseek_learn import dpg
+from deepseek_learn.dpg.compressed_tensors import CompressedTensorsError
+from deepseek_learn.dpg.layers import DPGLinear
+from tests.services import need
+
+from .test_hf import built, inputs
+
+transformers = need("transformers")
+need("compressed_tensors")
+HOW = {"group_size": 32, "granularity": "layer"}
+
+
+def compressed(name, width=96, **options):
+    wide = {"head_dim": 16} if name == "Qwen3" else {}
+    model, auto = built(name, intermediate_size=width, **wide)
+    options = {"bits": 4, **HOW, **options}
+    return dpg.compress(model, [inputs(name)], **options).model, auto
+
+
+@pytest.mark.parametrize("name", ["Llama", "Llama, tied", "Qwen3", "Mistral", "Phi"])
+@pytest.mark.parametrize("bits", [3, 5.5])
+@torch.no_grad()
+def test_weights_and_logits_are_the_same(tmp_path, name, bits):
+    small, auto = compressed(name, bits=bits)
+    folder = dpg.to_compressed_tensors(small, tmp_path / "out", max_shard_size="30KB")
+    loaded = auto.from_pretrained(folder)
+    x, count = inputs(name), 0
+    expected = small(**x).logits
+    difference = (loaded(**x).logits - expected).norm() / expected.norm()
+    assert difference < 0.02  # our kernels round activations to 8 bits
+    # the first call has decompressed the weights
+    for path, layer in small.named_modules():
+        if hasattr(layer, "matrix"):
+            weight = loaded.get_submodule(path).weight
+            assert torch.equal(weight, layer.weight.as_subclass(torch.Tensor)), path
+            count += isinstance(layer, DPGLinear)
+    assert count >= 13
+
+
+def test_transformers_decompresses_one_width_while_it_loads(tmp_path):
+    """Of several widths it takes the first one for all, in version 5.24."""
+    small, auto = compressed("Llama", levels=(4,))
+    dpg.to_compressed_tensors(small, tmp_path)
+    config = transformers.CompressedTensorsConfig(dequantize=True)
+    loaded = auto.from_pretrained(tmp_path, quantization_config=config)
+    for path, layer in small.named_modules():
+        if isinstance(layer, DPGLinear):
+            weight = loaded.get_submodule(path).weight
+            assert torch.equal(weight, layer.weight.as_subclass(torch.Tensor)), path
+
+
+def test_layers_of_many_widths_are_groups(tmp_path):
+    widths = {
+        f"model.layers.0.mlp.{n}_proj": b
+        for n, b in zip(("gate", "up", "down"), (2, 6, 8), strict=True)
+    }
+    small, _ = compressed("Llama", layer_bits=widths)
+    dpg.to_compressed_tensors(small, tmp_path)
+    groups = transformers.AutoConfig.from_pretrained(tmp_path).quantization_config
+    found = {
+        name: group["weights"]["num_bits"]
+        for group in groups["config_groups"].values()
+        for name in group["targets"]
+    }
+    assert found.items() >= widths.items()
+    assert groups["ignore"] == []
+
+
+def test_what_the_format_has_no_place_for(tmp_path):
+    small, _ = compressed("Llama", bits=4.3, granularity="rows")
+    with pytest.raises(CompressedTensorsError, match="one width per layer"):
+        dpg.to_compressed_tensors(small, tmp_path)
+    small, _ = compressed("Llama", refine=True)
+    with pytest.raises(CompressedTensorsError, match="a refine term"):
+        dpg.to_compressed_tensors(small, tmp_path)
+    small, _ = compressed("Llama", width=80)
+    with pytest.raises(CompressedTensorsError, match="groups of 32 do not fill"):
+        dpg.to_compressed_tensors(small, tmp_path)
+    with pytest.raises(ValueError, match="must be DPG-compressed"):
+        dpg.to_compressed_tensors(torch.nn.Linear(2, 2), tmp_path)
+    packed = dpg.convert(
+        net := torch.nn.Sequential(torch.nn.Linear(64, 32)), dpg.uniform(net, bits=4)
+    )
+    with pytest.raises(TypeError, match="must be a transformers model"):
+        dpg.to_compressed_tensors(packed, tmp_path)
+    assert [*tmp_path.iterdir()] == []
