@@ -45,9 +45,16 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
         MissingPackageError: if transformers is not installed.
         OSError: if the files cannot be written; the folder's files are then as before.
 
-    >>> from transformers import LlamaConfig, LlamaForCausalLM           # doctest: +SKIP
-    >>> small = dpg.compress(net, batches, 4, granularity="layer")      # doctest: +SKIP
-    >>> dpg.to_compressed_tensors(small.model, "for_vllm")              # doctest: +SKIP
+    >>> import torch, transformers
+    >>> from deepseek_learn import dpg
+    >>> sizes = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128}
+    >>> sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    >>> batches = [torch.randint(64, (2, 8))]
+    >>> small = dpg.compress(model, batches, bits=4, granularity="layer")
+    >>> folder = dpg.to_compressed_tensors(small.model, "for_vllm")
+    >>> (folder / "model.safetensors").exists()
+    True
     """
     require("transformers", extra="hf", purpose="Writing compressed tensors")
     from .hf_saving import replace_files
