@@ -25,18 +25,19 @@ def check_batches(batches: Iterable[Any]) -> None:
 Input = Tensor | list[Tensor] | tuple[Any, ...] | Mapping[str, Any]
 
 
-def input_of(batch: Any, model: nn.Module) -> Input:
+def input_of(batch: Any, model: nn.Module | None) -> Input:
     """Extract the model input from a batch.
 
     The input is a tensor, a list of tensors, such as the images for a detector, a tuple
     of positional arguments, or a mapping of keyword arguments. Of a batch `(x, y)`, y is
     an argument if `model.forward` requires two, and a label if it requires one. A list
     of tensors counts as an input only inside a batch, `([image, image], targets)`.
+    Without a model, the input is the first element of a batch.
 
     Raises:
         TypeError: if the batch holds no tensors, or fewer than `model` requires.
     """
-    count = _required(model)
+    count = 0 if model is None else _required(model)
     if isinstance(batch, tuple | list) and count > 1:
         if len(batch) < count or not all(map(_is_input, batch[:count])):
             raise TypeError(

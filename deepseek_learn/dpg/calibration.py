@@ -179,7 +179,8 @@ def calibrate(
     # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
-            batch = input_of(batch, model)
+            # `logits` calls the model itself, with what else it needs
+            batch = input_of(batch, model if logits is None else None)
             shared.start_batch()
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
             if not is_finite(scores):

@@ -40,7 +40,9 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
 
     Raises:
         CompressedTensorsError: if rows of a layer differ in their bits, if there is a
-            refine term, or if a row does not consist of whole groups.
+            refine term, if a row does not consist of whole groups, or if experts or
+            GPT-2's layers were written as linear layers (see `hf_layers`).
+        TypeError: if the model is not one of transformers.
         ValueError: if the model is not DPG-compressed.
         MissingPackageError: if transformers is not installed.
         OSError: if the files cannot be written; the folder's files are then as before.
@@ -63,6 +65,13 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
     if not hasattr(model, "save_pretrained"):
         raise TypeError(
             f"model must be a transformers model; got a {type(model).__name__}."
+        )
+    replaced = getattr(getattr(model.config, "quantization_config", 0), "replaced", [])
+    if replaced:
+        raise CompressedTensorsError(
+            f"{replaced[0]!r} was written as linear layers, whose names and shapes other "
+            f"programs do not expect: compress this {type(model).__name__} with "
+            f"dpg.compress, which leaves such layers in float."
         )
     layers = {
         n: x for n, x in packed.items() if isinstance(x, DPGLinear) and not x.tied

@@ -143,8 +143,8 @@ class DPGQuantizer(HfQuantizer):
             ) from error
         _replace(model, new)
         ignored = {f"^{re.escape(name)}\\.weight$" for name in config.layers}
-        known = set(model._keys_to_ignore_on_load_unexpected or ())
-        model._keys_to_ignore_on_load_unexpected = known | ignored | {HINT}
+        ignored |= {HINT, *(model._keys_to_ignore_on_load_unexpected or ())}
+        model._keys_to_ignore_on_load_unexpected = ignored
         model.all_tied_weights_keys = {
             name: other
             for name, other in model.all_tied_weights_keys.items()
@@ -201,7 +201,8 @@ def prepare(model: Model) -> Model:
     Raises:
         ValueError: if `model` is not DPG-compressed.
     """
-    config = DPGConfig()
+    before = getattr(model.config, "quantization_config", None)
+    config = DPGConfig(replaced=getattr(before, "replaced", ()))
     _describe(config, model)
     model.hf_quantizer = DPGQuantizer(config, pre_quantized=True)
     model.config.quantization_config = config

@@ -170,9 +170,12 @@ def test_a_model_that_requires_two_inputs_gets_two():
     assert calibration.samples == 16
     named = dpg.calibrate(net, [{"a": a, "b": b}])
     for name, statistics in named.layers.items():
-        found = calibration.layers[name]
-        assert torch.equal(found.second_moment, statistics.second_moment)
+        moment = calibration.layers[name].second_moment
+        assert torch.equal(moment, statistics.second_moment)
     with pytest.raises(TypeError, match="must contain the 2 inputs that Pair requires"):
         dpg.calibrate(net, [(a,)])
     with pytest.raises(TypeError, match=r"got 2 elements, Tensor, str"):
         dpg.calibrate(net, [(a, "label")])
+    # `logits` may call the model with an input of its own
+    one = dpg.calibrate(net, [(a,)], logits=lambda net, x: net(x, b))
+    assert one.samples == 16

@@ -8,7 +8,7 @@ from deepseek_learn.dpg.compressed_tensors import CompressedTensorsError
 from deepseek_learn.dpg.layers import DPGLinear
 from tests.services import need
 
-from .test_hf import built, inputs
+from .test_hf import built, hf, inputs
 
 transformers = need("transformers")
 need("compressed_tensors")
@@ -89,3 +89,13 @@ def test_what_the_format_has_no_place_for(tmp_path):
     with pytest.raises(TypeError, match="must be a transformers model"):
         dpg.to_compressed_tensors(packed, tmp_path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_layers_that_others_do_not_expect_are_refused(tmp_path):
+    model, auto = built("GPT2")
+    model.save_pretrained(tmp_path / "float")
+    config = hf.DPGConfig(4, group_size=32)
+    small = auto.from_pretrained(tmp_path / "float", quantization_config=config)
+    with pytest.raises(CompressedTensorsError, match="was written as linear layers"):
+        dpg.to_compressed_tensors(hf.prepare(small), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
