@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepseek_learn import catalog
+from tests.lessons_of_a_change import chosen_tests
 from tests.services import chromium_path, need
 
 KINDS = ("unit", "notebook", "service")
@@ -23,15 +24,25 @@ APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Mark each test with its kind; lessons go first, and the audit's short tests last.
 
-    So both workers end at about the same time.
+    So both workers end at about the same time. Unless paths are given, tests marked
+    `in_turn` run only if the change touches their file or it is its turn.
     """
+    turns = sorted({item.path for item in items if item.get_closest_marker("in_turn")})
+    now = (
+        turns
+        if config.args_source.name == "ARGS"
+        else chosen_tests(turns, config.rootpath)
+    )
+    later = pytest.mark.skip(reason="in turn, and monthly: EVERY_NOTEBOOK=1")
     for item in items:
         if not any(map(item.get_closest_marker, KINDS)):
             uses_service = SERVICES.intersection(item.fixturenames)
             item.add_marker("service" if uses_service else "unit")
+        if item.get_closest_marker("in_turn") and item.path not in now:
+            item.add_marker(later)
     places = {APART[0]: -1, APART[1]: 1}
     items.sort(
         key=lambda item: sum(places[p] for p in APART if item.nodeid.startswith(p))

@@ -1,6 +1,7 @@
 """Which lessons `make test` executes: those that a change touches, and a third in turn.
 
-All thirty take over ten minutes on two cores. The monthly run executes all of them
+All thirty take over ten minutes on two cores. The same holds for the test files marked
+`in_turn`, which wait for processes for minutes. The monthly run executes all of them
 (EVERY_NOTEBOOK=1).
 """
 
@@ -8,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from deepseek_learn.course.authoring.import_graph import ImportGraph
@@ -64,15 +66,35 @@ def is_touched(lesson: Path, changed: set[str], root: Path, graph: ImportGraph) 
 
 def chosen(lessons: list[Path], root: Path) -> list[Path]:
     """The lessons to execute; all of them if it is not known what changed."""
+    return _chosen(lessons, root, is_touched)
+
+
+def chosen_tests(files: list[Path], root: Path) -> list[Path]:
+    """The test files marked `in_turn` to run."""
+
+    def uses(file: Path, changed: set[str], root: Path, graph: ImportGraph) -> bool:
+        # its own helpers stand beside it
+        folder = file.relative_to(root).parent.as_posix()
+        beside = any(Path(each).parent.as_posix() == folder for each in changed)
+        return beside or bool(graph.needs(file.read_text("utf-8")) & changed)
+
+    return _chosen(files, root, uses)
+
+
+def _chosen(
+    files: list[Path],
+    root: Path,
+    touched: Callable[[Path, set[str], Path, ImportGraph], bool],
+) -> list[Path]:
     changed = changed_files(root)
     head = git(root, "rev-parse", "HEAD")
     if os.environ.get("EVERY_NOTEBOOK") or not changed or not head:
-        return lessons
+        return files
     if changed.intersection(FOR_ALL):
-        return lessons
+        return files
     graph, turn = ImportGraph(root), int(head, 16) % TURNS
     return [
-        lesson
-        for i, lesson in enumerate(lessons)
-        if i % TURNS == turn or is_touched(lesson, changed, root, graph)
+        file
+        for i, file in enumerate(files)
+        if i % TURNS == turn or touched(file, changed, root, graph)
     ]

@@ -9,6 +9,7 @@ from deepseek_learn.course.authoring.import_graph import ImportGraph
 from tests import lessons_of_a_change as change
 
 ROOT = Path(__file__).resolve().parents[1]
+IN_TURN = "pytest.mark.in_turn"
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 
 
@@ -86,3 +87,30 @@ def test_what_all_lessons_depend_on_touches_all(monkeypatch, file):
     monkeypatch.setattr(change, "changed_files", lambda root: {file})
     assert (ROOT / file).exists()
     assert change.chosen(LESSONS, ROOT) == LESSONS
+
+
+def test_long_tests_take_turns_unless_their_code_is_touched(monkeypatch):
+    monkeypatch.delenv("EVERY_NOTEBOOK", raising=False)
+    marked = [
+        f
+        for f in sorted((ROOT / "tests").rglob("test_*.py"))
+        if IN_TURN in f.read_text()
+    ]
+    marked.remove(Path(__file__))
+    monkeypatch.setattr(change, "changed_files", lambda root: {"README.md"})
+    turns = []
+    for head in "0", "1", "2":
+        monkeypatch.setattr(change, "git", lambda *_, head=head: head)
+        turns.append(set(change.chosen_tests(marked, ROOT)))
+    assert set.union(*turns) == set(marked)
+    assert sum(map(len, turns)) == len(marked)
+    for file, stem in [
+        ("deepseek_learn/solutions/federated/server.py", "test_deployment"),
+        ("tests/solutions/federated/federation.py", "test_machines"),
+        ("deepseek_learn/training/checkpoint.py", "test_training_processes"),
+    ]:
+        assert (ROOT / file).exists()
+        monkeypatch.setattr(change, "changed_files", lambda root, file=file: {file})
+        for head in "0", "1", "2":
+            monkeypatch.setattr(change, "git", lambda *_, head=head: head)
+            assert stem in {each.stem for each in change.chosen_tests(marked, ROOT)}

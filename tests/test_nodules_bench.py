@@ -118,6 +118,7 @@ def test_without_attention_there_are_as_many_steps_as_take_as_long(script):
     assert trained.steps(None) == 1600  # 1,500, in hundreds of two
 
 
+@pytest.mark.in_turn
 @pytest.mark.slow
 def test_monais_detector_trains_and_marks(script):
     pytest.importorskip("monai")

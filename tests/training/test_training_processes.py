@@ -15,7 +15,7 @@ from deepseek_learn.training.processes import ProcessGroup
 
 from .training_run import network
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.in_turn]
 
 RUN = [str(Path(__file__).with_name("training_run.py"))]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

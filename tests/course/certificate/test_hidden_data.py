@@ -19,6 +19,7 @@ COUNT = 300  # records per task
 # letters in a row that no other text has: Chinese, English
 LETTERS = {"reviews": 12, "mail": 48}
 pytestmark = [
+    pytest.mark.in_turn,
     pytest.mark.timeout(1800),  # it reads gigabytes
     pytest.mark.skipif(
         isolation() != "namespaces", reason="this system permits no namespaces"

@@ -29,7 +29,7 @@ from .cases import save_hospitals  # noqa: E402
 from .federation import Federation, wait  # noqa: E402
 
 QUICK = {"steps": 3, "patients": 4}
-pytestmark = [WITHOUT_SPACE, pytest.mark.timeout(300)]
+pytestmark = [WITHOUT_SPACE, pytest.mark.in_turn, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

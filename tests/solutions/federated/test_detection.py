@@ -94,6 +94,7 @@ def test_private_steps_of_the_detector(sites):
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.in_turn
 def test_hospitals_train_the_detector_together(sites):
     services.need("flwr")
     from deepseek_learn.solutions.federated.client import round_seed
@@ -121,6 +122,7 @@ def test_hospitals_train_the_detector_together(sites):
     assert refused == ["north: data must name the folder of north's scans."] * 2
 
 
+@pytest.mark.in_turn
 @pytest.mark.slow
 def test_a_hospitals_reader_decides_what_its_scans_say(tmp_path):
     harbor = HOSPITALS["harbor"]

@@ -156,6 +156,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(sites, tmp_path):
     assert rows == []
 
 
+@pytest.mark.in_turn
 def test_a_server_that_is_killed_repeats_one_round_at_most(sites, tmp_path):
     out = tmp_path / "out"
     program = (

@@ -10,10 +10,13 @@ from safetensors.torch import load_file
 from tests import services
 
 services.need("flwr")
-pytestmark = pytest.mark.skipif(
-    " " in sys.prefix,
-    reason="Flower 1.42 creates no tables if its environment's path contains a space",
-)
+pytestmark = [
+    pytest.mark.in_turn,
+    pytest.mark.skipif(
+        " " in sys.prefix,
+        reason="Flower 1.42 creates no tables if its environment's path contains a space",
+    ),
+]
 
 from deepseek_learn.solutions.federated.local import simulate  # noqa: E402
 from deepseek_learn.solutions.federated.server import STATE  # noqa: E402
