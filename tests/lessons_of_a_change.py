@@ -73,10 +73,12 @@ def chosen_tests(files: list[Path], root: Path) -> list[Path]:
     """The test files marked `in_turn` to run."""
 
     def uses(file: Path, changed: set[str], root: Path, graph: ImportGraph) -> bool:
-        # its own helpers stand beside it
-        folder = file.relative_to(root).parent.as_posix()
-        beside = any(Path(each).parent.as_posix() == folder for each in changed)
-        return beside or bool(graph.needs(file.read_text("utf-8")) & changed)
+        # its helpers and the programs that it starts stand beside it
+        beside = [p for p in file.parent.glob("*.py") if not p.name.startswith("test_")]
+        files = {each.relative_to(root).as_posix() for each in (file, *beside)}
+        for each in (file, *beside):
+            files |= graph.needs(each.read_text("utf-8"))
+        return bool(files & changed)
 
     return _chosen(files, root, uses)
 
