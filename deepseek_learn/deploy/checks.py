@@ -201,16 +201,19 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
     choice = asked or target.precisions[0]
     if choice not in target.precisions:
         names = ", ".join(target.precisions)
+        why = ""
+        if choice.startswith("packed"):
+            why = f" The runtime of {target.name} has no operator for packed weights."
         raise ValueError(
-            f"precision must be one of {names} for {target.name}; got {choice!r}."
+            f"precision must be one of {names} for {target.name}; got {choice!r}.{why}"
         )
     missing = [name for name, value in given.items() if value is None]
-    if choice != "int8" or not missing:
+    if "int8" not in choice or not missing:
         return choice
-    other = next((p for p in target.precisions if p != "int8"), None)
+    other = next((p for p in target.precisions if "int8" not in p), None)
     instead = f', or precision="{other}"' if other else ""
     raise ValueError(
-        f"int8 needs {' and '.join(missing)}, which the wizard was not given: pass "
+        f"{choice} needs {' and '.join(missing)}, which the wizard was not given: pass "
         f"calibration batches and a metric on held-out data{instead}."
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..registry import Registry
-from .kit import FILES, Kit
+from .kit import FILES, PACKED, Kit
 from .quantize import Scheme
 from .result import UNVERIFIED, ReportLine
 
@@ -38,7 +38,7 @@ class Target:
     complete: Completion
     runtime: str = "onnxruntime"
     provider: str = "cpu"
-    precisions: tuple[str, ...] = ("int8", "fp32")
+    precisions: tuple[str, ...] = ("int8", "fp32", *PACKED)
     scheme: Scheme = field(default_factory=Scheme)
     fixed_batch: bool = False
 
@@ -95,7 +95,7 @@ def cpp_cpu(kit: Kit) -> None:
     kit.bundle_library()
 
 
-@target("openvino", runtime="openvino", precisions=("int8", "bf16", "fp32"))
+@target("openvino", runtime="openvino", precisions=("int8", "bf16", "fp32", *PACKED))
 def openvino(kit: Kit) -> None:
     """Complete the folder for a CPU with OpenVINO."""
     kit.own_files()
@@ -105,7 +105,7 @@ def openvino(kit: Kit) -> None:
     "nvidia-a100",
     provider="tensorrt",
     precisions=("fp16", "int8", "fp32"),
-    scheme=Scheme(symmetric=True, float_weights=True),
+    scheme=Scheme(symmetric=True, float_weights=True, float_biases=True),
     fixed_batch=True,
 )
 def nvidia_a100(kit: Kit) -> None:

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     import onnx
 
 FILES = Path(__file__).with_name("kit")  # scripts and texts, with a folder per target
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # for `verify.sh`
+# Precisions of runtimes that multiply by packed codes; others would unpack them to float.
+PACKED = ("packed", "packed_int8")
+TOLERANCES = {  # for `verify.sh`
+    "fp32": 1e-3,
+    "packed": 1e-3,
+    "fp16": 2e-2,
+    "bf16": 5e-2,
+    "int8": 5e-2,
+    "packed_int8": 5e-2,
+}
 
 
 @dataclass

@@ -41,6 +41,7 @@ class Scheme:
         float_weights: if True, the file stores float32 weights, each followed by a QDQ
             pair (for TensorRT). If False, it stores int8 weights, which are a quarter
             of the size.
+        float_biases: whether biases stay in float, as TensorRT requires.
         operators: the ONNX operator types to quantize.
 
     >>> from deepseek_learn import deploy
@@ -50,6 +51,7 @@ class Scheme:
 
     symmetric: bool = False
     float_weights: bool = False
+    float_biases: bool = False
     operators: tuple[str, ...] = OPERATORS
 
 
@@ -149,12 +151,16 @@ class Quantizer:
                 else QuantType.QUInt8,
                 tensors_range=self._ranges,
                 nodes_to_quantize=list(only or []),
-                nodes_to_exclude=[*in_float, *self._before(in_float)],
+                nodes_to_exclude=[
+                    *in_float,
+                    *self._before(in_float),
+                    *self._of_packed(),
+                ],
                 op_types_to_quantize=list(self.scheme.operators),
                 extra_options={
                     "ActivationSymmetric": self.scheme.symmetric,
                     "AddQDQPairToWeight": self.scheme.float_weights,
-                    "QuantizeBias": not self.scheme.float_weights,
+                    "QuantizeBias": not self.scheme.float_biases,
                 },
             )
             quantizer.quantize_model()
@@ -176,6 +182,19 @@ class Quantizer:
             elif node.op_type in self.scheme.operators:
                 before.append(node.name)
         return [name for name in before if name not in in_float]
+
+    def _of_packed(self) -> list[str]:
+        """Return the operators that add and order what `MatMulNBits` returns in float."""
+        products: set[str] = set()
+        nodes = []
+        for node in self.proto.graph.node:  # in topological order
+            follows = node.op_type in ("Add", "Concat", "Gather")
+            if follows and products.intersection(node.input):
+                nodes.append(node.name)
+            elif node.op_type != "MatMulNBits":
+                continue
+            products.update(node.output)
+        return nodes
 
     def errors(
         self,

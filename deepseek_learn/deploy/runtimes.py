@@ -86,6 +86,7 @@ def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> 
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # else it rounds inputs of packed weights
     }
     core = openvino.Core()
     model = core.read_model(_bytes(proto))

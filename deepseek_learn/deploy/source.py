@@ -21,6 +21,7 @@ from ..machine import one_thread
 from ..measure.clock import median_ms
 from . import export
 from .comparison import largest_difference, verify
+from .packing import PackedRows, packed_form
 from .runtimes import arguments, runner
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class TorchModel:
         self, example: Any, dynamic_batch: bool, sequence_axis: Axes
     ) -> "onnx.ModelProto":
         return export.to_onnx(self.model, example, dynamic_batch, sequence_axis)
+
+    def export_packed(
+        self, example: Any, dynamic_batch: bool, sequence_axis: Axes
+    ) -> tuple["onnx.ModelProto", dict[str, PackedRows]]:
+        """Export with packed linear layers; see `packing.packed_form`."""
+        form, convolutions = packed_form(self.model)
+        axes = dynamic_batch, sequence_axis
+        return export.to_onnx(form, example, *axes), convolutions
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
         """Shorten the example along its sequence axis from length T to T // 2 + 1."""
@@ -122,6 +131,14 @@ class OnnxFile:
     ) -> "onnx.ModelProto":
         """Return the model with named layers, keeping the dynamic axes of the file."""
         return export.with_named_layers(self._proto)
+
+    def export_packed(
+        self, example: Any, dynamic_batch: bool, sequence_axis: Axes
+    ) -> tuple["onnx.ModelProto", dict[str, PackedRows]]:
+        raise export.ExportError(
+            f"precision 'packed' needs a model that dpg.compress made; {self.name} is an "
+            f".onnx file."
+        )
 
     @property
     def free_batch(self) -> bool:

@@ -14,7 +14,7 @@ from ..measure.clock import in_turn
 from ..measure.measured import Measured
 from ..measure.timing import compare
 from . import native
-from .kit import Kit
+from .kit import PACKED, Kit
 from .result import COMPILED, MEASURED, UNVERIFIED, ReportLine
 from .runtimes import arrays
 from .source import Source
@@ -49,7 +49,7 @@ def lines(
         ReportLine("size", MEASURED, size / MB, "MB"),
         ReportLine("size_before", MEASURED, before / MB, "MB", source=source.label),
     ]
-    if source.packed_layers:
+    if source.packed_layers and kit.precision not in PACKED:
         note = text("deploy.unpacked_note", before=before, size=size)
         report.append(ReportLine("unpacked", MEASURED, source.packed_layers, note=note))
     if engine is None:

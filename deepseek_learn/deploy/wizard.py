@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from ..catalog import text
 from ..errors import DeepSeekLearnError
-from . import checks, export, native, verification
+from . import checks, export, native, packed_weights, verification
 from .accuracy import (
     AIM,
     LIMIT,
@@ -27,7 +27,8 @@ from .comparison import check_finite
 from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
-from .kit import TOLERANCES, Kit
+from .kit import PACKED, TOLERANCES, Kit
+from .packing import PackedRows
 from .progress import Progress, reporting
 from .quantize import Quantizer, Scheme, half_precision
 from .ranges import rules
@@ -130,7 +131,9 @@ class DeploymentWizard:
             target: the name of a target in `deploy.targets`.
             out: the output folder.
             precision: a precision that the target supports. The default is the first
-                one that the target lists.
+                one that the target lists. "packed" keeps the weights of a model that
+                `dpg.compress` made as small in the file as they are, with activations
+                in float; "packed_int8" computes its convolutions in INT8.
             loss: the maximum number of points that INT8 may lose. A loss of 1 point or
                 more is always rejected.
             ranges: the rule that derives the ranges of activations in INT8 from the
@@ -157,7 +160,7 @@ class DeploymentWizard:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)
-                same = ReportLine("same", MEASURED, self.same, source=self.source.label)
+                same = self._same_line(precision)
                 tell("build", 0.2)
                 engine, refusal = _engine(goal)
                 tell("quantize", 0.3)
@@ -242,11 +245,36 @@ class DeploymentWizard:
         checks.outputs(answers, self._example_batch())
         return self.source.difference(self.proto, inputs)
 
-    def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:
-        """Return the quantizer for an INT8 scheme, which is calibrated only once."""
+    @functools.cached_property
+    def packed(self) -> tuple["onnx.ModelProto", dict[str, PackedRows]]:
+        """The exported model with packed linear layers, and its packed convolutions."""
+        return self.source.export_packed(
+            self.example, self.dynamic_batch, self.sequence_axis
+        )
+
+    def _same_line(self, precision: str) -> ReportLine:
+        """Compare the exported model with the original one, packed if it is deployed so."""
+        difference = self.same
+        if precision in PACKED:
+            proto = packed_weights.with_packed_weights(*self.packed)
+            inputs = [self.example, *(self.calibration or [])[:1]]
+            difference = self.source.difference(proto, inputs)
+        return ReportLine("same", MEASURED, difference, source=self.source.label)
+
+    def quantizer(
+        self, scheme: Scheme, ranges: str = "minmax", packed: bool = False
+    ) -> Quantizer:
+        """Return the quantizer for an INT8 scheme, which is calibrated only once.
+
+        Args:
+            packed: whether to quantize only the convolutions of a compressed model.
+        """
+        if packed:  # in the file, each weight is computed from its codes
+            scheme = dataclasses.replace(scheme, float_weights=True)
         key = scheme, ranges
         if key not in self._quantizers:
-            quantizer = Quantizer(self.proto, self.calibration or [], scheme, ranges)
+            proto = self.packed[0] if packed else self.proto
+            quantizer = Quantizer(proto, self.calibration or [], scheme, ranges)
             self._quantizers[key] = quantizer
         return self._quantizers[key]
 
@@ -284,16 +312,23 @@ class DeploymentWizard:
     def _convert(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
     ) -> tuple["onnx.ModelProto", GuardedModel | None]:
-        if precision == "int8":
+        if precision in ("int8", "packed_int8"):
             assert self.metric is not None  # see `checks.precision`
             guarded = guard(
-                self.quantizer(goal.scheme, ranges),
+                self.quantizer(goal.scheme, ranges, precision == "packed_int8"),
                 self.metric,
                 loss,
                 runner_for(goal.runtime, precision),
                 lambda part: tell("quantize", 0.3 + 0.6 * part),
             )
+            if precision == "packed_int8":
+                packed = packed_weights.with_packed_weights(
+                    guarded.proto, self.packed[1]
+                )
+                guarded = dataclasses.replace(guarded, proto=packed)
             return guarded.proto, guarded
+        if precision == "packed":
+            return packed_weights.with_packed_weights(*self.packed), None
         if precision == "fp16":
             return half_precision(self.proto), None
         if precision == "fp32" and goal.own_kernels:

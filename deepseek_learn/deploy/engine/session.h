@@ -53,7 +53,9 @@ class Session {
     const ov::AnyMap wanted{
         {ov::inference_num_threads.name(), options.threads},
         {ov::hint::inference_precision.name(), precision},
-        {ov::hint::performance_mode.name(), ov::hint::PerformanceMode::LATENCY}};
+        {ov::hint::performance_mode.name(), ov::hint::PerformanceMode::LATENCY},
+        // else OpenVINO rounds the inputs of packed weights to INT8
+        {ov::hint::dynamic_quantization_group_size.name(), uint64_t{0}}};
     compiled_ = core_.compile_model(model, "CPU", wanted);
     request_ = compiled_.create_infer_request();
     for (const auto& port : compiled_.inputs()) inputs.push_back(described(port));

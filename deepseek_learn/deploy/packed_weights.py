@@ -1,0 +1,150 @@
+"""ONNX nodes that unpack the weights of convolutions when a file is loaded."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .export import ExportError, copy_of
+from .packing import PackedRows, Term
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def with_packed_weights(
+    proto: "onnx.ModelProto", rows: dict[str, PackedRows]
+) -> "onnx.ModelProto":
+    """Return a copy of the model in which codes replace the weights of convolutions.
+
+    The runtime unpacks a weight once, when it loads the file. Scales are stored in
+    bfloat16, which is exact.
+
+    Args:
+        proto: the exported model, whose weights have the names of the layers. A batch
+            normalization may have multiplied the rows of a weight.
+        rows: the rows of each convolution.
+
+    Raises:
+        ExportError: if a weight is not that of its layer.
+    """
+    from onnx import numpy_helper
+
+    proto, builder = copy_of(proto), _Builder()
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for layer, packed in rows.items():
+        name = f"{layer}.weight".lstrip(".")
+        if name not in weights:
+            raise ExportError(f"layer {layer!r} has no weight in the exported model.")
+        weight = torch.from_numpy(numpy_helper.to_array(weights[name]).copy())
+        own = packed.lookup(torch.arange(len(weight)))  # [N, kernel C]
+        flat = weight.movedim(1, -1).flatten(1)  # channels last, as in the codes
+        factor = (flat * own).sum(1) / (own * own).sum(1).clamp_min(1e-30)  # [N]
+        if (flat - own * factor[:, None]).abs().max() > 1e-5 * flat.abs().max():
+            raise ExportError(f"layer {layer!r} is exported with another weight.")
+        factor = torch.where((factor - 1).abs() < 1e-6, 1.0, factor)
+        builder.weight(name, packed, factor, weight.shape)
+        proto.graph.initializer.remove(weights[name])
+    for tensor in list(proto.graph.initializer):
+        if tensor.name.endswith(".scale"):
+            proto.graph.initializer.remove(tensor)
+            builder.scale(tensor.name, numpy_helper.to_array(tensor))
+    proto.graph.initializer.extend(builder.tensors.values())
+    nodes = [*builder.nodes, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
+class _Builder:
+    """ONNX nodes that compute weights from codes, and the tensors that they need."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
+
+    def weight(
+        self, name: str, rows: PackedRows, factor: Tensor, shape: torch.Size
+    ) -> None:
+        """Add a convolution's weight of the given shape, its rows times `factor`."""
+        stored = factor[rows.place.long().argsort()]
+        parts, first = [], 0
+        for i, segment in enumerate(rows.segments):
+            here = stored[first : first + len(segment[0].codes)]
+            parts.append(self._sum(segment, here, f"{name}.{i}"))
+            first += len(here)
+        whole = parts[0] if len(parts) == 1 else self._add("Concat", parts, axis=0)
+        if rows.refine:
+            whole = self._add(
+                "Add", [whole, self._sum(rows.refine, stored, f"{name}.r")]
+            )
+        if not rows.in_order:
+            place = self._tensor(f"{name}.place", rows.place)
+            whole = self._add("Gather", [whole, place], axis=0)
+        wide = self._add("Reshape", [whole, self._sizes(len(factor), -1)])
+        ends = [self._sizes(n) for n in (0, rows.columns, 1)]
+        exact = self._add("Slice", [wide, *ends])
+        last = self._sizes(shape[0], *shape[2:], shape[1])
+        axes = [0, len(shape) - 1, *range(1, len(shape) - 1)]
+        back = self._add("Reshape", [exact, last])
+        self._add("Transpose", [back], name, perm=axes)
+
+    def scale(self, name: str, values: np.ndarray) -> str:
+        """Add a tensor of scales, in bfloat16 if that is exact; return its name."""
+        exact = torch.from_numpy(values.copy())
+        if not torch.equal(exact.bfloat16().float(), exact):
+            return self._tensor(name, exact)
+        return self._add(
+            "Cast", [self._tensor(f"{name}16", exact.bfloat16())], name, to=1
+        )
+
+    def _sum(self, terms: nn.ModuleList, factor: Tensor, name: str) -> str:
+        values = [self._values(t, factor, f"{name}.{i}") for i, t in enumerate(terms)]
+        total = values[0]
+        for value in values[1:]:
+            total = self._add("Add", [total, value])
+        return total
+
+    def _values(self, term: Term, factor: Tensor, name: str) -> str:
+        """Add the weights of a term, of shape `[n, K' / G, G]`."""
+        codes = self._tensor(f"{name}.codes", term.codes)
+        if term.bits < 8:
+            index = self._add("Cast", [codes], to=6)  # int32
+            table = self._tensor(f"table{term.bits}", term.table)
+            rows, groups, size = term.codes.shape
+            sizes = self._sizes(rows, groups, size * 8 // term.bits)
+            codes = self._add("Reshape", [self._add("Gather", [table, index]), sizes])
+        floats = self._add("Cast", [codes], to=1)  # float32
+        zero = self._tensor(f"zero{term.zero}", torch.tensor(float(term.zero)))
+        scale = (term.scale * factor[:, None])[..., None]
+        return self._add(
+            "Mul",
+            [
+                self._add("Sub", [floats, zero]),
+                self.scale(f"{name}.scale", scale.numpy()),
+            ],
+        )
+
+    def _sizes(self, *sizes: int) -> str:
+        return self._tensor(f"sizes{'_'.join(map(str, sizes))}", torch.tensor(sizes))
+
+    def _tensor(self, name: str, values: Tensor) -> str:
+        from onnx import TensorProto, helper, numpy_helper
+
+        if values.dtype == torch.bfloat16:
+            raw = values.contiguous().view(torch.int16).numpy().tobytes()
+            kind = TensorProto.BFLOAT16
+            self.tensors[name] = helper.make_tensor(name, kind, values.shape, raw, True)
+        else:
+            self.tensors[name] = numpy_helper.from_array(values.numpy(), name)
+        return name
+
+    def _add(
+        self, kind: str, inputs: list[str], output: str = "", **options: Any
+    ) -> str:
+        from onnx import helper
+
+        output = output or f"packed{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], output, **options))
+        return output
