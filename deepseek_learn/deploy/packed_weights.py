@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .export import ExportError, copy_of
 from .packing import PackedRows, Term
@@ -54,7 +54,37 @@ def with_packed_weights(
     nodes = [*builder.nodes, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
+    _quantize_others(proto)
     return proto
+
+
+def _quantize_others(proto: "onnx.ModelProto") -> None:
+    """Store float weights that are only quantized as the integers that result, in place.
+
+    Such as those of grouped convolutions, which no packed layer holds.
+    """
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type != "QuantizeLinear" or not {*node.input} <= {*tensors}:
+            continue
+        weight, scale, zero = (numpy_helper.to_array(tensors[n]) for n in node.input)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        if scale.ndim:
+            shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
+            scale, zero = scale.reshape(shape), zero.reshape(shape)
+        limits = np.iinfo(zero.dtype)
+        whole = np.clip(np.rint(weight / scale) + zero, limits.min, limits.max)
+        integers = numpy_helper.from_array(whole.astype(zero.dtype), node.output[0])
+        graph.initializer.append(integers)
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    used |= {port.name for port in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 class _Builder:
@@ -99,7 +129,7 @@ class _Builder:
             "Cast", [self._tensor(f"{name}16", exact.bfloat16())], name, to=1
         )
 
-    def _sum(self, terms: nn.ModuleList, factor: Tensor, name: str) -> str:
+    def _sum(self, terms: list[Term], factor: Tensor, name: str) -> str:
         values = [self._values(t, factor, f"{name}.{i}") for i, t in enumerate(terms)]
         total = values[0]
         for value in values[1:]:

@@ -134,7 +134,8 @@ class PackedRows(nn.Module):
     def __init__(self, matrix: PackedMatrix, name: str, kinds: Mapping = TERMS):
         super().__init__()
         self.columns = matrix.columns
-        self.segments, self.refine = nn.ModuleList(), nn.ModuleList()
+        self.segments: list[list[Term]] = []
+        self.refine: list[Term] = []
         order = []
         for segment, part in zip(matrix.segments, matrix.parts(), strict=False):
             if sum(part.widths) != segment.bits:
@@ -143,14 +144,17 @@ class PackedRows(nn.Module):
                     f"{sum(part.widths)} of {segment.bits}; call dpg.set_precision(model)."
                 )
             kind = kinds[segment.bits]
-            terms = nn.ModuleList(_terms(part, kind, matrix.group_size))
+            terms = list(_terms(part, kind, matrix.group_size))
             if part.accumulate:
                 self.refine.extend(terms)
             else:
                 self.segments.append(terms)
                 order.append(part.order[part.order >= 0])
-        self.register_buffer("place", torch.cat(order).long().argsort().int())
-        self.in_order = torch.equal(self.place, torch.arange(matrix.rows))
+        terms = [term for segment in (*self.segments, self.refine) for term in segment]
+        self.terms = nn.ModuleList(terms)  # registers their buffers
+        place = torch.cat(order).long().argsort()
+        self.in_order = torch.equal(place, torch.arange(matrix.rows))
+        self.register_buffer("place", place.int())
 
     def multiply(self, x: Tensor) -> Tensor:
         """Multiply `[..., K]` by the matrix; the result has shape `[..., N]`."""
@@ -168,11 +172,8 @@ class PackedRows(nn.Module):
             rows = len(segment[0].codes)
             inside = (stored - first).clamp(0, rows - 1)
             own = _sum(term.lookup(inside) for term in segment)  # [..., K']
-            values = (
-                own
-                if not first
-                else torch.where((stored < first)[..., None], values, own)
-            )
+            before = (stored < first)[..., None]
+            values = torch.where(before, values, own) if first else own
             first += rows
         for term in self.refine:
             values = values + term.lookup(stored)
@@ -197,6 +198,8 @@ def _sum(values: Iterator[Tensor]) -> Tensor:
 
 class PackedLinear(nn.Module):
     """A compressed linear layer in the form in which it is exported."""
+
+    bias: Tensor | None
 
     def __init__(self, layer: DPGLinear, rows: PackedRows):
         super().__init__()
@@ -223,7 +226,7 @@ def packed_form(model: nn.Module) -> tuple[nn.Module, dict[str, PackedRows]]:
     """Return a copy of the model whose packed layers can be exported as they are.
 
     Convolutions are exported in float. Their rows are returned as well, by the layer's
-    name, for `packed_weights.pack_weights`.
+    name, for `packed_weights.with_packed_weights`.
 
     Raises:
         ExportError: if the model has no packed layer, or if a layer does not use all its

@@ -1,7 +1,6 @@
 """A wizard that turns a trained model into a self-contained folder to run it from."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,33 +8,18 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from ..catalog import text
-from ..errors import DeepSeekLearnError
-from . import checks, export, native, packed_weights, verification
-from .accuracy import (
-    AIM,
-    LIMIT,
-    GuardedModel,
-    Metric,
-    check_aim,
-    float_points,
-    guard,
-    points,
-)
-from .batches import feed
-from .comparison import check_finite
+from . import checks, export, native, verification
+from .accuracy import AIM, Metric, check_aim
+from .conversion import Converter
 from .destinations import Target, targets
 from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
-from .kit import PACKED, TOLERANCES, Kit
-from .packing import PackedRows
+from .kit import TOLERANCES, Kit
 from .progress import Progress, reporting
-from .quantize import Quantizer, Scheme, half_precision
 from .ranges import rules
-from .result import MEASURED, UNVERIFIED, Deployment, ReportLine
-from .runtimes import runner, runner_for, tensors
-from .source import OnnxFile, TorchModel, source_of
-from .winograd import with_winograd
+from .result import MEASURED, Deployment, ReportLine
+from .runtimes import runner_for, tensors
+from .source import OnnxFile, source_of
 
 if TYPE_CHECKING:
     import onnx
@@ -110,8 +94,14 @@ class DeploymentWizard:
             self.dynamic_batch = dynamic_batch and self.source.free_batch
             checks.no_sequence_axis(sequence_axis)
         self._prepare = checks.preparation(mean, std, tensors(example))
-        self._quantizers: dict[tuple[Scheme, str], Quantizer] = {}
-        self._converted: dict[tuple, tuple] = {}
+        self._converter = Converter(
+            self.source,
+            self.example,
+            self.calibration,
+            metric,
+            dynamic_batch=self.dynamic_batch,
+            sequence_axis=sequence_axis,
+        )
 
     def to(
         self,
@@ -160,11 +150,14 @@ class DeploymentWizard:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)
-                same = self._same_line(precision)
+                difference = self._converter.difference(precision)
+                same = ReportLine(
+                    "same", MEASURED, difference, source=self.source.label
+                )
                 tell("build", 0.2)
                 engine, refusal = _engine(goal)
                 tell("quantize", 0.3)
-                proto, guarded, metric_lines = self._at_precision(
+                proto, guarded, metric_lines = self._converter.at(
                     goal, precision, loss, ranges, tell
                 )
                 kit = self._kit(temporary, goal, proto, precision, batch)
@@ -224,59 +217,15 @@ class DeploymentWizard:
 
         return WizardPage(self, folder)
 
-    @functools.cached_property
+    @property
     def proto(self) -> "onnx.ModelProto":
         """The exported model in float32."""
-        proto = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
-        checks.ports(proto)
-        return proto
+        return self._converter.proto
 
-    @functools.cached_property
+    @property
     def same(self) -> float:
         """The largest relative difference between the exported and original outputs."""
-        for at, batch in enumerate(self.calibration or []):
-            feed(self.proto, batch, at)  # raises an error if the shape is different
-        inputs = [self.example, *(self.calibration or [])[:1]]
-        # for an .onnx file, the caller does not choose the sequence axis
-        if self.sequence_axis is not None and isinstance(self.source, TorchModel):
-            inputs.append(self.source.shorter(self.example, self.sequence_axis))
-        answers = runner(self.proto)(self.example)
-        check_finite(answers, self.source.name, "the example")
-        checks.outputs(answers, self._example_batch())
-        return self.source.difference(self.proto, inputs)
-
-    @functools.cached_property
-    def packed(self) -> tuple["onnx.ModelProto", dict[str, PackedRows]]:
-        """The exported model with packed linear layers, and its packed convolutions."""
-        return self.source.export_packed(
-            self.example, self.dynamic_batch, self.sequence_axis
-        )
-
-    def _same_line(self, precision: str) -> ReportLine:
-        """Compare the exported model with the original one, packed if it is deployed so."""
-        difference = self.same
-        if precision in PACKED:
-            proto = packed_weights.with_packed_weights(*self.packed)
-            inputs = [self.example, *(self.calibration or [])[:1]]
-            difference = self.source.difference(proto, inputs)
-        return ReportLine("same", MEASURED, difference, source=self.source.label)
-
-    def quantizer(
-        self, scheme: Scheme, ranges: str = "minmax", packed: bool = False
-    ) -> Quantizer:
-        """Return the quantizer for an INT8 scheme, which is calibrated only once.
-
-        Args:
-            packed: whether to quantize only the convolutions of a compressed model.
-        """
-        if packed:  # in the file, each weight is computed from its codes
-            scheme = dataclasses.replace(scheme, float_weights=True)
-        key = scheme, ranges
-        if key not in self._quantizers:
-            proto = self.packed[0] if packed else self.proto
-            quantizer = Quantizer(proto, self.calibration or [], scheme, ranges)
-            self._quantizers[key] = quantizer
-        return self._quantizers[key]
+        return self._converter.difference("fp32")
 
     def _validate(
         self, goal: Target, precision: str | None, loss: float, batch: int
@@ -293,77 +242,6 @@ class DeploymentWizard:
 
     def _example_batch(self) -> int:
         return len(tensors(self.example)[0])
-
-    def _at_precision(
-        self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
-    ) -> tuple["onnx.ModelProto", GuardedModel | None, list[ReportLine]]:
-        """Return the model in the given precision, the guard's result and the metric.
-
-        The metric is returned as report lines. The guard's result is None unless the
-        precision is INT8.
-        """
-        key = (goal.scheme, goal.runtime, precision, loss, ranges)
-        if key not in self._converted:
-            proto, guarded = self._convert(goal, precision, loss, ranges, tell)
-            lines = self._metric_lines(goal, precision, proto, guarded)
-            self._converted[key] = proto, guarded, lines
-        return self._converted[key]
-
-    def _convert(
-        self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
-    ) -> tuple["onnx.ModelProto", GuardedModel | None]:
-        if precision in ("int8", "packed_int8"):
-            assert self.metric is not None  # see `checks.precision`
-            guarded = guard(
-                self.quantizer(goal.scheme, ranges, precision == "packed_int8"),
-                self.metric,
-                loss,
-                runner_for(goal.runtime, precision),
-                lambda part: tell("quantize", 0.3 + 0.6 * part),
-            )
-            if precision == "packed_int8":
-                packed = packed_weights.with_packed_weights(
-                    guarded.proto, self.packed[1]
-                )
-                guarded = dataclasses.replace(guarded, proto=packed)
-            return guarded.proto, guarded
-        if precision == "packed":
-            return packed_weights.with_packed_weights(*self.packed), None
-        if precision == "fp16":
-            return half_precision(self.proto), None
-        if precision == "fp32" and goal.own_kernels:
-            return with_winograd(self.proto), None
-        return self.proto, None
-
-    def _metric_lines(
-        self,
-        goal: Target,
-        precision: str,
-        proto: "onnx.ModelProto",
-        guarded: GuardedModel | None,
-    ) -> list[ReportLine]:
-        if self.metric is None:
-            return []
-        if guarded:
-            before, after = guarded.float_metric, guarded.metric
-        else:
-            before = after = float_points(self.metric, self.proto)
-            if precision != "fp32" or goal.runtime != "onnxruntime":
-                run = runner_for(goal.runtime, precision)
-                after = points(self.metric, proto, run)
-        if before - after >= LIMIT:
-            raise DeepSeekLearnError(
-                f"{precision} loses {before - after:.2f} points ({before:.2f} to "
-                f"{after:.2f}), and a loss of {LIMIT:g} or more is rejected."
-            )
-        unit, status, note = text("deploy.points"), MEASURED, ""
-        if precision == "fp16":  # on this CPU, only the weights are rounded to float16
-            status, note = UNVERIFIED, text("deploy.half_here")
-        return [
-            ReportLine("metric_before", MEASURED, before, unit),
-            ReportLine("metric", status, after, unit, note),
-            ReportLine("loss", status, before - after, unit, note),
-        ]
 
 
 def _engine(goal: Target) -> tuple[bytes | None, str]:
