@@ -12,7 +12,7 @@ from deepseek_learn.deploy.quantize import half_precision, normalized_error
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 from deepseek_learn.errors import UnknownNameError
 
-NVIDIA = Scheme(symmetric=True, float_weights=True)
+NVIDIA = Scheme(symmetric=True, float_weights=True, float_biases=True)
 
 
 class Net(nn.Module):

@@ -644,7 +644,12 @@ def points(predict):
             ValueError,
             r"0 must be float32 \[any, 1, 28, 28\]",
         ),
-        ((), {"precision": "fp16"}, ValueError, "int8, fp32 for cpp-cpu; got 'fp16'"),
+        (
+            (),
+            {"precision": "fp16"},
+            ValueError,
+            "int8, fp32, packed, packed_int8 for cpp-cpu; got 'fp16'",
+        ),
         ((), {"loss": 1.0}, ValueError, "below 1 point; got 1"),
         ((), {"precision": "fp32", "batch": 0}, ValueError, "positive integer; got 0"),
         (
