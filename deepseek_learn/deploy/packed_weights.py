@@ -98,21 +98,18 @@ class _Builder:
         self, name: str, rows: PackedRows, factor: Tensor, shape: torch.Size
     ) -> None:
         """Add a convolution's weight of the given shape, its rows times `factor`."""
-        stored = factor[rows.place.long().argsort()]
-        parts, first = [], 0
-        for i, segment in enumerate(rows.segments):
-            here = stored[first : first + len(segment[0].codes)]
-            parts.append(self._sum(segment, here, f"{name}.{i}"))
-            first += len(here)
+        segments = enumerate(rows.segments)
+        parts = [self._sum(segment, f"{name}.{i}") for i, segment in segments]
         whole = parts[0] if len(parts) == 1 else self._add("Concat", parts, axis=0)
         if rows.refine:
-            whole = self._add(
-                "Add", [whole, self._sum(rows.refine, stored, f"{name}.r")]
-            )
+            whole = self._add("Add", [whole, self._sum(rows.refine, f"{name}.r")])
         if not rows.in_order:
             place = self._tensor(f"{name}.place", rows.place)
             whole = self._add("Gather", [whole, place], axis=0)
         wide = self._add("Reshape", [whole, self._sizes(len(factor), -1)])
+        if (factor != 1).any():
+            gains = self._tensor(f"{name}.gain", factor[:, None])
+            wide = self._add("Mul", [wide, gains])
         ends = [self._sizes(n) for n in (0, rows.columns, 1)]
         exact = self._add("Slice", [wide, *ends])
         last = self._sizes(shape[0], *shape[2:], shape[1])
@@ -129,14 +126,14 @@ class _Builder:
             "Cast", [self._tensor(f"{name}16", exact.bfloat16())], name, to=1
         )
 
-    def _sum(self, terms: list[Term], factor: Tensor, name: str) -> str:
-        values = [self._values(t, factor, f"{name}.{i}") for i, t in enumerate(terms)]
+    def _sum(self, terms: list[Term], name: str) -> str:
+        values = [self._values(term, f"{name}.{i}") for i, term in enumerate(terms)]
         total = values[0]
         for value in values[1:]:
             total = self._add("Add", [total, value])
         return total
 
-    def _values(self, term: Term, factor: Tensor, name: str) -> str:
+    def _values(self, term: Term, name: str) -> str:
         """Add the weights of a term, of shape `[n, K' / G, G]`."""
         codes = self._tensor(f"{name}.codes", term.codes)
         if term.bits < 8:
@@ -147,14 +144,8 @@ class _Builder:
             codes = self._add("Reshape", [self._add("Gather", [table, index]), sizes])
         floats = self._add("Cast", [codes], to=1)  # float32
         zero = self._tensor(f"zero{term.zero}", torch.tensor(float(term.zero)))
-        scale = (term.scale * factor[:, None])[..., None]
-        return self._add(
-            "Mul",
-            [
-                self._add("Sub", [floats, zero]),
-                self.scale(f"{name}.scale", scale.numpy()),
-            ],
-        )
+        scale = self.scale(f"{name}.scale", term.scale[..., None].numpy())
+        return self._add("Mul", [self._add("Sub", [floats, zero]), scale])
 
     def _sizes(self, *sizes: int) -> str:
         return self._tensor(f"sizes{'_'.join(map(str, sizes))}", torch.tensor(sizes))
@@ -175,6 +166,6 @@ class _Builder:
     ) -> str:
         from onnx import helper
 
-        output = output or f"packed{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], output, **options))
+        output = output or f"_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **options))
         return output
