@@ -710,3 +710,38 @@ def test_a_fraction_that_is_met_has_an_interval(path):
         exact = "difference between card", "off the", "stored bytes", "memory at which"
         if not any(word in row.what for word in exact):
             assert row.low is not None, row.what
+
+
+@pytest.fixture
+def deploy_packed(script):
+    return script("deploy_packed")
+
+
+def test_packed_deployments_are_judged_by_bytes_memory_and_answers(deploy_packed):
+    ways = deploy_packed.WAYS
+    facts = {
+        "file": {"fp32": 1000, "int8": 260, "packed": 220, "packed_int8": 360},
+        "packed_bytes": 200,
+        "difference": 3e-7,
+        "ms": {way: [2.0, 2.0, 2.0] for way in ways},
+        "peak": {way: [30e6, 30e6] for way in ways},
+        # hits and totals before, after, and how many such images
+        "images": {
+            "packed": [[1, 1, 0, 1, 1], [1, 1, 1, 1, 99]],
+            "packed_int8": [[1, 1, 0, 1, 10], [1, 1, 1, 1, 90]],
+        },
+    }
+    facts["ms"]["packed_int8"] = [1.0, 1.0, 1.0]
+    rows = {row.what: row for row in deploy_packed.rows_of("net", facts)}
+    at = "net, deployed as packed"
+    assert rows[f"{at}: bytes of the file over the packed model's"].measured == 1.1
+    assert rows[f"{at}: bytes of the file, of float32's"].measured == 22
+    assert rows[f"{at}_int8: bytes of the file, of float32's"].verdict == "missed"
+    assert rows[f"{at}: peak memory of the process, of float32's"].measured == 100
+    assert (
+        rows[f"{at}_int8: time over that of INT8 without compression"].measured == 0.5
+    )
+    kept = rows[f"{at}: accuracy kept on the test part"]
+    assert kept.measured == pytest.approx(99)
+    assert kept.low < 99 < kept.high
+    assert rows[f"{at}_int8: accuracy kept on the test part"].verdict == "missed"
