@@ -82,9 +82,9 @@ def _quantize_others(proto: "onnx.ModelProto") -> None:
         graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
     used |= {port.name for port in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    rest = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(rest)
 
 
 class _Builder:
