@@ -24,6 +24,12 @@ with ipywidgets.Output() as output:
 7"""
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine(monkeypatch):
+    """What a lesson may take is not what these tests look at."""
+    monkeypatch.setattr(execute, "LIMIT_S", 600)
+
+
 @pytest.mark.notebook
 def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_home):
     course.check("shift_sum", define(SOLVED, "shift_sum"))
