@@ -7,6 +7,7 @@ from deepseek_learn import course
 from deepseek_learn.course import problems
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.course.problem import define
+from deepseek_learn.errors import DeepSeekLearnError
 
 pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")
 
@@ -59,3 +60,18 @@ def test_what_is_printed_into_a_widget_stops_nothing_and_is_not_stored(tmp_path)
     notebook = nbformat.read(path, as_version=4)
     assert [o.data["text/plain"] for o in notebook.cells[0].outputs] == ["7"]
     assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("limit", ["LIMIT_S", "LIMIT_MIB"])
+def test_a_lesson_over_a_limit_changes_nothing(tmp_path, monkeypatch, limit):
+    path = tmp_path / "lesson.ipynb"
+    cells = [nbformat.v4.new_code_cell("1 + 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    before = path.read_bytes()
+    monkeypatch.setattr(execute, limit, -1)  # to nbclient, no timeout of a cell
+
+    with pytest.raises(DeepSeekLearnError, match="a lesson may take"):
+        list(execute.execute([path]))
+
+    assert path.read_bytes() == before
