@@ -6,8 +6,12 @@ the weight
 .. math:: \hat w = s\,(q - 2^{b-1})
 
 where s is the group's bfloat16 scale. It is chosen from a few candidates to minimize
-the squared error. Rounding to nearest changes a weight by at most s/2, unless the
+the squared error. Rounding to nearest changes a weight by at most \|s\|/2, unless the
 weight is outside the range of the codes.
+
+The codes reach one step further below zero than above it. A scale may be negative, so
+that each group turns the longer side to where its largest weight is, as llama.cpp's Q4_0
+does. This costs no byte, and at 2 to 4 bits it leaves about 0.85 of the squared error.
 """
 
 from collections.abc import Sequence
@@ -17,19 +21,22 @@ import torch
 from torch import Tensor
 
 BITS = (2, 3, 4, 5, 6, 8)
-CLIPS = {  # clipping ranges per bit width, as fractions of a group's largest weight
-    2: (1.0, 0.78, 0.68, 0.6, 0.52),
-    3: (1.0, 0.92, 0.85, 0.78, 0.7),
-    4: (1.0, 0.95, 0.9, 0.85, 0.78),
-    5: (1.0, 0.95, 0.9),
-    6: (1.0, 0.95),
-    8: (1.0,),  # the steps are so small that clipping never helps
+# The scales to try for each bit width. At 1.0, the code -2^(b-1) is exactly the weight that
+# is largest in magnitude; below, weights are clipped; a negative fraction makes the other
+# side the longer one. Chosen greedily on the weights of five models of the zoo.
+CLIPS = {
+    2: (0.79, 0.94, 0.67, -0.82, 0.58, 1.06),
+    3: (0.91, 0.82, 1.0, 0.76, 1.06, 0.88),
+    4: (0.97, 0.91, 1.03, 0.94, 1.0, 0.85),
+    5: (1.0, 0.97, 1.06, 0.94),
+    6: (1.0, 1.03, 1.06),
+    8: (1.0, 1.03, 1.06),
 }
-CLIPS_TO_ESTIMATE = {  # the subset for `output_errors`, which halves the work
-    2: (0.78, 0.6),
-    3: (0.92, 0.78),
-    4: (1.0, 0.9),
-    5: (1.0, 0.95),
+CLIPS_TO_ESTIMATE = {  # the subset for `output_errors`, which takes less time
+    2: (0.79, 0.67),
+    3: (0.91, 0.82),
+    4: (0.97, 0.91),
+    5: (1.0, 0.97),
     6: (1.0,),
     8: (1.0,),
 }
@@ -71,31 +78,35 @@ class Codes:
         return matrix.reshape(n, padded)[:, : self.columns]
 
 
-def largest_weight(group: Tensor) -> Tensor:
-    # not 0, since the scale of a group of zeros divides its weights
-    return group.abs().amax(1).clamp(min=1e-9)
+def extreme_weight(group: Tensor) -> Tensor:
+    """Return the weight with the largest magnitude in each row, with its sign.
+
+    It is never 0, since the scale of a group of zeros divides its weights.
+    """
+    low, high = group.aminmax(dim=1)
+    return torch.where(-low > high, low, high.clamp(min=1e-9))
 
 
 def best_scale(
     group: Tensor,
-    largest: Tensor,
+    extreme: Tensor,
     half: Tensor,
     clips: Tensor | Sequence[float],
     importance: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Find the scale with the smallest squared error for each row in a group.
 
-    The group has shape `[N, G]`. The candidate ranges are `clips` times the largest
-    weight of each row, and squared errors are weighted by `importance`, which has shape
-    `[G]`. Returns the scales, rounded to bfloat16 precision, and their errors, both of
-    shape `[N]`.
+    The group has shape `[N, G]`, and `extreme`, of shape `[N]`, is its `extreme_weight`.
+    The candidate ranges are `clips` times this weight, and squared errors are weighted
+    by `importance`, which has shape `[G]`. Returns the scales, rounded to bfloat16
+    precision, and their errors, both of shape `[N]`.
     """
     low, high = -half[:, None], half[:, None] - 1  # [N, 1], the range of signed codes
 
     def attempt(clip: Tensor | float) -> tuple[Tensor, Tensor]:
-        # 2^(b-1) - ½ steps to the largest weight: the codes reach one step further below
-        # zero than above it. The scale is rounded first, as it will be stored.
-        scale = (largest * clip / (half - 0.5)).bfloat16().float()  # [N]
+        # The lowest code, -2^(b-1), stands for the extreme weight: a positive one makes the
+        # scale negative. It is rounded first, as it will be stored.
+        scale = (extreme * clip / -half).bfloat16().float()  # [N]
         # quantize and compare in place, in one buffer of the size of the group
         error = (group / scale[:, None]).round_().clamp_(low, high)
         return scale, error.mul_(scale[:, None]).sub_(group).square_() @ importance

@@ -14,7 +14,7 @@ Lesson: `notebooks/basic/03_quantization.ipynb`.
 import torch
 from torch import Tensor
 
-from .codes import best_scale, largest_weight
+from .codes import best_scale, extreme_weight
 
 COLUMNS_AT_ONCE = 16  # the block size of GPTQ
 SMALL = 128  # the size up to which a triangular matrix is inverted directly
@@ -79,7 +79,7 @@ def gptq(
         # 1. Choose the group's scales [N] from the weights as updated so far.
         end = start + size
         group, importance = W[start:end].T, weights[start:end]
-        scale, _ = best_scale(group, largest_weight(group), half, clips, importance)
+        scale, _ = best_scale(group, extreme_weight(group), half, clips, importance)
         scales.append(scale)
         for first in range(start, end, COLUMNS_AT_ONCE):
             last = min(first + COLUMNS_AT_ONCE, end)

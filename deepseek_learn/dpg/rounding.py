@@ -14,7 +14,7 @@ from .codes import (
     Codes,
     best_scale,
     clips_per_row,
-    largest_weight,
+    extreme_weight,
 )
 from .gptq import gptq, inverse_factor, lower_factor
 from .matrix import check_finite, pad_columns
@@ -124,11 +124,11 @@ def output_errors(
         for start in range(0, len(columns), group_size):
             group = columns[start : start + group_size].T  # [rows, G]
             importance = settings.importance[start : start + group_size]  # [G]
-            largest = largest_weight(group)  # [rows], the same at every level
+            extreme = extreme_weight(group)  # [rows], the same at every level
             for bits, errors in zip(levels, total, strict=True):
-                half = torch.full_like(largest, 2.0 ** (bits - 1))  # [rows]
+                half = torch.full_like(extreme, 2.0 ** (bits - 1))  # [rows]
                 clips = CLIPS_TO_ESTIMATE[bits]
-                _, error = best_scale(group, largest, half, clips, importance)
+                _, error = best_scale(group, extreme, half, clips, importance)
                 errors[first:last] += error
     return total
 
@@ -225,7 +225,7 @@ def _nearest(
         group = W[start : start + settings.group_size]  # [G, N]
         importance = settings.importance[start : start + settings.group_size]  # [G]
         scales.append(
-            best_scale(group.T, largest_weight(group.T), half, clips, importance)[0]
+            best_scale(group.T, extreme_weight(group.T), half, clips, importance)[0]
         )
         group.div_(scales[-1]).round_().clamp_(-half, half - 1)
     return scales
