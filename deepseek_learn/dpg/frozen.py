@@ -117,13 +117,18 @@ def _export(method: str, *args: object, **kwargs: object) -> NoReturn:
 
 def freeze(model: nn.Module, packed: type[nn.Module]) -> nn.Module:
     """Make the methods of a compressed model refuse what its `packed` layers cannot do."""
-    # of this model only
-    model.train = partial(_train, model)  # type: ignore[method-assign]
     for module in model.modules():
         methods = [name for name in EXPORTS if hasattr(module, name)]
         if methods and any(isinstance(part, packed) for part in module.modules()):
             for name in methods:
                 setattr(module, name, partial(_export, name))
+    return stop_training(model)
+
+
+def stop_training(model: nn.Module) -> nn.Module:
+    """Make a compressed model refuse to train, and set it to evaluate."""
+    # of this model only
+    model.train = partial(_train, model)  # type: ignore[method-assign]
     return model.requires_grad_(False).eval()
 
 

@@ -186,7 +186,9 @@ class DPGQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self) -> bool:
-        return False
+        return (
+            True  # with adapters (see `lora`); without them, the model refuses to train
+        )
 
 
 def prepare(model: Model) -> Model:

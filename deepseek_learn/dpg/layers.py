@@ -27,9 +27,11 @@ class DPGLayer(CompressedLayer):
     Attributes:
         tied: whether the matrix belongs to another layer, which then accounts for its
             bytes.
+        adapted: whether the layer is part of a model with adapters (see `lora`), so that
+            setting the mode for training is right although its own weights stay.
     """
 
-    tied = False
+    tied = adapted = False
     bias: Tensor | None
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
@@ -39,7 +41,7 @@ class DPGLayer(CompressedLayer):
         self.training = False
 
     def train(self, mode: bool = True) -> Self:
-        refuse_training(mode)
+        refuse_training(mode and not self.adapted)
         return super().train(mode)
 
     @property
