@@ -172,6 +172,38 @@ def test_gradients_and_tracing_use_the_exact_product(name):
     assert on_meta.is_meta
 
 
+def test_the_graph_keeps_no_unpacked_weight():
+    matrix, _ = packed(refine=True)
+    x, saved = inputs(3, 70).requires_grad_(), []
+
+    def keep(tensor):
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = multiply(matrix, x, None)
+    assert sum(tensor.nbytes for tensor in saved) < matrix.dequantize().nbytes / 10
+    g = inputs(3, 37).requires_grad_()
+    [gradient] = torch.autograd.grad(y, x, g, create_graph=True)
+    torch.testing.assert_close(gradient, g @ matrix.dequantize(), rtol=0, atol=0)
+    [second] = torch.autograd.grad(gradient.sum(), g)
+    assert torch.equal(second, torch.ones(3, 70) @ matrix.dequantize().T)
+
+
+def test_gradients_are_those_of_the_precision_of_the_forward_pass():
+    matrix, _ = packed(bits=8, refine=True)
+    weights, outputs = [], []
+    x = inputs(3, 70).requires_grad_()
+    for matrix.max_bits, matrix.refined in ((2, False), (4, False), (4, True)):
+        weights.append(matrix.dequantize())
+        outputs.append(multiply(matrix, x, None))
+    matrix.max_bits, matrix.refined = 8, False
+    for weight, y in zip(weights, outputs, strict=True):
+        [gradient] = torch.autograd.grad(y.sum(), x)
+        assert torch.equal(gradient, torch.ones(3, 37) @ weight)
+    assert (matrix.max_bits, matrix.refined) == (8, False)
+
+
 # ---- backend selection ---------------------------------------------------------------
 
 

@@ -111,7 +111,8 @@ def test_gradients_are_those_of_the_unpacked_layers(trained):
         model(input_ids=x, labels=x).loss.backward()
         return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
-    packed = gradients()
+    with dpg.use_backend("torch"):  # the others round activations that need no gradient
+        packed = gradients()
     bases = [m for m in model.modules() if isinstance(m, dpg.DPGLinear)]
     forwards = [base.forward for base in bases]
     try:
@@ -122,8 +123,7 @@ def test_gradients_are_those_of_the_unpacked_layers(trained):
         for base, forward in zip(bases, forwards, strict=True):
             base.forward = forward
     for ours, theirs in zip(packed, plain, strict=True):
-        # activations are rounded to 8 bits by some kernels
-        assert (ours - theirs).norm() < 0.05 * theirs.norm()
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()

@@ -112,9 +112,10 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
             "a DPG-compressed model cannot be traced by torch.jit; use torch.export or "
             "torch.compile."
         )
-    traced = torch.compiler.is_compiling() or x.device.type == "meta"
-    if traced or (x.requires_grad and torch.is_grad_enabled()):
+    if torch.compiler.is_compiling() or x.device.type == "meta":
         return torch_backend.multiply(matrix, x, bias)
+    if x.requires_grad and torch.is_grad_enabled():
+        return Product.apply(x, matrix, bias)
     kernel = _module(_name(x.device.type, _override))
     if matrix.wide and kernel.representable is not None:
         # Multiply the rounding error of the activations as well, for about 16 bits.
@@ -122,6 +123,32 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
         y = kernel.multiply(matrix, coarse, bias)
         return y.add_(kernel.multiply(matrix, x - coarse, None))
     return kernel.multiply(matrix, x, bias)
+
+
+class Product(torch.autograd.Function):
+    """A packed product whose gradient unpacks the weight again.
+
+    If the graph kept the unpacked weights, a model would take as much memory as in float
+    until the end of the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, matrix: "PackedMatrix", bias: Tensor | None
+    ) -> Tensor:
+        ctx.matrix, ctx.precision = matrix, (matrix.max_bits, matrix.refined)
+        return torch_backend.multiply(matrix, x, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        matrix = ctx.matrix
+        now = matrix.max_bits, matrix.refined
+        matrix.max_bits, matrix.refined = ctx.precision  # as in the forward pass
+        try:
+            weight = matrix.dequantize()
+        finally:
+            matrix.max_bits, matrix.refined = now
+        return gradients[0] @ weight, None, None
 
 
 def can_group(x: Tensor, *weights: Tensor) -> bool:
