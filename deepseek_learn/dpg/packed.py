@@ -8,7 +8,7 @@ both terms together provide a precision of about 8 bits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from .planes import WIDTHS, join, split, step_and_zero, used_widths
 from .rounding import quantize
 
 REFINE_BITS = 4
+ROWS_AT_ONCE = 1024  # to unpack; a multiple of ROWS
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,24 @@ class Part:
     zero: float
     accumulate: bool
     first: int
+
+    def chunks(self) -> Iterator["Part"]:
+        """Yield the part in pieces of a few rows each, which share its tensors.
+
+        In a graph that is being traced, it is one piece.
+        """
+        rows = len(self.order)
+        size = rows if torch.compiler.is_compiling() else ROWS_AT_ONCE
+        for start in range(0, rows, size):
+            end = start + size
+            blocks = slice(start // ROWS, end // ROWS)
+            yield replace(
+                self,
+                planes=tuple(plane[blocks] for plane in self.planes),
+                scale=self.scale[:, start:end],
+                order=self.order[start:end],
+                first=self.first + start,
+            )
 
 
 class PackedMatrix(nn.Module):
@@ -197,7 +216,8 @@ class PackedMatrix(nn.Module):
         # One row more than the matrix has: % turns the index -1 of padding rows into it.
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
-        for part in self.parts():
+        # in pieces that fit in the CPU cache, so that little is allocated besides
+        for part in (piece for part in self.parts() for piece in part.chunks()):
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
         return matrix[: self.rows, : self.columns]  # drop the padding row

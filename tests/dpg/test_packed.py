@@ -27,7 +27,8 @@ def rounded(rows, columns, bits=None):
     return quantize(weight, given, 32), weight
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+# 7000 rows: those of each width are unpacked in two pieces
+@pytest.mark.parametrize("shape", [*SHAPES, (7000, 40)])
 def test_unpacked_it_is_what_was_rounded(shape):
     codes, weight = rounded(*shape)
     matrix = pack_matrix(codes, weight)
