@@ -9,6 +9,7 @@ both terms together provide a precision of about 8 bits.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import ceil
 from typing import Any, Self
 
@@ -217,9 +218,9 @@ class PackedMatrix(nn.Module):
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         # in pieces that fit in the CPU cache, so that little is allocated besides
-        for part in (piece for part in self.parts() for piece in part.chunks()):
-            values = part_values(part, self.group_size)
-            matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
+        for piece in chain.from_iterable(part.chunks() for part in self.parts()):
+            values = part_values(piece, self.group_size)
+            matrix.index_add_(0, piece.order.long() % (self.rows + 1), values)
         return matrix[: self.rows, : self.columns]  # drop the padding row
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:

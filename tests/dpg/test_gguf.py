@@ -1,5 +1,10 @@
 """GGUF files hold what the packed model computes, and refuse what they cannot hold."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +17,7 @@ gguf = need("gguf")
 transformers = need("transformers")
 tokenizers = need("tokenizers")
 
+LLAMA_CPP = Path(__file__).parents[2] / "benchmarks/language/llama_cpp_scores.py"
 TOKENS = 320
 HOW = {"group_size": 32, "levels": (4, 5, 8), "granularity": "layer"}
 SIZES = {
@@ -135,6 +141,28 @@ def test_transformers_reads_the_same_model(name, tokenizer, tmp_path):
     read = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name)
     text = "The lazy fox, 123 naïve 北京!"
     assert read(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_llama_cpp_computes_what_the_model_does(name, tokenizer, tmp_path):
+    need("xllamacpp")
+    small = compressed(built(name))
+    path = dpg.to_gguf(small, tokenizer, tmp_path / "model.gguf")
+    tokens = torch.randint(
+        3, TOKENS, (2, 20), generator=torch.Generator().manual_seed(2)
+    )
+    np.save(tmp_path / "tokens.npy", tokens.numpy())
+    command = [sys.executable, LLAMA_CPP, path, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    theirs = torch.from_numpy(np.load(tmp_path / "log_p.npy"))
+    with torch.no_grad(), dpg.use_backend("torch"):
+        ours = small(tokens).logits.log_softmax(-1)[:, :-1]
+    assert theirs.shape == ours.shape
+    # llama.cpp rounds activations to 8 bits, and attends in float16
+    divergence = (ours.exp() * (ours - theirs)).sum(-1)
+    assert divergence.max() < 1e-3
 
 
 def test_the_header_says_what_transformers_does_not_read(tokenizer, tmp_path):
