@@ -6,8 +6,8 @@ matrices to its output, and only these are trained:
 .. math:: y = \\hat W x + \\tfrac{\\alpha}{r} B A x
 
 where A has the shape `[r, K]` and B the shape `[N, r]` (Hu et al. 2021, "LoRA", arXiv
-2106.09685). Gradients reach A and B of the earlier layers through the unpacked weights,
-as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314).
+2106.09685). Gradients reach the adapters of earlier layers through the unpacked weights
+(Dettmers et al. 2023, "QLoRA", arXiv 2305.14314).
 
 An adapter fits the float model as well, whose layers have the same names: load it there
 with PEFT to merge it.
