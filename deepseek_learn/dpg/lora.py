@@ -53,7 +53,7 @@ class PackedLora(lora.Linear):
 
     merge = refuse_merge
 
-    def _get_in_out_features(self, module: DPGLinear) -> tuple[int, int]:
+    def _get_in_out_features(self, module: Any) -> tuple[int, int]:
         return module.in_features, module.out_features
 
 
@@ -62,14 +62,19 @@ class PackedLoraEmbedding(lora.Embedding):
 
     merge = refuse_merge
 
-    def _get_in_out_features(self, module: DPGEmbedding) -> tuple[int, int]:
+    def _get_in_out_features(self, module: Any) -> tuple[int, int]:
         return module.num_embeddings, module.embedding_dim
 
-    def _embed(self, input: Tensor, weight: Tensor) -> Tensor:
+    def _embed(
+        self, input: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
         return F.embedding(input, weight)
 
 
-LAYERS = {DPGLinear: PackedLora, DPGEmbedding: PackedLoraEmbedding}
+LAYERS: dict[type[nn.Module], type[nn.Module]] = {
+    DPGLinear: PackedLora,
+    DPGEmbedding: PackedLoraEmbedding,
+}
 
 
 def add(model: nn.Module, config: peft.LoraConfig) -> Model:
@@ -228,7 +233,8 @@ def _device_of(model: nn.Module) -> Iterator[None]:
     """Tell PEFT the device, which it would take from a parameter: there may be none."""
     known = hasattr(model, "hf_device_map")
     if not known:
-        model.hf_device_map = {"": next(_bases(model)).matrix.order.device}
+        device = next(_bases(model)).matrix.order.device
+        model.hf_device_map = {"": device}  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -115,7 +115,7 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
     if torch.compiler.is_compiling() or x.device.type == "meta":
         return torch_backend.multiply(matrix, x, bias)
     if x.requires_grad and torch.is_grad_enabled():
-        return Product.apply(x, matrix, bias)
+        return PackedProduct.apply(x, matrix, bias)
     kernel = _module(_name(x.device.type, _override))
     if matrix.wide and kernel.representable is not None:
         # Multiply the rounding error of the activations as well, for about 16 bits.
@@ -125,7 +125,7 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
     return kernel.multiply(matrix, x, bias)
 
 
-class Product(torch.autograd.Function):
+class PackedProduct(torch.autograd.Function):
     """A packed product whose gradient unpacks the weight again.
 
     If the graph kept the unpacked weights, a model would take as much memory as in float
