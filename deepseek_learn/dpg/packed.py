@@ -214,14 +214,23 @@ class PackedMatrix(nn.Module):
 
     def dequantize(self) -> Tensor:
         """Return the float32 matrix at the current precision, of shape `[N, K]`."""
-        # One row more than the matrix has: % turns the index -1 of padding rows into it.
+        # One row more than the matrix has, into which the padding rows go.
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
-        # in pieces that fit in the CPU cache, so that little is allocated besides
-        for piece in chain.from_iterable(part.chunks() for part in self.parts()):
-            values = part_values(piece, self.group_size)
-            matrix.index_add_(0, piece.order.long() % (self.rows + 1), values)
+        for rows, values in self.pieces():
+            matrix.index_add_(0, rows, values)
         return matrix[: self.rows, : self.columns]  # drop the padding row
+
+    def pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield some rows' indices `[r]` and their terms `[r, K']`, which are to be added.
+
+        Padding rows have the index N. A piece fits in the CPU cache, so that little is
+        allocated besides.
+        """
+        for piece in chain.from_iterable(part.chunks() for part in self.parts()):
+            # % turns the index -1 of padding rows into N
+            rows = piece.order.long() % (self.rows + 1)
+            yield rows, part_values(piece, self.group_size)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self.generation += 1  # the tensors move, which invalidates cached pointers

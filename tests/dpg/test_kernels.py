@@ -190,6 +190,23 @@ def test_the_graph_keeps_no_unpacked_weight():
     assert torch.equal(second, torch.ones(3, 70) @ matrix.dequantize().T)
 
 
+@pytest.mark.parametrize("refine", [False, True])
+def test_a_matrix_with_many_rows_is_multiplied_in_pieces(refine, monkeypatch):
+    matrix, _ = packed(2100, 70, refine=refine)  # some widths in more than one piece
+    x, bias = inputs(3, 70).requires_grad_(), torch.randn(2100)
+    results = []
+    for many in (3000, 100):
+        monkeypatch.setattr("deepseek_learn.dpg.kernels.MANY_ROWS", many)
+        y = multiply(matrix, x, bias)
+        g = torch.randn(3, 2100, generator=torch.Generator().manual_seed(0))
+        results.append((y, *torch.autograd.grad(y, x, g)))
+    for whole, pieces in zip(*results, strict=True):
+        assert whole.shape == pieces.shape
+        torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-4)
+    bare = multiply(matrix, x, None)
+    torch.testing.assert_close(bare + bias, results[1][0], rtol=0, atol=0)
+
+
 def test_gradients_are_those_of_the_precision_of_the_forward_pass():
     matrix, _ = packed(bits=8, refine=True)
     weights, outputs = [], []

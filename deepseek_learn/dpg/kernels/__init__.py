@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # in order of preference for each device type
 PREFERRED = {"cpu": ("cpp", "int4", "torch"), "cuda": ("triton", "torch")}
+MANY_ROWS = 8192  # from which on gradients unpack a matrix in pieces
 _override: str | None = os.environ.get("DEEPSEEK_LEARN_DPG_BACKEND") or None
 
 
@@ -129,7 +130,8 @@ class PackedProduct(torch.autograd.Function):
     """A packed product whose gradient unpacks the weight again.
 
     If the graph kept the unpacked weights, a model would take as much memory as in float
-    until the end of the backward pass.
+    until the end of the backward pass. A matrix with many rows, such as the head of a
+    language model, is never unpacked as a whole.
     """
 
     @staticmethod
@@ -137,18 +139,29 @@ class PackedProduct(torch.autograd.Function):
         ctx: Any, x: Tensor, matrix: "PackedMatrix", bias: Tensor | None
     ) -> Tensor:
         ctx.matrix, ctx.precision = matrix, (matrix.max_bits, matrix.refined)
-        return torch_backend.multiply(matrix, x, bias)
+        if matrix.rows <= MANY_ROWS:
+            return torch_backend.multiply(matrix, x, bias)
+        y = x.new_zeros(len(x), matrix.rows + 1)
+        for rows, values in matrix.pieces():
+            y.index_add_(1, rows, x @ values[:, : matrix.columns].T)
+        y = y[:, : matrix.rows]
+        return y if bias is None else y.add_(bias.float())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        matrix = ctx.matrix
+        matrix, [g] = ctx.matrix, gradients
         now = matrix.max_bits, matrix.refined
         matrix.max_bits, matrix.refined = ctx.precision  # as in the forward pass
         try:
-            weight = matrix.dequantize()
+            if matrix.rows <= MANY_ROWS:
+                return g @ matrix.dequantize(), None, None
+            total = g.new_zeros(len(g), matrix.columns)
+            for rows, values in matrix.pieces():
+                stored = rows < matrix.rows  # without padding
+                total += g[:, rows[stored]] @ values[stored, : matrix.columns]
         finally:
             matrix.max_bits, matrix.refined = now
-        return gradients[0] @ weight, None, None
+        return total, None, None
 
 
 def can_group(x: Tensor, *weights: Tensor) -> bool:
