@@ -18,15 +18,15 @@ FIGURES = [
     ("Intel", "lm_speed", f"SmolLM2, a prompt of 512, one thread: {OVER}", "0.37"),
     ("AMD", "lm_speed", f"SmolLM2, a token after 128, one thread: {OVER}", "0.54"),
     ("Intel", "lm_speed", f"SmolLM2, a token after 128, one thread: {OVER}", "0.53"),
-    ("AMD", "lm_weights", f"SmolLM2, emails: {AUTOROUND}", "0.40"),
-    ("AMD", "lm_weights", f"SmolLM2, verses: {AUTOROUND}", "0.48"),
+    ("AMD", "lm_weights", f"SmolLM2, emails: {AUTOROUND}", "0.35"),
+    ("AMD", "lm_weights", f"SmolLM2, verses: {AUTOROUND}", "0.41"),
     ("AMD", "lm_speed", EXPERTS, "2.6"),
     ("Intel", "lm_speed", EXPERTS, "2.0"),
     (
         "AMD",
         "lm_weights",
         "SmolLM2, verses: DPG's divergence over that of torchao int4, 4 bits",
-        "1.31",
+        "1.11",
     ),
 ]
 
