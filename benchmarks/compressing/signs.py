@@ -33,9 +33,8 @@ def positive_scales():
     from deepseek_learn.dpg import codes, gptq, rounding
 
     def extreme_weight(group):
-        return (
-            -group.abs().amax(1).clamp(min=1e-9)
-        )  # a negative one has a positive scale
+        # a negative one has a positive scale
+        return -group.abs().amax(1).clamp(min=1e-9)
 
     clips = {
         bits: tuple(clip * 2 ** (bits - 1) / (2 ** (bits - 1) - 0.5) for clip in ranges)

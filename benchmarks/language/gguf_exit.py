@@ -59,8 +59,8 @@ class Bench:
             facts = {"bytes": small.stored_bytes, "file": path.stat().st_size}
             for text, rows in texts.items():
                 short = rows[:, :SHORT]
-                theirs = self.answers(path, folder, short.numpy())
-                facts |= compared(text, small.model, short, theirs)
+                peer = self.answers(path, folder, short.numpy())
+                facts |= compared(text, small.model, short, peer)
         return facts
 
     def answers(self, path: Path, folder: Path, tokens: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ class Bench:
         return np.load(folder / "log_p.npy")
 
 
-def compared(text: str, model, tokens, theirs: np.ndarray) -> dict:
+def compared(text: str, model, tokens, answers: np.ndarray) -> dict:
     """Both sides' loss and their divergence, the mean of each window."""
     import torch
 
@@ -82,7 +82,7 @@ def compared(text: str, model, tokens, theirs: np.ndarray) -> dict:
 
     with torch.inference_mode(), dpg.use_backend("torch"):
         ours = torch.cat([model(row[None, :-1]).logits for row in tokens])
-    ours, peer = ours.log_softmax(-1), torch.from_numpy(theirs)
+    ours, peer = ours.log_softmax(-1), torch.from_numpy(answers)
     targets = tokens[:, 1:, None]
     loss = [-log_p.gather(-1, targets)[..., 0].mean(1) for log_p in (ours, peer)]
     divergence = (ours.exp() * (ours - peer)).sum(-1).mean(1)
@@ -99,13 +99,13 @@ def measure(run: Run) -> Iterator[Row]:
     note = f"a file of {facts['file'] / 1e6:.1f} MB for {facts['bytes'] / 1e6:.1f} MB"
     for text in ("emails", "verses"):
         kl, ours = np.array(facts[text]), np.array(facts[f"{text}, ours"])
-        theirs = np.array(facts[f"{text}, llama.cpp"])
+        peer = np.array(facts[f"{text}, llama.cpp"])
         estimate = ratio_of_means(kl, np.ones_like(kl))
         what = f"{text}: divergence of llama.cpp's answers from PyTorch's"
         yield row(what, "nats", DIVERGENCE, estimate, note)
-        words = f"perplexity {np.exp(theirs.mean()):.3f} and {np.exp(ours.mean()):.3f}"
+        words = f"perplexity {np.exp(peer.mean()):.3f} and {np.exp(ours.mean()):.3f}"
         what = f"{text}: how far llama.cpp's perplexity is from PyTorch's"
-        yield row(what, "%", PERPLEXITY, away(theirs - ours), words)
+        yield row(what, "%", PERPLEXITY, away(peer - ours), words)
 
 
 def away(differences: np.ndarray) -> Estimate:

@@ -186,9 +186,8 @@ class DPGQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self) -> bool:
-        return (
-            True  # with adapters (see `lora`); without them, the model refuses to train
-        )
+        # with adapters (see `lora`); without them, the model refuses to train
+        return True
 
 
 def prepare(model: Model) -> Model:

@@ -1,9 +1,9 @@
-"""LoRA adapters for compressed models, with PEFT.
+r"""LoRA adapters for compressed models, with PEFT.
 
 The packed weights stay as they are. Each adapted layer adds a product of two small float
 matrices to its output, and only these are trained:
 
-.. math:: y = \\hat W x + \\tfrac{\\alpha}{r} B A x
+.. math:: y = \hat W x + \tfrac{\alpha}{r} B A x
 
 where A has the shape `[r, K]` and B the shape `[N, r]` (Hu et al. 2021, "LoRA", arXiv
 2106.09685). Gradients reach the adapters of earlier layers through the unpacked weights
@@ -231,14 +231,14 @@ def _thaw(model: nn.Module) -> None:
 @contextmanager
 def _device_of(model: nn.Module) -> Iterator[None]:
     """Tell PEFT the device, which it would take from a parameter: there may be none."""
-    known = hasattr(model, "hf_device_map")
-    if not known:
+    has_map = hasattr(model, "hf_device_map")
+    if not has_map:
         device = next(_bases(model)).matrix.order.device
         model.hf_device_map = {"": device}  # type: ignore[assignment]
     try:
         yield
     finally:
-        if not known:
+        if not has_map:
             del model.hf_device_map
 
 

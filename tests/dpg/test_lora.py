@@ -179,8 +179,14 @@ def test_merging_is_refused_and_changes_nothing(trained, way):
 def test_an_adapter_is_merged_into_the_float_model_instead(trained):
     """What the refusal advises works: the layers have the same names."""
     model, _, folder, _ = trained
-    original = transformers.AutoModelForCausalLM.from_config(model.config)
-    merged = peft.PeftModel.from_pretrained(original, folder).merge_and_unload()
+    original = transformers.AutoModelForCausalLM.from_config(model.config).eval()
+    with torch.no_grad():
+        before = original(tokens()).logits
+        adapted = peft.PeftModel.from_pretrained(original, folder)
+        expected = adapted(input_ids=tokens()).logits
+        merged = adapted.merge_and_unload()
+        torch.testing.assert_close(merged(tokens()).logits, expected)
+    assert (expected - before).abs().max() > 0.01
     again = dpg.convert(merged.eval(), dpg.uniform(merged, 4, 32))
     assert again(tokens()).logits.shape == (4, 12, TOKENS)
 

@@ -83,8 +83,8 @@ def test_nearest_errs_by_half_a_step_inside_the_range(bits, group_size):
 
 def squared_error(group, scale, bits, importance):
     half = 2.0 ** (bits - 1)
-    left = (round_to(group, scale[:, None], half) - half) * scale[:, None] - group
-    return left.square() @ importance
+    rounded = (round_to(group, scale[:, None], half) - half) * scale[:, None]
+    return (rounded - group).square() @ importance
 
 
 @pytest.mark.parametrize("bits", BITS)
