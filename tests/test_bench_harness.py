@@ -339,6 +339,14 @@ def test_what_is_no_long_list_of_one_type_stays_as_it_is(value):
     assert json.dumps(unpack(json.loads(json.dumps(packed)))) == json.dumps(value)
 
 
+def test_an_object_may_have_a_key_of_the_name_packed():
+    from harness.packed import pack, unpack
+
+    value = {"packed": [0.5 * i for i in range(99)], "int8": list(range(99)), "x": "y"}
+    assert unpack(json.loads(json.dumps(pack(value)))) == value
+    assert unpack({"packed": 3, "int8": 4}) == {"packed": 3, "int8": 4}
+
+
 def test_of_a_false_mark_the_score_is_kept_and_the_judge_says_the_same():
     from models import marks
 

@@ -20,6 +20,9 @@ import numpy as np
 SHORT = 200  # characters; what is no longer than this stays readable
 INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
 DECIMALS = range(1, 7)
+OBJECT, TABLE, ARRAY = (
+    {"packed", *keys} for keys in (("keys", "values"), ("columns",), ("shape", "data"))
+)
 
 
 def pack(value: Any) -> Any:
@@ -41,13 +44,14 @@ def unpack(value: Any) -> Any:
         return [unpack(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if value.get("packed") == "object":
+    keys = {*value}  # an object of its own may have a key "packed" as well
+    if keys == OBJECT:
         return dict(zip(value["keys"], unpack(value["values"]), strict=True))
-    if value.get("packed") == "table":
+    if keys == TABLE:
         columns = unpack(value["columns"])
         rows = zip(*columns.values(), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
-    if "packed" in value:
+    if keys == ARRAY:
         return _list(**value)
     return {key: unpack(each) for key, each in value.items()}
 
