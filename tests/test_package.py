@@ -140,6 +140,7 @@ def test_environment_yml_has_the_extras():
         "vision",
         "tuner",
         "language",
+        "hf",
         "deploy",
         "medical",
         "movement",
