@@ -345,6 +345,8 @@ def test_an_object_may_have_a_key_of_the_name_packed():
     value = {"packed": [0.5 * i for i in range(99)], "int8": list(range(99)), "x": "y"}
     assert unpack(json.loads(json.dumps(pack(value)))) == value
     assert unpack({"packed": 3, "int8": 4}) == {"packed": 3, "int8": 4}
+    with pytest.raises(ValueError, match="columns"):
+        pack({"packed": 1, "columns": 2})
 
 
 def test_of_a_false_mark_the_score_is_kept_and_the_judge_says_the_same():

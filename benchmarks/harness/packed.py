@@ -27,6 +27,8 @@ OBJECT, TABLE, ARRAY = (
 
 def pack(value: Any) -> Any:
     """Return a value for a JSON line, with its long lists compact."""
+    if isinstance(value, dict) and {*value} in (OBJECT, TABLE, ARRAY):
+        raise ValueError(f"an object must not have just the keys {[*value]}.")
     if not isinstance(value, dict | list) or len(json.dumps(value)) <= SHORT:
         return value
     if isinstance(value, list):
