@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from ..dpg import Recurrent
 from ..errors import DeepSeekLearnError, require
 from .runtimes import arguments
 
@@ -273,9 +274,10 @@ def _why_fixed(model: nn.Module, axes: str) -> str:
     size = f"the length of the example along sequence_axis {axes}"
     first = f"{type(model).__name__} can be exported only for "
     # torch.export repeats the operators of a recurrent layer for every step
-    recurrent = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase)]
+    kinds = nn.RNNBase | Recurrent
+    recurrent = [layer for layer in model.modules() if isinstance(layer, kinds)]
     unrolled = [layer for layer in recurrent if axes or not layer.batch_first]
-    kind = f"nn.{type(unrolled[0]).__name__}" if unrolled else ""
+    kind = f"nn.{unrolled[0].mode.partition('_')[0]}" if unrolled else ""
     if axes and kind:
         return (
             f"{first}{size}, because torch.export unrolls the steps of its {kind}: leave "

@@ -36,6 +36,8 @@ from .matrix import bytes_of as bytes_of
 from .monitor import DynamicParameterGroup as DynamicParameterGroup
 from .packed import PackedMatrix as PackedMatrix
 from .packed import pack_matrix as pack_matrix
+from .recurrent import Recurrent as Recurrent
+from .recurrent import stepwise as stepwise
 from .rounding import output_error as output_error
 from .rounding import quantize as quantize
 from .statistics import Statistics as Statistics

@@ -30,6 +30,7 @@ from .matrix import (
     weight_matrix,
 )
 from .packed import pack_matrix
+from .recurrent import stepwise
 from .rounding import quantize
 
 if TYPE_CHECKING:
@@ -149,6 +150,9 @@ def compress(
 ) -> Compression:
     """Compress a trained model in one call, without modifying the original.
 
+    An `nn.LSTM`, `nn.GRU` or `nn.RNN` is packed as the linear layers that it consists of
+    (see `stepwise`).
+
     Args:
         batches: the calibration inputs (see `calibrate`).
         bits: the average number of bits per weight, from 2 to 8, excluding the scales
@@ -187,7 +191,7 @@ def compress(
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
-    layers = Layers.of(model, filter)
+    layers = Layers.of(stepwise(model), filter)
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:

@@ -263,7 +263,7 @@ def _compressed(model: Model, config: DPGConfig) -> Model:
 def _logits(model: nn.Module, batch: Any) -> Tensor:
     """Return the logits, or what a model without a head returns in their place."""
     result = run(model, batch)
-    return result.logits if "logits" in result else result[0]
+    return result["logits"] if "logits" in result else result[0]
 
 
 def _frozen(model: Model) -> Model:

@@ -1,8 +1,8 @@
 """Layers of transformers that hide linear layers, written as linear layers.
 
 `Conv1D` of GPT-2 is a linear layer whose weight is transposed. A stack of experts, as in
-Mixtral and Qwen3-MoE, holds the matrices of all experts in two tensors. As linear layers,
-both can be calibrated and packed like all others.
+Mixtral and Qwen3-MoE, holds the matrices of all experts in two tensors, and a recurrent
+layer several in one module. As linear layers, all can be calibrated and packed like others.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
+
+from .recurrent import Recurrent, is_recurrent
 
 CLOSE = 1e-4  # between a stack and its experts, relative
 
@@ -74,7 +76,7 @@ def as_linear(model: nn.Module, names: Iterable[str] | None = None) -> list[str]
 
 
 def _hides(module: Any) -> bool:
-    if isinstance(module, Conv1D):
+    if isinstance(module, Conv1D) or is_recurrent(module):
         return True
     stacks = (getattr(module, name, None) for name in ("gate_up_proj", "down_proj"))
     if not all(isinstance(each, nn.Parameter) and each.ndim == 3 for each in stacks):
@@ -88,6 +90,8 @@ def _hides(module: Any) -> bool:
 def _unhidden(module: nn.Module) -> nn.Module:
     if isinstance(module, Conv1D):
         return _linear(module.weight.T, module.bias)
+    if is_recurrent(module):
+        return Recurrent(module)
     return UnstackedExperts(module)
 
 
@@ -103,7 +107,7 @@ def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 @torch.no_grad()
 def _same(old: Any, new: nn.Module) -> bool:
     """Whether both compute the same: other models' experts may be gated differently."""
-    if isinstance(old, Conv1D):
+    if isinstance(old, Conv1D | nn.RNNBase):
         return True
     generator = torch.Generator().manual_seed(0)
     like = old.down_proj

@@ -115,12 +115,12 @@ class Layers(Mapping[str, FloatLayer]):
         tied: maps each tied layer to the layer in `layers` that has the same matrix.
         reasons: maps each module with a weight matrix to the reason why it stays in
             float if its matrix is not packed. The matrix can be any parameter, such as
-            the `in_proj_weight` of an attention module, the `weight_hh_l0` of an LSTM,
-            or a table of position embeddings.
+            the `in_proj_weight` of an attention module, the `weight_hh_l0` of an LSTM
+            (see `stepwise`), or a table of position embeddings.
 
     >>> from torch import nn
     >>> from deepseek_learn import dpg
-    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.LSTM(32, 8))
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Bilinear(32, 8, 4))
     >>> layers = dpg.Layers.of(net)
     >>> list(layers), layers.in_float()
     (['0'], {'2': 'kind'})
@@ -146,10 +146,6 @@ class Layers(Mapping[str, FloatLayer]):
         """
         if isinstance(model, Layers):
             return model if filter is None else model._filtered(filter)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"model must be an nn.Module; got a {type(model).__name__}."
-            )
         model = uncompiled(model)
         # 1. Walk the model once, and list the modules that use each parameter.
         modules = dict(model.named_modules())
@@ -263,7 +259,13 @@ class Layers(Mapping[str, FloatLayer]):
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """Return the model that `torch.compile` wrapped, whose layers have its own names."""
+    """Return the model that `torch.compile` wrapped, whose layers have its own names.
+
+    Raises:
+        TypeError: if `model` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module; got a {type(model).__name__}.")
     return getattr(model, "_orig_mod", model)
 
 

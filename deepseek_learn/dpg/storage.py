@@ -23,6 +23,7 @@ from .geometry import geometry, uneven_padding
 from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
 from .matrix import CONVOLUTIONS, FloatLayer, Layers, uncompiled
 from .packed import PackedMatrix, Segment
+from .recurrent import stepwise, stepwise_names
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -52,6 +53,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     manifest = {"model": type(model).__name__, "layers": layers, "aliases": aliases}
     if tied := tied_to(packed):
         manifest["tied"] = tied
+    if recurrent := stepwise_names(model):
+        manifest["stepwise"] = recurrent
     write(path, tensors, manifest)
     return path
 
@@ -139,6 +142,10 @@ def _check_fit(
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """Return a copy of the model with empty packed layers, and those layers by name."""
+    try:
+        model = stepwise(model, manifest.get("stepwise", ()))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} does not fit this model: {error}") from error
     layers = Layers.of(model).uses
     shapes = {name: shape_of(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):

@@ -198,28 +198,28 @@ def test_weights_of_other_names_stay_in_float_and_the_report_says_how_much():
         def __init__(self):
             super().__init__()
             self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
-            self.recurrent = nn.LSTM(16, 16, batch_first=True)
+            self.pair = nn.Bilinear(16, 16, 16)
             self.head = nn.Linear(16, 3)
 
         def forward(self, x):
             x = self.attention(x, x, x)[0]
-            return self.head(self.recurrent(x)[0][:, -1])
+            return self.head(self.pair(x, x)[:, -1])
 
     result = dpg.compress(Net().eval(), [sequences()], bits=8)
     assert result.in_float == {
         "attention": "kind",
         "attention.out_proj": "kind",
-        "recurrent": "kind",
+        "pair": "kind",
     }
     frame = result.to_frame()
     own = {"attention": 3 * 16 * 17, "attention.out_proj": 16 * 17}
-    own["recurrent"] = 2 * 4 * 16 * 17
+    own["pair"] = 16 * 16 * 16 + 16
     assert {n: frame.loc[n, "stored_bytes"] for n in own} == {
         name: 4 * count for name, count in own.items()
     }
     share = 4 * sum(own.values()) / result.stored_bytes
     assert f"3 module(s) stay in float and take {share:.1%}" in result.why()
-    assert "the largest is recurrent (float: not a plain linear layer" in result.why()
+    assert "the largest is pair (float: not a plain linear layer" in result.why()
 
 
 def test_a_filter_and_bits_by_name():
