@@ -56,6 +56,14 @@ class Recurrent(nn.Module):
     Source: S. Hochreiter and J. Schmidhuber 1997, "Long short-term memory", Neural
     Computation 9; K. Cho et al. 2014, "Learning phrase representations using RNN
     encoder-decoder for statistical machine translation", EMNLP.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from deepseek_learn import dpg
+    >>> gru = nn.GRU(16, 32, batch_first=True)
+    >>> steps, x = dpg.Recurrent(gru), torch.rand(2, 5, 16)
+    >>> torch.allclose(steps(x)[0], gru(x)[0], atol=1e-6)
+    True
     """
 
     mode: str
