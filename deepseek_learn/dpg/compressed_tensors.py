@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import DeepSeekLearnError, require
 from .layers import DPGLayer, DPGLinear, packed_layers
+from .recurrent import settings_of
 
 FORMAT = "pack-quantized"
 PACKED = 32  # numbers that fill whole words at every bit width
@@ -40,8 +41,8 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
 
     Raises:
         CompressedTensorsError: if rows of a layer differ in their bits, if there is a
-            refine term, if a row does not consist of whole groups, or if experts or
-            GPT-2's layers were written as linear layers (see `hf_layers`).
+            refine term, if a row does not consist of whole groups, or if experts,
+            GPT-2's layers or recurrent layers were written as linear layers.
         TypeError: if the model is not one of transformers.
         ValueError: if the model is not DPG-compressed.
         MissingPackageError: if transformers is not installed.
@@ -67,11 +68,11 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
             f"model must be a transformers model; got a {type(model).__name__}."
         )
     replaced = getattr(getattr(model.config, "quantization_config", 0), "replaced", [])
-    if replaced:
+    if replaced := [*replaced, *settings_of(model)]:
         raise CompressedTensorsError(
             f"{replaced[0]!r} was written as linear layers, whose names and shapes other "
             f"programs do not expect: compress this {type(model).__name__} with "
-            f"dpg.compress, which leaves such layers in float."
+            f"dpg.compress and a filter that leaves this layer in float."
         )
     layers = {
         n: x for n, x in packed.items() if isinstance(x, DPGLinear) and not x.tied

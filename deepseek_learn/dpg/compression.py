@@ -191,7 +191,7 @@ def compress(
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
-    layers = Layers.of(stepwise(model), filter)
+    layers = Layers.of(stepwise(model, filter), filter)
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:

@@ -34,6 +34,7 @@ from .frozen import freeze, permit_exports
 from .layers import DPGLayer, packed_layers
 from .matrix import FloatLayer, Layers
 from .packed import PackedMatrix, Segment
+from .recurrent import settings_of
 from .storage import facts_of, shape_of, tied_to
 
 require("transformers", extra="hf", purpose="Compressing in transformers")
@@ -203,7 +204,8 @@ def prepare(model: Model) -> Model:
         ValueError: if `model` is not DPG-compressed.
     """
     before = getattr(model.config, "quantization_config", None)
-    config = DPGConfig(replaced=getattr(before, "replaced", ()))
+    replaced = getattr(before, "replaced", ())
+    config = DPGConfig(replaced=dict.fromkeys([*replaced, *settings_of(model)]))
     _describe(config, model)
     model.hf_quantizer = DPGQuantizer(config, pre_quantized=True)
     model.config.quantization_config = config

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from .matrix import linear_of
 from .recurrent import Recurrent, is_recurrent
 
 CLOSE = 1e-4  # between a stack and its experts, relative
@@ -95,13 +96,8 @@ def _unhidden(module: nn.Module) -> nn.Module:
     return UnstackedExperts(module)
 
 
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    rows, columns = weight.shape
-    layer = nn.Linear(columns, rows, bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight.detach().contiguous())
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach())
-    return layer
+def _linear(weight: Tensor, bias: nn.Parameter | None = None) -> nn.Linear:
+    return linear_of(nn.Parameter(weight.detach().contiguous()), bias)
 
 
 @torch.no_grad()

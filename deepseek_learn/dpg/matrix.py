@@ -67,6 +67,16 @@ def layer_weight(matrix: Tensor, layer: FloatLayer) -> Tensor:
     return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
 
 
+def linear_of(weight: nn.Parameter, bias: nn.Parameter | None = None) -> nn.Linear:
+    """Return the linear layer that has a weight of shape `[N, K]` and a bias `[N]`."""
+    rows, columns = weight.shape
+    layer = nn.Linear(columns, rows, bias is not None, device="meta")
+    layer.weight = weight
+    if bias is not None:
+        layer.bias = bias
+    return layer
+
+
 def input_rows(layer: FloatLayer, x: Tensor) -> Tensor:
     """Reshape the input of a layer to rows of shape `[M, K]`, to be multiplied by W.
 
@@ -183,10 +193,8 @@ class Layers(Mapping[str, FloatLayer]):
     def _filtered(self, filter: Filter) -> "Layers":
         names = [name for name, layer in self.items() if filter(name, layer)]
         if not names:
-            raise ValueError(
-                f"filter must select at least one layer; it selected none of "
-                f"{len(self)}."
-            )
+            expected = "filter must select at least one layer"
+            raise ValueError(f"{expected}; it selected none of {len(self)}.")
         return self._only(names, "filtered")
 
     def _only(self, names: Iterable[str], reason: str) -> "Layers":

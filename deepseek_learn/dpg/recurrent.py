@@ -6,7 +6,7 @@ all steps in one call. A `Recurrent` computes the same with a linear layer per m
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .matrix import uncompiled
+from .matrix import Filter, linear_of, uncompiled
 
 KINDS = (nn.LSTM, nn.GRU, nn.RNN)
 SETTINGS = (
@@ -89,67 +89,89 @@ class Recurrent(nn.Module):
             for part in ("ih", "hh", "hr") if self.proj_size else ("ih", "hh"):
                 weight = getattr(layer, f"weight_{part}_{end}")
                 bias = getattr(layer, f"bias_{part}_{end}", None)
-                self.add_module(f"{part}_{end}", _linear(weight, bias))
+                self.add_module(f"{part}_{end}", linear_of(weight, bias))
         self.train(layer.training)
 
     def flatten_parameters(self) -> None:
         """Do nothing: models call this method of a float layer before running it."""
 
+    def __getattr__(self, name: str) -> Any:
+        """Return the weight or bias that a float layer has under this name."""
+        kind, _, layer = name.partition("_")  # such as weight_hh_l0
+        if kind in ("weight", "bias") and layer in self._modules:
+            return getattr(self._modules[layer], kind)
+        return super().__getattr__(name)
+
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        """Return the output of the last layer at each step, and the last states."""
-        # 1. Put time first: step t is a row of [T, B, K]. In a PackedSequence the steps
-        # lie one after another, and later ones have at most as many sequences.
+        """Return the output of the last layer at each step, and the last states.
+
+        Args:
+            input: `[T, B, K]`, `[B, T, K]` with `batch_first`, `[T, K]`, or a
+                `PackedSequence`.
+            hx: the first states h, or (h, c) of an LSTM, `[layers, B, H]` each, where
+                the directions count as layers; zeros if None.
+
+        Returns:
+            The output in the layout of the input, with D H columns for D directions, and
+            the last states in the layout of `hx`.
+
+        Raises:
+            ValueError: if a shape is different.
+        """
+        # 1. Find the axis of time. In a PackedSequence the steps lie one after another,
+        # and later ones have at most as many sequences as earlier ones.
         packed = input if isinstance(input, PackedSequence) else None
-        if packed is not None:
-            x, sizes = packed.data, packed.batch_sizes.tolist()
-            states = self._first_states(hx, x, sizes[0], packed.sorted_indices)
-        else:
-            self._check(input)
-            x, sizes = input[:, None] if input.dim() == 2 else input, None
-            x = x.transpose(0, 1) if self.batch_first and input.dim() == 3 else x
-            states = self._first_states(hx, x, x.shape[1])
+        sizes = None if packed is None else packed.batch_sizes.tolist()
+        time = int(self.batch_first and packed is None and input.dim() == 3)
+        if packed is None:
+            self._check(input, time)
+        single = packed is None and input.dim() == 2
+        x = input[:, None] if single else input if packed is None else packed.data
+        batch = sizes[0] if sizes else x.shape[1 - time]
+        order = None if packed is None else packed.sorted_indices
+        states = self._first_states(hx, x, batch, order)
         # 2. Run layer after layer. Both directions read the same inputs.
         last: list[States] = []
-        ways = 2 if self.bidirectional else 1
+        directions = 2 if self.bidirectional else 1
         for depth in range(self.num_layers):
             outputs = []
-            for end in self.ends[depth * ways : (depth + 1) * ways]:
+            for end in self.ends[depth * directions : (depth + 1) * directions]:
                 first = tuple(state[len(last)] for state in states)
-                output, final = self._run(end, x, sizes, first)
+                output, final = self._run(end, x, time, sizes, first)
                 outputs.append(output)
                 last.append(final)
-            x = torch.cat(outputs, -1)  # [..., ways H]
+            x = torch.cat(outputs, -1)  # [..., D H]
             if self.dropout and depth < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
         # 3. Return the layout of the input.
         finals = [torch.stack(each) for each in zip(*last, strict=True)]
-        if packed is not None:
-            if packed.unsorted_indices is not None:
-                finals = [final[:, packed.unsorted_indices] for final in finals]
-            return packed._replace(data=x), self._as_given(finals)
-        if input.dim() == 2:
-            return x[:, 0], self._as_given([final[:, 0] for final in finals])
-        y = x.transpose(0, 1) if self.batch_first else x
-        return y, self._as_given(finals)
+        if packed is not None and packed.unsorted_indices is not None:
+            finals = [final[:, packed.unsorted_indices] for final in finals]
+        if single:
+            x, finals = x[:, 0], [final[:, 0] for final in finals]
+        y = x if packed is None else packed._replace(data=x)
+        return y, tuple(finals) if self.mode == "LSTM" else finals[0]
 
     def _run(
-        self, end: str, x: Tensor, sizes: list[int] | None, states: States
+        self, end: str, x: Tensor, time: int, sizes: list[int] | None, states: States
     ) -> tuple[Tensor, States]:
         """Run one direction of one layer, and return its outputs and last states."""
-        inputs = getattr(self, f"ih_{end}")(x)  # [T, B, gates H]
-        steps = inputs.unbind() if sizes is None else inputs.split(sizes)
+        # all inputs at once, as they were given, so that a mask of positions fits
+        inputs = getattr(self, f"ih_{end}")(x)  # [T, B, gates H] or [B, T, gates H]
+        steps = inputs.split(sizes) if sizes else inputs.unbind(time)
         step, backward = self._step(end), end.endswith("_reverse")
         outputs = []
         for a in reversed(steps) if backward else steps:
-            if sizes is None:
-                states = step(a, states)
-            else:  # the sequences that have ended keep their states
+            if sizes:  # the sequences that have ended keep their states
                 new = step(a, tuple(state[: len(a)] for state in states))
                 both = zip(new, states, strict=True)
                 states = tuple(torch.cat([n, state[len(a) :]]) for n, state in both)
-            outputs.append(states[0][: len(a)] if sizes else states[0])
-        join = torch.stack if sizes is None else torch.cat
-        return join(outputs[::-1] if backward else outputs), states
+                outputs.append(new[0])
+            else:
+                states = step(a, states)
+                outputs.append(states[0])
+        outputs = outputs[::-1] if backward else outputs
+        return torch.cat(outputs) if sizes else torch.stack(outputs, time), states
 
     def _step(self, end: str) -> Step:
         recurrent = getattr(self, f"hh_{end}")
@@ -170,7 +192,12 @@ class Recurrent(nn.Module):
         if hx is None:
             shapes = [(len(self.ends), batch, width) for width in widths]
             return tuple(x.new_zeros(shape) for shape in shapes)
-        states = hx if self.mode == "LSTM" else (hx,)
+        states = list(hx) if self.mode == "LSTM" and isinstance(hx, tuple) else [hx]
+        if len(states) != len(widths):
+            raise ValueError(
+                f"hx must be (h, c) for an LSTM; got {type(hx).__name__} of length "
+                f"{len(hx)}."
+            )
         if states[0].dim() == 2:  # of a single sequence
             states = [state[:, None] for state in states]
         for state, width in zip(states, widths, strict=True):
@@ -179,26 +206,22 @@ class Recurrent(nn.Module):
                     f"hx must be of shape {[len(self.ends), batch, width]}; got "
                     f"{list(state.shape)}."
                 )
-        if order is not None:
-            states = [state[:, order] for state in states]
-        return tuple(states)
+        return tuple(states if order is None else [state[:, order] for state in states])
 
-    def _as_given(self, states: list[Tensor]) -> Any:
-        return tuple(states) if self.mode == "LSTM" else states[0]
-
-    def _check(self, x: Tensor) -> None:
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            layout = "[B, T" if self.batch_first else "[T, B"
-            raise ValueError(
-                f"input must be {layout}, {self.input_size}] or [T, {self.input_size}]; "
-                f"got shape {list(x.shape)}."
-            )
+    def _check(self, x: Tensor, time: int) -> None:
+        if x.dim() in (2, 3) and x.shape[-1] == self.input_size and x.shape[time]:
+            return
+        layout = "[B, T" if self.batch_first else "[T, B"
+        raise ValueError(
+            f"input must be {layout}, {self.input_size}] or [T, {self.input_size}] with "
+            f"at least one step; got shape {list(x.shape)}."
+        )
 
     def extra_repr(self) -> str:
         return f"{self.mode}, {self.input_size}, {self.hidden_size}"
 
 
-def stepwise(model: nn.Module, names: Iterable[str] | None = None) -> nn.Module:
+def stepwise(model: nn.Module, filter: Filter | None = None) -> nn.Module:
     """Return a copy of a model whose recurrent layers are written as linear layers.
 
     `compress` does so itself. Call it before `calibrate`, `allocate` and `convert` where
@@ -206,11 +229,11 @@ def stepwise(model: nn.Module, names: Iterable[str] | None = None) -> nn.Module:
     model without such layers is returned as it is.
 
     Args:
-        names: the modules to replace; None for all.
+        filter: a function `filter(name, layer)` that selects the linear layers to
+            compress. A recurrent layer stays as it is if none of its own is selected.
 
     Raises:
-        ValueError: if one of the modules is not a recurrent layer, or computes its
-            weights itself.
+        TypeError: if `model` is not a module.
 
     >>> import torch
     >>> from torch import nn
@@ -220,27 +243,62 @@ def stepwise(model: nn.Module, names: Iterable[str] | None = None) -> nn.Module:
     {'ih_l0': 32, 'hh_l0': 8}
     """
     model = uncompiled(model)
-    modules = dict(model.named_modules())
-    if names is None:
-        names = [name for name, module in modules.items() if is_recurrent(module)]
-    new: dict[int, Any] = {}
-    for name in names:
+    new = {n: Recurrent(m) for n, m in model.named_modules() if is_recurrent(m)}
+    if filter is not None:
+        new = {
+            name: module
+            for name, module in new.items()
+            if any(
+                filter(f"{name}.{part}".lstrip("."), layer)
+                for part, layer in module.named_children()
+            )
+        }
+    return _with(model, new)
+
+
+def settings_of(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return the settings of the layers that `stepwise` has replaced, by name."""
+    return {
+        name: _settings(module)
+        for name, module in model.named_modules()
+        if isinstance(module, Recurrent)
+    }
+
+
+def with_settings(model: nn.Module, settings: Mapping[str, Mapping]) -> nn.Module:
+    """Return a copy of a model with the replacements that `settings_of` describes.
+
+    Raises:
+        ValueError: if one of the layers is missing from the model or is another.
+    """
+    modules, new = dict(model.named_modules()), {}
+    for name, expected in settings.items():
         module = modules.get(name)
         if module is None or not is_recurrent(module):
+            kind = "missing" if module is None else f"a {type(module).__name__}"
+            raise ValueError(f"its layer {name!r} is {kind}, not a recurrent layer.")
+        if (found := _settings(module)) != expected:
+            key = next(key for key in found if found[key] != expected.get(key))
             raise ValueError(
-                f"names must be those of LSTM, GRU or RNN layers; {name!r} is "
-                f"{'missing' if module is None else f'a {type(module).__name__}'}."
+                f"its layer {name!r} has {key}={found[key]!r}, not "
+                f"{expected.get(key)!r}."
             )
-        new[id(module)] = Recurrent(module)
+        new[name] = Recurrent(module)
+    return _with(model, new)
+
+
+def _with(model: nn.Module, new: Mapping[str, Recurrent]) -> nn.Module:
+    """Return a copy that shares all tensors, with other modules in some places."""
     if not new:
         return model
-    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared | new)
+    memo: dict[int, Any] = {id(model.get_submodule(n)): m for n, m in new.items()}
+    memo |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, memo)
 
 
-def stepwise_names(model: nn.Module) -> list[str]:
-    """Return the names of the layers of a model that `stepwise` has replaced."""
-    return [n for n, module in model.named_modules() if isinstance(module, Recurrent)]
+def _settings(layer: "nn.RNNBase | Recurrent") -> dict[str, Any]:
+    """Return what a layer computes besides its weights, in evaluation mode."""
+    return {name: getattr(layer, name) for name in SETTINGS if name != "dropout"}
 
 
 def is_recurrent(module: nn.Module) -> TypeGuard[nn.RNNBase]:
@@ -254,15 +312,6 @@ def is_recurrent(module: nn.Module) -> TypeGuard[nn.RNNBase]:
     assert isinstance(module, nn.RNNBase)
     names = itertools.chain(*module._all_weights)
     return all(name in module._parameters for name in names)
-
-
-def _linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
-    rows, columns = weight.shape
-    layer = nn.Linear(columns, rows, bias is not None, device="meta")
-    layer.weight = weight
-    if bias is not None:
-        layer.bias = bias
-    return layer
 
 
 def _lstm(gates: Tensor, c: Tensor, project: Callable | None) -> States:

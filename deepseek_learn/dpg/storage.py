@@ -23,7 +23,7 @@ from .geometry import geometry, uneven_padding
 from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
 from .matrix import CONVOLUTIONS, FloatLayer, Layers, uncompiled
 from .packed import PackedMatrix, Segment
-from .recurrent import stepwise, stepwise_names
+from .recurrent import settings_of, with_settings
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -53,7 +53,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     manifest = {"model": type(model).__name__, "layers": layers, "aliases": aliases}
     if tied := tied_to(packed):
         manifest["tied"] = tied
-    if recurrent := stepwise_names(model):
+    if recurrent := settings_of(model):
         manifest["stepwise"] = recurrent
     write(path, tensors, manifest)
     return path
@@ -143,7 +143,7 @@ def _check_fit(
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """Return a copy of the model with empty packed layers, and those layers by name."""
     try:
-        model = stepwise(model, manifest.get("stepwise", ()))
+        model = with_settings(model, manifest.get("stepwise", {}))
     except ValueError as error:
         raise DamagedFileError(f"{path} does not fit this model: {error}") from error
     layers = Layers.of(model).uses

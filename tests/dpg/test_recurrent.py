@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from deepseek_learn import dpg
 from deepseek_learn.deploy import to_onnx
-from deepseek_learn.dpg.recurrent import stepwise_names
 from deepseek_learn.errors import DamagedFileError
 
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -55,8 +54,8 @@ def test_it_computes_what_pytorch_does(kind, depth, both, first, bias):
     options = {"relu": {"nonlinearity": "relu"}, "projected": {"proj_size": 3}}
     layer = {"relu": nn.RNN, "projected": nn.LSTM}.get(kind) or KINDS[kind]
     names = "num_layers", "bidirectional", "batch_first", "bias"
-    given = dict(zip(names, (depth, both, first, bias), strict=True))
-    layer = layer(5, 7, **given, **options.get(kind, {}))
+    layout = dict(zip(names, (depth, both, first, bias), strict=True))
+    layer = layer(5, 7, **layout, **options.get(kind, {}))
     steps = dpg.stepwise(layer)
     ends = depth * (1 + both)
     widths = [3 if kind == "projected" else 7] + [7] * (layer.mode == "LSTM")
@@ -110,9 +109,9 @@ def test_compress_packs_it_and_a_file_keeps_it(kind, options, tmp_path):
 def test_a_file_is_refused_by_a_model_of_another_kind(tmp_path):
     small = dpg.compress(build("lstm"), [tokens()], bits=4).model
     path = dpg.save(small, tmp_path / "small.safetensors")
-    with pytest.raises(DamagedFileError, match="layers differ from"):
+    with pytest.raises(DamagedFileError, match=r"'rnn' has mode='GRU', not 'LSTM'\."):
         dpg.load(path, build("gru"))
-    with pytest.raises(DamagedFileError, match=r"it differs in 'rnn\.hh_l1\.bias'"):
+    with pytest.raises(DamagedFileError, match=r"'rnn' has num_layers=2, not 1\."):
         dpg.load(path, build("lstm", num_layers=2))
     other = build("lstm")
     other.rnn = nn.Linear(16, 32)
@@ -174,7 +173,7 @@ def test_what_may_compute_something_else_stays_in_float():
     assert dpg.compress(model, [tokens()], bits=4).in_float == {"rnn": "kind"}
     model = build("lstm")
     parametrizations.weight_norm(model.rnn, "weight_hh_l0")
-    assert not stepwise_names(dpg.stepwise(model))
+    assert dpg.stepwise(model) is model
     assert "rnn" in dpg.compress(model, [tokens()], bits=4).in_float
     mlp = nn.Sequential(nn.Linear(3, 3))
     assert dpg.stepwise(mlp) is mlp
@@ -183,14 +182,18 @@ def test_what_may_compute_something_else_stays_in_float():
 def test_wrong_arguments():
     with pytest.raises(TypeError, match=r"model must be an nn\.Module; got a list"):
         dpg.stepwise([])
-    with pytest.raises(ValueError, match="'1' is missing"):
-        dpg.stepwise(nn.Sequential(nn.LSTM(3, 3)), ["1"])
     steps = dpg.stepwise(nn.LSTM(3, 5, batch_first=True))
     with pytest.raises(
-        ValueError, match=r"\[B, T, 3\] or \[T, 3\]; got shape \[2, 4\]"
+        ValueError, match=r"or \[T, 3\] with at least one step; got shape \[2, 4\]"
     ):
         steps(torch.rand(2, 4))
+    with pytest.raises(ValueError, match=r"at least one step; got shape \[2, 0, 3\]"):
+        steps(torch.rand(2, 0, 3))
     x, state = torch.rand(2, 4, 3), torch.zeros(1, 2, 5)
+    with pytest.raises(
+        ValueError, match=r"hx must be \(h, c\) for an LSTM; got Tensor"
+    ):
+        steps(x, state)
     with pytest.raises(
         ValueError, match=r"hx must be of shape \[1, 2, 5\]; got \[1, 3"
     ):
@@ -207,6 +210,57 @@ def test_it_is_exported_with_a_dynamic_batch_for_one_length():
     expected = small(x)
     error = (torch.from_numpy(answer) - expected).norm() / expected.norm()
     assert error < 0.02  # the packed layers also round their inputs
+
+
+def test_the_same_weights_with_another_function_are_refused(tmp_path):
+    """A tensor of the right shape would load into any of these."""
+    small = dpg.compress(build("rnn"), [tokens()], bits=4).model
+    path = dpg.save(small, tmp_path / "small.safetensors")
+    with pytest.raises(DamagedFileError, match="mode='RNN_RELU', not 'RNN_TANH'"):
+        dpg.load(path, build("rnn", nonlinearity="relu"))
+    other = build("rnn")
+    other.rnn.batch_first = False
+    with pytest.raises(DamagedFileError, match="batch_first=False, not True"):
+        dpg.load(path, other)
+
+
+def test_a_layer_that_the_filter_leaves_out_stays_as_it_is():
+    small = dpg.compress(
+        build("gru"), [tokens()], bits=4, filter=lambda name, _: "rnn" not in name
+    )
+    assert type(small.model.rnn) is nn.GRU
+    assert small.in_float == {"rnn": "kind"}
+
+
+def test_a_mask_of_positions_selects_the_inputs_of_the_same_positions():
+    """As many sequences as steps, where a transposed mask would fit as well."""
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.reader = build("gru")
+
+        def forward(self, input_ids, attention_mask):
+            return self.reader(input_ids)
+
+    ids = tokens(7)
+    mask = torch.ones(7, 7, dtype=torch.long)
+    mask[0, 2:] = 0
+    steps = dpg.stepwise(Masked())
+    batches = [{"input_ids": ids, "attention_mask": mask}]
+    facts = dpg.calibrate(steps, batches).layers["reader.rnn.ih_l0"]
+    x = steps.reader.table(ids)[mask.bool()]  # [44, 16]
+    assert facts.positions == len(x) == 44
+    torch.testing.assert_close(facts.second_moment, (x.T @ x / len(x)).detach())
+
+
+def test_weights_are_read_under_their_old_names():
+    gru = nn.GRU(5, 7, bidirectional=True)
+    steps = dpg.stepwise(gru)
+    assert steps.weight_hh_l0_reverse is gru.weight_hh_l0_reverse
+    assert steps.bias_ih_l0 is gru.bias_ih_l0
+    with pytest.raises(AttributeError, match="weight_hh_l1"):
+        steps.weight_hh_l1  # noqa: B018
 
 
 def test_transformers_saves_and_loads_it(tmp_path):
@@ -237,3 +291,11 @@ def test_transformers_saves_and_loads_it(tmp_path):
     again = Model.from_pretrained(tmp_path / "small")
     x = tokens(seed=4)
     assert torch.equal(again(x)["logits"], small(x)["logits"])
+    # what `compress` made without the plugin is saved with the same layers
+    model = Model.from_pretrained(tmp_path / "float")
+    other = dpg.compress(model, [tokens()], bits=4, logits=lambda m, x: m(x)["logits"])
+    hf.prepare(other.model).save_pretrained(tmp_path / "other")
+    again = Model.from_pretrained(tmp_path / "other")
+    assert torch.equal(again(x)["logits"], other.model(x)["logits"])
+    with pytest.raises(dpg.CompressedTensorsError, match=r"'reader\.rnn' was written"):
+        dpg.to_compressed_tensors(other.model, tmp_path / "vllm")
