@@ -1,5 +1,7 @@
 """The texts that SmolLM2 is calibrated and tested on, and what a rounded copy loses."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 LENGTH, CALIBRATION, TEST = 256, 32, 16
@@ -15,22 +17,34 @@ def spread_out(tokens: list[int], count: int):
 
 def material(tests: int, few: int):
     """The model, the windows to calibrate with, and those of each text."""
-    from deepseek_learn import data
     from deepseek_learn.zoo import smollm2
 
     model, tokenizer = smollm2.load()
+    return model, *windows(lambda text: tokenizer.encode(text).ids, tests, few)
+
+
+def windows(encode: Callable[[str], list[int]], tests: int, few: int):
+    """The windows to calibrate with, and those of each text, as tokens."""
+    from deepseek_learn import data
+
     mails = data.load("mail")
     verses = bytes(data.english_verses().test.numpy()).decode()
 
     def tokens(part, most: int) -> list[int]:
         texts = [text for text in part.frame["text"] if len(text) > 200][-most:]
-        return tokenizer.encode("\n\n".join(texts)).ids
+        return encode("\n\n".join(texts))
 
     texts = {
         "emails": spread_out(tokens(mails.test, 200), tests),
-        "verses": spread_out(tokenizer.encode(verses).ids, tests),
+        "verses": spread_out(encode(verses), tests),
     }
-    return model, spread_out(tokens(mails.train, 400), few)[:, :-1], texts
+    return spread_out(tokens(mails.train, 400), few)[:, :-1], texts
+
+
+def logits(model, tokens):
+    """What a model of ours or of transformers answers, in float32."""
+    answer = model(tokens)
+    return getattr(answer, "logits", answer).float()
 
 
 class Losses:
@@ -47,7 +61,7 @@ class Losses:
         with torch.inference_mode():
             return {
                 name: torch.cat(
-                    [model(row[None, :-1]).float().log_softmax(-1) for row in rows]
+                    [logits(model, row[None, :-1]).log_softmax(-1) for row in rows]
                 )
                 for name, rows in self.texts.items()
             }

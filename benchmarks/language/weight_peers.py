@@ -4,15 +4,17 @@
 
 runs under the interpreter of an environment with the packages in `PACKAGES`, and imports
 nothing of ours. FOLDER holds `weights.safetensors` (the model as transformers names its
-tensors), `config.json`, and `calibration.npy` and `texts.npy`, tokens `[N, T]`. It writes
+tensors), `config.json`, and `calibration.npy` and `texts.npy`, tokens `[N, T]`; for
+"autoscheme" `tokenizer.json` as well. It writes
 `logits.npy`, `[N, T, V]` in float32 from a run in float32, and `facts.json`: the stored
 bytes, and the seconds that the quantization took.
 
 Methods: "nncf", OpenVINO's, symmetric with AWQ, scale estimation and GPTQ; "nncf hawq", the
 same with 0.8 of the weights in so many bits and the rest in 8, chosen by its HAWQ-like
-metric; "autoround" with its 200 steps a block. All keep the head in 8 bits, one scale a
-row, which NNCF does by default and is done here for AutoRound, which would leave it in
-float. "float" changes nothing.
+metric; "autoround" with its 200 steps a block; "autoscheme", the same with 2, 3, 4 or 8
+bits a layer, as its AutoScheme chooses for so many bits on average, scales included. All
+keep the head in 8 bits, one scale a row, which NNCF does by default and is done here for
+AutoRound, which would leave it in float. "float" changes nothing.
 """
 
 import json
@@ -62,28 +64,49 @@ def with_torch(model, texts: np.ndarray) -> np.ndarray:
 
 def autoround(model, bits: int, group: int, tokens: np.ndarray) -> int:
     import torch
-    from auto_round import AutoRound
 
     batches = [{"input_ids": torch.tensor(row)[None]} for row in tokens]
-    tuned = AutoRound(
-        model,
-        tokenizer=object(),
-        scheme=f"W{bits}A16",
-        group_size=group,
-        sym=True,
-        dataset=batches,
+    settings = {"scheme": f"W{bits}A16", "group_size": group, "sym": True}
+    return tuned(model, tokens, tokenizer=object(), dataset=batches, **settings)
+
+
+def autoscheme(model, bits: float, group: int, tokens: np.ndarray, folder: Path) -> int:
+    from auto_round import AutoScheme
+    from transformers import PreTrainedTokenizerFast
+
+    # The scheme reads its texts from a file, and skips those shorter than a window: each
+    # goes on with the next one, and is cut.
+    words = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    rows = np.concatenate([tokens, np.roll(tokens, -1, axis=0)], axis=1)
+    path = folder / "calibration.json"
+    path.write_text(json.dumps([{"text": words.decode(row)} for row in rows]))
+    scheme = AutoScheme(
+        avg_bits=bits,
+        options=",".join(f"W{width}A16G{group}" for width in (2, 3, 4, 8)),
+        dataset=str(path),
         nsamples=len(tokens),
         seqlen=tokens.shape[1],
-        batch_size=8,
-        device_map="cpu",
+        low_cpu_mem_usage=False,  # else it looks for the weights in a file
     )
-    tuned.quantize()
-    layers = [m for m in model.model.layers.modules() if hasattr(m, "weight")]
-    size = 0
-    for layer in layers:
-        count = layer.weight.numel()
-        matrix = layer.weight.dim() == 2
-        size += count * bits // 8 + count // group * 2 if matrix else 4 * count
+    return tuned(model, tokens, tokenizer=words, dataset=str(path), scheme=scheme)
+
+
+def tuned(model, tokens: np.ndarray, **settings) -> int:
+    """Round a model with AutoRound; the bytes that it takes."""
+    from auto_round import AutoRound
+
+    sizes = {"nsamples": len(tokens), "seqlen": tokens.shape[1], "batch_size": 8}
+    AutoRound(model, device_map="cpu", **sizes, **settings).quantize()
+    size = 4 * model.model.norm.weight.numel()
+    for layer in model.model.layers.modules():
+        if not hasattr(layer, "weight"):
+            continue
+        count, matrix = layer.weight.numel(), layer.weight.dim() == 2
+        size += (
+            count * layer.bits // 8 + count // layer.group_size * 2
+            if matrix
+            else 4 * count
+        )
     return size + rounded_head(model)
 
 
@@ -138,17 +161,19 @@ def with_openvino(graph, texts: np.ndarray) -> np.ndarray:
     return np.concatenate([run(row[None])[0] for row in texts])
 
 
-def main(method: str, bits: int, group: int, folder: Path) -> None:
+def main(method: str, bits: float, group: int, folder: Path) -> None:
     tokens, texts = (np.load(folder / f"{n}.npy") for n in ("calibration", "texts"))
     model, start = load(folder), time.monotonic()
     if method.startswith("nncf"):
-        graph = nncf(model, bits, group, tokens, "hawq" in method)
+        graph = nncf(model, int(bits), group, tokens, "hawq" in method)
         seconds, size = time.monotonic() - start, stored(graph)
         logits = with_openvino(graph, texts)
     else:
         size = 4 * sum(p.numel() for p in model.parameters())
         if method == "autoround":
-            size = autoround(model, bits, group, tokens)
+            size = autoround(model, int(bits), group, tokens)
+        if method == "autoscheme":
+            size = autoscheme(model, bits, group, tokens, folder)
         seconds = time.monotonic() - start
         logits = with_torch(model, texts)
     np.save(folder / "logits.npy", logits.astype(np.float32))
@@ -157,4 +182,4 @@ def main(method: str, bits: int, group: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

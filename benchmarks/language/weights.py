@@ -93,24 +93,36 @@ class Bench:
 
     def elsewhere(self, method: str, bits: int) -> dict:
         """A peer in an environment and a process of its own."""
-        import torch
-
-        python = peer_python(ENVIRONMENT, *PACKAGES)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             export(self.model, folder)
-            np.save(folder / "calibration.npy", self.calibration.numpy())
-            rows = torch.cat([rows[:, :-1] for rows in self.texts.values()])
-            np.save(folder / "texts.npy", rows.numpy())
-            words = [python, BENCHMARKS / WORKER, method, bits, GROUP, folder]
-            done = subprocess.run([*map(str, words)], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(done.stderr.strip().splitlines()[-1])
-            facts = json.loads((folder / "facts.json").read_text())
-            logits = torch.from_numpy(np.load(folder / "logits.npy"))
-        parts = logits.split([len(rows) for rows in self.texts.values()])
-        pairs = zip(self.texts, parts, strict=True)
-        return facts | self.losses({name: z.log_softmax(-1) for name, z in pairs})
+            facts, answers = rounded_by(
+                method, bits, folder, self.calibration, self.texts
+            )
+        return facts | self.losses(answers)
+
+
+def rounded_by(method: str, bits: float, folder: Path, calibration, texts: dict):
+    """Run `weight_peers.py` on an exported model.
+
+    Returns:
+        Its facts, and text → log-probabilities `[N, T, V]`.
+    """
+    import torch
+
+    python = peer_python(ENVIRONMENT, *PACKAGES)
+    np.save(folder / "calibration.npy", calibration.numpy())
+    rows = torch.cat([rows[:, :-1] for rows in texts.values()])
+    np.save(folder / "texts.npy", rows.numpy())
+    words = [python, BENCHMARKS / WORKER, method, bits, GROUP, folder]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    facts = json.loads((folder / "facts.json").read_text())
+    logits = torch.from_numpy(np.load(folder / "logits.npy"))
+    parts = logits.split([len(rows) for rows in texts.values()])
+    pairs = zip(texts, parts, strict=True)
+    return facts, {name: z.log_softmax(-1) for name, z in pairs}
 
 
 def look_up_rounded(small) -> None:

@@ -1,22 +1,28 @@
 """The allocation of DPG that is stored in at most so many bytes."""
 
+from typing import Any
+
 from torch import nn
 
 from deepseek_learn import dpg
 
 
 def at_most(
-    model: nn.Module, statistics: dpg.Calibration, most: int
+    model: nn.Module, statistics: dpg.Calibration, most: int, **options: Any
 ) -> tuple[dpg.Allocation, float]:
-    """The allocation with the largest budget that fits, and its bits a weight."""
+    """The allocation with the largest budget that fits, and its bits a weight.
+
+    The options are those of `dpg.allocate`.
+    """
 
     def allocation(bits: float) -> dpg.Allocation:
-        return dpg.allocate(model, statistics, bits)
+        return dpg.allocate(model, statistics, bits, **options)
 
     # stored bytes are nearly linear in the bits
-    points = {bits: allocation(bits).stored_bytes for bits in (3.0, 5.0)}
-    slope = (points[5.0] - points[3.0]) / 2
-    bits = 3.0 + (most - points[3.0]) / slope
+    low = float(max(3, min(options.get("levels", (3,)))))
+    first, last = (allocation(bits).stored_bytes for bits in (low, low + 2))
+    slope = (last - first) / 2
+    bits = low + (most - first) / slope
     chosen = allocation(bits)
     while chosen.stored_bytes > most:
         bits -= 1e-3 + (chosen.stored_bytes - most) / slope
