@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from math import prod
@@ -58,11 +59,17 @@ def write(path: Path, tensors: dict[str, Tensor], manifest: dict) -> None:
     header = json.dumps(manifest, sort_keys=True)
     metadata = {"format": FORMAT, "version": str(VERSION), "manifest": header}
     metadata["sha256"] = _digest(header, tensors, lambda name: [_bytes(tensors[name])])
-    with atomic_write(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(f"{path} could not be written: {error}") from error
+    with writing(path), atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise the errors of a library that cannot write as an OSError that names `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _digest(

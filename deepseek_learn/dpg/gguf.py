@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..errors import require
 from ..files import atomic_write
 from .codes import Codes
+from .container import writing
 from .gguf_families import Family, GGUFError, family_of
 from .gguf_vocabulary import vocabulary_of
 from .layers import DPGLayer
@@ -67,6 +68,7 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
     Raises:
         GGUFError: if the model has another architecture, options that llama.cpp does not
             know, or rows of several widths; or if its tokenizer cannot be stored.
+        OSError: if the file cannot be written; an existing one is left unchanged.
         MissingPackageError: if the package gguf is not installed.
 
     >>> import torch, transformers
@@ -96,7 +98,7 @@ def to_gguf(model: Any, tokenizer: Any, path: str | Path) -> Path:
     vocabulary = vocabulary_of(tokenizer, config.vocab_size)
     # 2. Write to a temporary file: header, tokenizer, then each tensor.
     path = Path(path)
-    with atomic_write(path) as temporary:
+    with writing(path), atomic_write(path) as temporary:
         writer = gguf.GGUFWriter(temporary, family.name)
         family.describe(writer, config)
         vocabulary.describe(writer)

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from .container import writing
 from .layers import packed_layers
 
 CARD = """---
@@ -72,7 +73,8 @@ def replace_files(folder: Path, write: Callable[[Path], None]) -> Path:
         raise NotADirectoryError(f"the model needs a folder; got a file: {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        write(Path(temporary))
+        with writing(folder):
+            write(Path(temporary))
         new = sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".json")
         names = {path.name for path in new}
         for path in new:  # the configuration, which says how to read the others, last

@@ -99,3 +99,21 @@ def test_layers_that_others_do_not_expect_are_refused(tmp_path):
     with pytest.raises(CompressedTensorsError, match="was written as linear layers"):
         dpg.to_compressed_tensors(hf.prepare(small), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("way", ["transformers", "compressed-tensors"])
+def test_a_full_disk_leaves_the_old_folder(tmp_path, full_disk, way):
+    small, _ = compressed("Llama")
+    hf.prepare(small)
+
+    def save():
+        if way == "transformers":
+            small.save_pretrained(tmp_path)
+        else:
+            dpg.to_compressed_tensors(small, tmp_path)
+
+    save()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk, pytest.raises(OSError, match=f"{tmp_path.name} could not be wri"):
+        save()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -346,3 +346,13 @@ def test_tokenizers_of_other_kinds():
         vocabulary_of(fast(words), TOKENS)
     with pytest.raises(dpg.GGUFError, match="fast one of transformers; got a str"):
         vocabulary_of("tokenizer.json", TOKENS)
+
+
+def test_a_full_disk_leaves_the_old_file(tokenizer, tmp_path, full_disk):
+    path = tmp_path / "model.gguf"
+    path.write_text("the old one")
+    small = compressed(built("llama"))
+    with full_disk, pytest.raises(OSError, match=r"model\.gguf could not be written: "):
+        dpg.to_gguf(small, tokenizer, path)
+    assert path.read_text() == "the old one"
+    assert list(tmp_path.iterdir()) == [path]
