@@ -1,5 +1,6 @@
 """ONNX nodes that unpack the weights of convolutions when a file is loaded."""
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,25 +98,75 @@ class _Builder:
     def weight(
         self, name: str, rows: PackedRows, factor: Tensor, shape: torch.Size
     ) -> None:
-        """Add a convolution's weight of the given shape, its rows times `factor`."""
-        segments = enumerate(rows.segments)
-        parts = [self._sum(segment, f"{name}.{i}") for i, segment in segments]
-        whole = parts[0] if len(parts) == 1 else self._add("Concat", parts, axis=0)
+        """Add a convolution's weight of the given shape, its rows times `factor`.
+
+        The runtime keeps every intermediate result until all weights are unpacked, so
+        that rows are put in order as integers of 8 bits, before they become floats.
+        """
+        # 1. [N, K' / G, G]: the rows in the order of the matrix, and what refines them.
+        value = self._rows(rows.segments, rows, factor, name)
         if rows.refine:
-            whole = self._add("Add", [whole, self._sum(rows.refine, f"{name}.r")])
-        if not rows.in_order:
-            place = self._tensor(f"{name}.place", rows.place)
-            whole = self._add("Gather", [whole, place], axis=0)
-        wide = self._add("Reshape", [whole, self._sizes(len(factor), -1)])
-        if (factor != 1).any():
-            gains = self._tensor(f"{name}.gain", factor[:, None])
-            wide = self._add("Mul", [wide, gains])
-        ends = [self._sizes(n) for n in (0, rows.columns, 1)]
-        exact = self._add("Slice", [wide, *ends])
+            more = self._rows([rows.refine], rows, factor, f"{name}.r")
+            value = self._add("Add", [value, more])
+        # 2. Drop the columns that fill the last group, [N, K].
+        first = rows.segments[0][0]
+        if first.codes[0].numel() * 8 // first.bits > rows.columns:
+            wide = self._add("Reshape", [value, self._sizes(len(factor), -1)])
+            ends = [self._sizes(n) for n in (0, rows.columns, 1)]
+            value = self._add("Slice", [wide, *ends])
+        # 3. Channels first, as ONNX stores them: [N, C, *kernel].
+        if prod(shape[2:]) == 1:
+            self._add("Reshape", [value, self._sizes(*shape)], name)
+            return
         last = self._sizes(shape[0], *shape[2:], shape[1])
         axes = [0, len(shape) - 1, *range(1, len(shape) - 1)]
-        back = self._add("Reshape", [exact, last])
-        self._add("Transpose", [back], name, perm=axes)
+        self._add("Transpose", [self._add("Reshape", [value, last])], name, perm=axes)
+
+    def _rows(
+        self, segments: list[list[Term]], rows: PackedRows, factor: Tensor, name: str
+    ) -> str:
+        """Add the weights of all rows, in float32."""
+        parts = [self._integers(s, f"{name}.{i}") for i, s in enumerate(segments)]
+        scales = [
+            self.scale(f"{name}.{i}.scale", terms[-1].scale[..., None].numpy())
+            for i, terms in enumerate(segments)
+        ]
+        integers, scale = self._concat(parts), self._concat(scales)
+        if not rows.in_order:
+            place = self._tensor(f"{name}.place", rows.place)
+            integers = self._add("Gather", [integers, place], axis=0)
+            scale = self._add("Gather", [scale, place], axis=0)
+        if (factor != 1).any():
+            gains = self._tensor(f"{name}.gain", factor[:, None, None])
+            scale = self._add("Mul", [scale, gains])
+        return self._add("Mul", [self._add("Cast", [integers], to=1), scale])
+
+    def _integers(self, terms: list[Term], name: str) -> str:
+        """Add q - z, int8 of shape `[n, K' / G, G]`.
+
+        The terms of a code have its bits in different places, so that their sum is the
+        bitwise or, which ONNX Runtime computes in 8 bits.
+        """
+        values = [self._shifted(term, f"{name}.{i}") for i, term in enumerate(terms)]
+        total = values[0]
+        for value in values[1:]:
+            total = self._add("BitwiseOr", [total, value])
+        return total
+
+    def _shifted(self, term: Term, name: str) -> str:
+        """Add a term's part of q - z."""
+        rows, groups, size = term.codes.shape
+        if term.bits == 8:  # two's complement
+            return self._tensor(f"{name}.codes", (term.codes ^ 128).view(torch.int8))
+        codes = self._tensor(f"{name}.codes", term.codes)
+        index = self._add("Cast", [codes], to=6)  # int32
+        values = (term.table.to(torch.int8) - term.zero) << term.shift
+        table = self._tensor(f"table{term.bits}_{term.shift}_{term.zero}", values)
+        sizes = self._sizes(rows, groups, size * 8 // term.bits)
+        return self._add("Reshape", [self._add("Gather", [table, index]), sizes])
+
+    def _concat(self, parts: list[str]) -> str:
+        return parts[0] if len(parts) == 1 else self._add("Concat", parts, axis=0)
 
     def scale(self, name: str, values: np.ndarray) -> str:
         """Add a tensor of scales, in bfloat16 if that is exact; return its name."""
@@ -125,27 +176,6 @@ class _Builder:
         return self._add(
             "Cast", [self._tensor(f"{name}16", exact.bfloat16())], name, to=1
         )
-
-    def _sum(self, terms: list[Term], name: str) -> str:
-        values = [self._values(term, f"{name}.{i}") for i, term in enumerate(terms)]
-        total = values[0]
-        for value in values[1:]:
-            total = self._add("Add", [total, value])
-        return total
-
-    def _values(self, term: Term, name: str) -> str:
-        """Add the weights of a term, of shape `[n, K' / G, G]`."""
-        codes = self._tensor(f"{name}.codes", term.codes)
-        if term.bits < 8:
-            index = self._add("Cast", [codes], to=6)  # int32
-            table = self._tensor(f"table{term.bits}", term.table)
-            rows, groups, size = term.codes.shape
-            sizes = self._sizes(rows, groups, size * 8 // term.bits)
-            codes = self._add("Reshape", [self._add("Gather", [table, index]), sizes])
-        floats = self._add("Cast", [codes], to=1)  # float32
-        zero = self._tensor(f"zero{term.zero}", torch.tensor(float(term.zero)))
-        scale = self.scale(f"{name}.scale", term.scale[..., None].numpy())
-        return self._add("Mul", [self._add("Sub", [floats, zero]), scale])
 
     def _sizes(self, *sizes: int) -> str:
         return self._tensor(f"sizes{'_'.join(map(str, sizes))}", torch.tensor(sizes))

@@ -47,6 +47,7 @@ class Term(nn.Module):
     Attributes:
         bits: 2, 4 or 8, or 1 in a convolution.
         zero: the code z of the weight 0.
+        shift: where the code's lowest bit is in the code of the weight.
         codes: packed codes, uint8 of shape `[n, K' / G, G bits / 8]`. The first code of
             a byte is in its low bits.
         scale: a scale per group, float32 of shape `[n, K' / G]`.
@@ -59,9 +60,9 @@ class Term(nn.Module):
     table: Tensor
     zeros: Tensor | None
 
-    def __init__(self, bits: int, zero: int, codes: Tensor, scale: Tensor):
+    def __init__(self, bits: int, zero: int, shift: int, codes: Tensor, scale: Tensor):
         super().__init__()
-        self.bits, self.zero = bits, zero
+        self.bits, self.zero, self.shift = bits, zero, shift
         per_byte = 8 // bits
         packed = codes.new_zeros(*codes.shape[:2], codes.shape[2] // per_byte)
         for j in range(per_byte):
@@ -186,7 +187,7 @@ def _terms(part: Part, kind: tuple, group_size: int) -> Iterator[Term]:
     scale = part.scale.float().T[kept]  # [n, K' / G]
     for width, shift, left, zero in kind:
         own = (codes >> shift) & (2**left - 1)
-        yield Term(width, zero, own, scale * 2.0**shift)
+        yield Term(width, zero, shift, own, scale * 2.0**shift)
 
 
 def _sum(values: Iterator[Tensor]) -> Tensor:
