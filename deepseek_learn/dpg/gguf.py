@@ -135,6 +135,11 @@ def named_tensors(
             "model must be compressed, with dpg.compress(..., group_size=32, "
             'levels=(4, 5, 8), granularity="layer").'
         )
+    if HEAD not in weights:
+        raise GGUFError(
+            f"model must have a head, {HEAD}, as transformers' ...ForCausalLM models "
+            f"have; got a {type(model).__name__}."
+        )
     if tied:  # the file has the embedding, which its reader uses for both
         head, table = weights.pop(HEAD), weights[EMBEDDING]
         if getattr(head, "matrix", head) is not getattr(table, "matrix", table):

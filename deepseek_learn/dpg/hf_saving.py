@@ -1,6 +1,7 @@
 """Save a compressed transformers model to a folder, all of it or nothing, and upload it."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from huggingface_hub import HfApi
 from .container import writing
 from .layers import packed_layers
 
+# one of several weight files, or their index
+SHARD = re.compile(r"model(-\d{5}-of-\d{5}\.safetensors|\.safetensors(\.index\.json)?)")
 CARD = """---
 library_name: transformers
 tags:
@@ -79,9 +82,10 @@ def replace_files(folder: Path, write: Callable[[Path], None]) -> Path:
         names = {path.name for path in new}
         for path in new:  # the configuration, which says how to read the others, last
             os.replace(path, folder / path.name)
-    for path in folder.glob("model*.safetensors*"):
-        if path.name not in names:  # shards of an earlier save
-            path.unlink()
+    if any(SHARD.fullmatch(name) for name in names):
+        for path in folder.iterdir():  # shards of an earlier save
+            if SHARD.fullmatch(path.name) and path.name not in names:
+                path.unlink()
     return folder
 
 

@@ -117,3 +117,20 @@ def test_a_full_disk_leaves_the_old_folder(tmp_path, full_disk, way):
     with full_disk, pytest.raises(OSError, match=f"{tmp_path.name} could not be wri"):
         save()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_saving_again_leaves_files_of_others(tmp_path):
+    small, _ = compressed("Llama")
+    hf.prepare(small)
+    small.save_pretrained(tmp_path)
+    (tmp_path / "model_backup.safetensors").write_text("mine")
+    small.save_pretrained(tmp_path, is_main_process=False)  # writes no weights
+    small.save_pretrained(tmp_path, variant="q4")
+    small.save_pretrained(tmp_path, max_shard_size="30KB")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"model_backup.safetensors", "model.q4.safetensors"} <= names
+    assert "model.safetensors" not in names  # now in shards
+    small.save_pretrained(tmp_path)
+    left = {path.name for path in tmp_path.glob("model*.safetensors*")}
+    expected = {"model.safetensors", "model.q4.safetensors", "model_backup.safetensors"}
+    assert left == expected

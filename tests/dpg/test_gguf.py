@@ -356,3 +356,11 @@ def test_a_full_disk_leaves_the_old_file(tokenizer, tmp_path, full_disk):
         dpg.to_gguf(small, tokenizer, path)
     assert path.read_text() == "the old one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_without_a_head_is_refused(tokenizer, tmp_path, tied):
+    small = compressed(built("llama", tie_word_embeddings=tied))
+    with pytest.raises(dpg.GGUFError, match=r"must have a head, .* got a LlamaModel"):
+        dpg.to_gguf(small.model, tokenizer, tmp_path / "model.gguf")
+    assert not list(tmp_path.iterdir())
