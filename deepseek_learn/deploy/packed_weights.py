@@ -81,11 +81,21 @@ def _quantize_others(proto: "onnx.ModelProto") -> None:
         integers = numpy_helper.from_array(whole.astype(zero.dtype), node.output[0])
         graph.initializer.append(integers)
         graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input}
-    used |= {port.name for port in graph.output}
+    used = _used(graph)
     rest = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(rest)
+
+
+def _used(graph: "onnx.GraphProto") -> set[str]:
+    """Return the names that a graph reads, those in its loops and branches included."""
+    used = {port.name for port in graph.output}
+    for node in graph.node:
+        used |= {*node.input}
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                used |= _used(attribute.g)
+    return used
 
 
 class _Builder:

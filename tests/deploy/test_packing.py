@@ -277,3 +277,12 @@ def test_another_weight_in_the_file_is_noticed():
     proto = export.to_onnx(form, x)
     with pytest.raises(ExportError, match="layer '0' is exported with another weight"):
         with_packed_weights(proto, convolutions)
+
+
+def test_a_graph_with_a_loop_keeps_what_the_loop_reads(tmp_path):
+    net = nn.Sequential(nn.EmbeddingBag(101, 40), nn.Linear(40, 64), nn.Linear(64, 5))
+    ids = torch.randint(101, (4, 7))
+    small = dpg.compress(net.eval(), [ids], bits=4).model
+    wizard = DeploymentWizard(small, ids)
+    made = wizard.to("cpp-cpu", tmp_path / "bag", precision="packed", progress=False)
+    assert made["same"] < 1e-4
