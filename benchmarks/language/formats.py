@@ -42,8 +42,7 @@ class Mix:
     them for a Llama with two or three query heads per key head, given an imatrix.
 
     Attributes:
-        special: part of a name → the type in some layers, and which: "all", "more" (the
-            first and last eighth and every third between), "eighth" (the first) or "two".
+        special: part of a name → the type in some layers, and in which (`_is_there`).
     """
 
     most: str
@@ -86,6 +85,10 @@ NARROW |= {"iq3_s": "iq4_nl", "iq4_xs": "iq4_nl"}
 
 
 def _is_there(where: str, layer: int, layers: int) -> bool:
+    """Whether a layer is one of "all", the first "two", "eighth" or "sixteenth", or "more".
+
+    "more" is the first and the last eighth, and every third layer between.
+    """
     first, last = layers // 8, 7 * layers // 8
     return {
         "all": True,
@@ -181,8 +184,8 @@ class Bench:
             with np.load(folder / "rounded.npz") as rounded, torch.no_grad():
                 for layer_name, layer in layers.items():
                     layer.weight.copy_(torch.from_numpy(rounded[layer_name]))
-        kept = 4 * sum(layer.weight.numel() for layer in layers.values())
-        size = dpg.bytes_of(small) - kept + sum(sizes.values())
+        float_bytes = 4 * sum(layer.weight.numel() for layer in layers.values())
+        size = dpg.bytes_of(small) - float_bytes + sum(sizes.values())
         return {"bytes": size} | self.losses.of(self.losses.answers(small))
 
     def peers(self, level: float) -> dict[str, dict]:
@@ -214,8 +217,7 @@ class Bench:
             save_file(state, folder / "weights.safetensors")
             (folder / "config.json").write_text(model.config.to_json_string())
             tokenizer.save(str(folder / "tokenizer.json"))
-            found = rounded_by("autoscheme", level, folder, calibration, texts)
-        facts, answers = found
+            facts, answers = rounded_by("autoscheme", level, folder, calibration, texts)
         return facts | self.losses.of(answers)
 
     def ratios(self, text: str, peers: dict[str, dict], **options) -> dict:

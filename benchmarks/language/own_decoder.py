@@ -2,7 +2,7 @@
 
     python benchmarks/language/own_decoder.py
 
-trains it (about 20 minutes on two cores that multiply in bfloat16) and keeps it under
+trains it (about half an hour on two cores that multiply in bfloat16) and keeps it under
 `zoo_runs/`; `load` does so if need be. 256 divides its columns, which the K-quants of
 llama.cpp and the IQ-K of ik_llama.cpp need. It sees the training parts of the mails and of
 the verses.
@@ -10,6 +10,7 @@ the verses.
 
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -102,10 +103,13 @@ def load():
         model = LlamaForCausalLM(LlamaConfig(**SIZES))
         ids = [token for text in parts for token in tokenizer.encode(text).ids]
         train(model, torch.tensor(ids))
-        unfinished = FOLDER.with_suffix(".unfinished")
-        model.save_pretrained(unfinished)
-        tokenizer.save(str(unfinished / "tokenizer.json"))
-        unfinished.rename(FOLDER)
+        FOLDER.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER.parent) as name:
+            unfinished = Path(name) / FOLDER.name
+            model.save_pretrained(unfinished)
+            tokenizer.save(str(unfinished / "tokenizer.json"))
+            if not FOLDER.exists():  # another process may have trained it meanwhile
+                unfinished.rename(FOLDER)
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     return LlamaForCausalLM.from_pretrained(FOLDER).eval(), tokenizer
 

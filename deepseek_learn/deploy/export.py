@@ -14,7 +14,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,17 +115,19 @@ def quietly() -> Iterator[None]:
 def plain_form(model: nn.Module) -> nn.Module:
     """Return a copy of the model with all layers in their `plain()` form."""
     copied = copy.deepcopy(model)
-    for name, plain in packed_layers(copied).items():
+    forms: dict[nn.Module, nn.Module] = {}  # of each layer, which may have many names
+    for name, layer in packed_layers(copied).items():
         if not name:
-            return plain()
-        copied.set_submodule(name, plain())
+            return layer.plain()
+        form = forms.get(layer) or forms.setdefault(layer, layer.plain())
+        copied.set_submodule(name, form)
     return copied
 
 
-def packed_layers(model: nn.Module) -> dict[str, Callable[[], nn.Module]]:
-    """Return the `plain` methods of the layers that have one, by the layer's name."""
-    layers = {name: getattr(m, "plain", None) for name, m in model.named_modules()}
-    return {name: plain for name, plain in layers.items() if plain}
+def packed_layers(model: nn.Module) -> dict[str, Any]:
+    """Return the layers that have a `plain` method, a shared one under each name."""
+    modules = model.named_modules(remove_duplicate=False)
+    return {name: module for name, module in modules if hasattr(module, "plain")}
 
 
 def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":

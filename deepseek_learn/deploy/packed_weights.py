@@ -34,9 +34,13 @@ def with_packed_weights(
 
     proto, builder = copy_of(proto), _Builder()
     weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    names = {layer: f"{layer}.weight".lstrip(".") for layer in rows}
+    stored = {id(rows[layer]) for layer, name in names.items() if name in weights}
     for layer, packed in rows.items():
-        name = f"{layer}.weight".lstrip(".")
+        name = names[layer]
         if name not in weights:
+            if id(packed) in stored:  # under another name of the layer
+                continue
             raise ExportError(f"layer {layer!r} has no weight in the exported model.")
         weight = torch.from_numpy(numpy_helper.to_array(weights[name]).copy())
         own = packed.lookup(torch.arange(len(weight)))  # [N, kernel C]

@@ -235,10 +235,15 @@ def packed_form(model: nn.Module) -> tuple[nn.Module, dict[str, PackedRows]]:
     """
     copied = copy.deepcopy(model)
     rows: dict[int, PackedRows] = {}  # of each matrix, which tied layers share
+    forms: dict[nn.Module, nn.Module] = {}  # of each layer, which may have many names
     convolutions = {}
-    for name in packed_layers(copied):
-        layer = copied.get_submodule(name)
+    for name, layer in packed_layers(copied).items():
         if not isinstance(layer, DPGLayer):
+            continue
+        if layer in forms:
+            copied.set_submodule(name, forms[layer])
+            if isinstance(layer, DPGConv):
+                convolutions[name] = rows[id(layer.matrix)]
             continue
         key = id(layer.matrix)
         if key not in rows:
@@ -253,6 +258,7 @@ def packed_form(model: nn.Module) -> tuple[nn.Module, dict[str, PackedRows]]:
         else:
             assert isinstance(layer, DPGLinear)
             form = PackedLinear(layer, own)
+        forms[layer] = form
         if not name:
             copied = form
         else:

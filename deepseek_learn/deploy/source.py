@@ -86,7 +86,7 @@ class TorchModel:
     @property
     def packed_layers(self) -> int:
         """The number of layers that are exported in another form, with other weights."""
-        return len(export.packed_layers(self.model))
+        return len({*export.packed_layers(self.model).values()})
 
     def milliseconds(self, x: Any, seconds: float) -> float:
         """Return the median latency in ms on one thread, timed for about `seconds`."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DeepSeekLearnError, require
-from .layers import DPGLayer, DPGLinear, packed_layers
+from .layers import DPGLayer, DPGLinear, packed_layers, refuse_adapters
 from .recurrent import settings_of
 
 FORMAT = "pack-quantized"
@@ -44,7 +44,7 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
             refine term, if a row does not consist of whole groups, or if experts,
             GPT-2's layers or recurrent layers were written as linear layers.
         TypeError: if the model is not one of transformers.
-        ValueError: if the model is not DPG-compressed.
+        ValueError: if the model is not DPG-compressed, or has an adapter.
         MissingPackageError: if transformers is not installed.
         OSError: if the files cannot be written; the folder's files are then as before.
 
@@ -63,6 +63,7 @@ def to_compressed_tensors(model: Any, folder: str | Path, **options: Any) -> Pat
     from .hf_saving import replace_files
 
     packed = packed_layers(model)
+    refuse_adapters(model)
     if not hasattr(model, "save_pretrained"):
         raise TypeError(
             f"model must be a transformers model; got a {type(model).__name__}."

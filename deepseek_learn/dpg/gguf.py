@@ -171,7 +171,8 @@ def check(name: str, layer: DPGLayer) -> None:
     if matrix.group_size != BLOCK or matrix.columns % BLOCK:
         raise GGUFError(
             f"{name} has {matrix.columns} columns in groups of {matrix.group_size}; "
-            f"GGUF's blocks need whole groups of {BLOCK}: {how}"
+            f"GGUF's blocks need whole groups of {BLOCK}: {how} A layer whose columns "
+            f"{BLOCK} does not divide stays in float with filter=."
         )
     if matrix.has_refinement:
         raise GGUFError(f"{name} has a refinement, which GGUF has no place for.")

@@ -80,6 +80,7 @@ class DPGConfig(QuantizationConfigMixin):
 
     Raises:
         TypeError: if `dpg.compress` has no argument of an option's name.
+        DamagedFileError: if another version of this library wrote the configuration.
     """
 
     def __init__(
@@ -94,8 +95,14 @@ class DPGConfig(QuantizationConfigMixin):
         version: int = VERSION,
         **options: Any,
     ):
+        if version != VERSION:
+            raise DamagedFileError(
+                f"the quantization_config has version {version!r}, and this library reads "
+                f"version {VERSION}."
+            )
         self.quant_method: Any = METHOD
-        self.bits, self.calibration, self.layer_bits = bits, calibration, layer_bits
+        self.calibration = None if calibration is None else [*calibration]
+        self.bits, self.layer_bits = bits, layer_bits
         self.layers, self.tied = dict(layers or {}), dict(tied or {})
         self.replaced, self.checksum = list(replaced), checksum
         self.version = version
@@ -214,8 +221,6 @@ def prepare(model: Model) -> Model:
 
 def _empty_layers(model: Model, config: DPGConfig) -> dict[str, DPGLayer]:
     """Return the packed layers that a configuration describes, without values."""
-    if config.version != VERSION:
-        raise ValueError(f"version {config.version}")
     as_linear(model, config.replaced)
     layers, new = Layers.of(model).uses, {}
     with torch.device("meta"):

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from .container import writing
-from .layers import packed_layers
+from .layers import packed_layers, refuse_adapters
 
 # one of several weight files, or their index
 SHARD = re.compile(r"model(-\d{5}-of-\d{5}\.safetensors|\.safetensors(\.index\.json)?)")
@@ -49,8 +49,11 @@ def save(model: Any, save_directory: str | Path, **options: Any) -> None:
 
     Raises:
         NotADirectoryError: if `save_directory` is a file.
+        ValueError: if the model has an adapter that `lora.add` added.
         OSError: if the files cannot be written; the folder's files are then as before.
     """
+    if not getattr(model, "_hf_peft_config_loaded", False):  # which saves it alone
+        refuse_adapters(model)
     folder = Path(save_directory)
     upload, repository = options.pop("push_to_hub", False), options.pop("repo_id", None)
     title = repository or folder.resolve().name

@@ -224,6 +224,17 @@ def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
     return layers
 
 
+def refuse_adapters(model: nn.Module) -> None:
+    """Raise ValueError if a layer has an adapter of PEFT, which only PEFT can save."""
+    for name, module in model.named_modules():
+        if hasattr(module, "base_layer") and hasattr(module, "active_adapters"):
+            raise ValueError(
+                f"model must have no adapter, and its layer {name!r} has one: save the "
+                f"adapter with the save_pretrained of its PeftModel, and take it off with "
+                f"unload()."
+            )
+
+
 def set_precision(
     model: nn.Module,
     max_bits: int = 8,

@@ -151,7 +151,12 @@ def load(model: nn.Module, folder: str | Path, is_trainable: bool = False) -> Mo
             raise FileNotFoundError(
                 f"folder must hold an adapter: {folder / name} is missing."
             )
-    config = peft.PeftConfig.from_pretrained(str(folder))
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(
+            f"adapter_config.json in {folder} is damaged or of another version: {error!r}."
+        ) from error
     if not isinstance(config, peft.LoraConfig):
         kind = getattr(config.peft_type, "value", config.peft_type)
         raise ValueError(f"folder must hold a LoRA adapter; {folder} holds {kind}.")
@@ -185,6 +190,16 @@ def _check(model: nn.Module, config: peft.LoraConfig) -> None:
             "model has an adapter already: PEFT's add_adapter and load_adapter add others."
         )
     packed = packed_layers(model)
+    if config.target_modules in (None, "all-linear"):
+        raise ValueError(
+            f"target_modules must name layers, such as ['q_proj', 'v_proj'], or be a "
+            f"regular expression; got {config.target_modules!r}."
+        )
+    if config.trainable_token_indices is not None:
+        raise ValueError(
+            "trainable_token_indices must be None, because the rows of a packed embedding "
+            "cannot be trained."
+        )
     if config.bias != "none":
         raise ValueError(
             f"bias must be 'none', because packed layers have no parameters; got "

@@ -20,7 +20,13 @@ from .assembly import assemble, packed_layer, share_matrix
 from .container import OpenFile, areas, opened, write
 from .convolution import DPGConv
 from .geometry import geometry, uneven_padding
-from .layers import DPGEmbedding, DPGLayer, DPGLinear, packed_layers
+from .layers import (
+    DPGEmbedding,
+    DPGLayer,
+    DPGLinear,
+    packed_layers,
+    refuse_adapters,
+)
 from .matrix import CONVOLUTIONS, FloatLayer, Layers, uncompiled
 from .packed import PackedMatrix, Segment
 from .recurrent import settings_of, with_settings
@@ -30,9 +36,9 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """Save a compressed model to a file atomically.
 
     Raises:
-        ValueError: if `model` is not DPG-compressed.
-        OSError: if the file cannot be written, for example because the disk is full or
-            the directory does not exist. An existing file at `path` is left unchanged.
+        ValueError: if `model` is not DPG-compressed, or has an adapter.
+        OSError: if the file cannot be written, for example because the disk is full. An
+            existing file at `path` is left unchanged.
 
     >>> import torch
     >>> from deepseek_learn import dpg
@@ -43,6 +49,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """
     path = Path(path)
     packed = packed_layers(model)
+    refuse_adapters(model)
     layers = {name: facts_of(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     # A tensor with two names (a layer that is used twice) is written only once.

@@ -286,3 +286,19 @@ def test_a_graph_with_a_loop_keeps_what_the_loop_reads(tmp_path):
     wizard = DeploymentWizard(small, ids)
     made = wizard.to("cpp-cpu", tmp_path / "bag", precision="packed", progress=False)
     assert made["same"] < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_a_layer_with_two_names_is_stored_once(kind, tmp_path):
+    layer = nn.Linear(64, 64) if kind == "linear" else nn.Conv2d(32, 32, 3, padding=1)
+    net = nn.Sequential(*[layer, nn.Tanh()] * 3).eval()
+    x = torch.rand(2, 64) if kind == "linear" else torch.rand(2, 32, 8, 8)
+    small = dpg.compress(net, [x], bits=4).model
+    plain = export.to_onnx(small, x)
+    assert len(plain.SerializeToString()) < 1.1 * 4 * layer.weight.numel() + 4000
+    made = DeploymentWizard(small, x).to(
+        "cpp-cpu", tmp_path / "kit", precision="packed", progress=False
+    )
+    assert made["same"] < 1e-4
+    size = (made.folder / "model.onnx").stat().st_size
+    assert size < dpg.bytes_of(small) + 6000

@@ -134,3 +134,27 @@ def test_saving_again_leaves_files_of_others(tmp_path):
     left = {path.name for path in tmp_path.glob("model*.safetensors*")}
     expected = {"model.safetensors", "model.q4.safetensors", "model_backup.safetensors"}
     assert left == expected
+
+
+def test_an_adapter_is_not_saved_as_part_of_the_model(tmp_path):
+    """Its layers have other names, so that all readers would miss weights."""
+    peft = need("peft")
+    from deepseek_learn.dpg import lora
+
+    small, _ = compressed("Llama")
+    hf.prepare(small)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"])
+    adapted = lora.add(small, config)
+    ways = (
+        lambda: small.save_pretrained(tmp_path / "plugin"),
+        lambda: dpg.to_compressed_tensors(small, tmp_path / "vllm"),
+        lambda: dpg.to_compressed_tensors(adapted, tmp_path / "vllm"),
+        lambda: dpg.save(small, tmp_path / "small.safetensors"),
+    )
+    for save in ways:
+        with pytest.raises(ValueError, match=r"q_proj' has one: save the adapter"):
+            save()
+    assert not list(tmp_path.iterdir())
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.unload()
+    dpg.save(small, tmp_path / "small.safetensors")
