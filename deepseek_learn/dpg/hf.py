@@ -80,6 +80,7 @@ class DPGConfig(QuantizationConfigMixin):
 
     Raises:
         TypeError: if `dpg.compress` has no argument of an option's name.
+        ValueError: if an option takes effect with calibration only.
         DamagedFileError: if another version of this library wrote the configuration.
     """
 
@@ -113,6 +114,12 @@ class DPGConfig(QuantizationConfigMixin):
                 f"DPGConfig has no option {min(unknown)!r}; it accepts bits, calibration, "
                 f"layer_bits and {', '.join(OPTIONS)}."
             )
+        ignored = () if calibration is not None else options.keys() - WITHOUT_BATCHES
+        if ignored:
+            raise ValueError(
+                f"{min(ignored)} needs calibration: without it, every row gets `bits` "
+                f"bits and is rounded to nearest."
+            )
         self.options = options
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,6 +128,7 @@ class DPGConfig(QuantizationConfigMixin):
 
 
 STORED = "quant_method", "version", "bits", "replaced", "layers", "tied", "checksum"
+WITHOUT_BATCHES = {"group_size", "refine"}  # what takes effect without calibration
 OPTIONS = ("criterion", "group_size", "refine", "rounding", "levels", "granularity")
 
 
@@ -144,7 +152,13 @@ class DPGQuantizer(HfQuantizer):
         config = self.quantization_config
         try:
             new = _empty_layers(model, config)
-        except (KeyError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise DamagedFileError(
                 f"the quantization_config in config.json is damaged or of another "
                 f"version: {error!r}."

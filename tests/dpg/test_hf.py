@@ -1,5 +1,6 @@
 """transformers compresses while it loads, and keeps what was compressed."""
 
+import copy
 import json
 import re
 import subprocess
@@ -242,6 +243,14 @@ def other_version(config):
     config["quantization_config"]["version"] = 2
 
 
+def newer_version(config):
+    config["quantization_config"] |= {"version": 2, "entropy_coding": True}
+
+
+def negative_rows(config):
+    config["quantization_config"]["layers"]["lm_head"]["segments"][0]["rows"] = -16
+
+
 def no_segments(config):
     del config["quantization_config"]["layers"]["lm_head"]["segments"]
 
@@ -254,7 +263,9 @@ def no_such_stack(config):
     ("change", "words"),
     [
         (other_size, "does not fit this model"),
-        (other_version, "of another version: ValueError.*version 2"),
+        (other_version, "has version 2, and this library reads version 1"),
+        (newer_version, "has version 2, and this library reads version 1"),
+        (negative_rows, "damaged or of another version: RuntimeError"),
         (no_segments, "damaged .* KeyError.*segments"),
         (no_such_stack, "damaged .* KeyError.*model.experts"),
     ],
@@ -333,6 +344,10 @@ def test_the_hub_gets_the_files_and_a_card(llama, monkeypatch):
 def test_what_is_wrong_is_named(tmp_path):
     with pytest.raises(TypeError, match="no option 'bit'"):
         hf.DPGConfig(bit=4)
+    with pytest.raises(ValueError, match="levels needs calibration: without it"):
+        hf.DPGConfig(4, levels=(4, 8))
+    config = hf.DPGConfig(4, calibration=(batch for batch in [inputs("Llama")]))
+    assert copy.deepcopy(config).calibration  # as transformers does
     model, auto = built("Llama")
     with pytest.raises(ValueError, match="must be DPG-compressed"):
         hf.prepare(model)

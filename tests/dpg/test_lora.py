@@ -300,6 +300,12 @@ def test_other_models_layers_and_methods_are_refused():
         lora.add(small, peft.LoraConfig(target_modules=["absent"]))
     with pytest.raises(FrozenModelError, match="cannot train"):  # none of it thawed it
         small.train()
+    for targets in (None, "all-linear"):
+        with pytest.raises(ValueError, match=f"must name layers, .* got {targets!r}"):
+            lora.add(small, peft.LoraConfig(target_modules=targets))
+    config = peft.LoraConfig(target_modules=["2"], trainable_token_indices=[1])
+    with pytest.raises(ValueError, match="trainable_token_indices must be None"):
+        lora.add(small, config)
     model = lora.add(small, peft.LoraConfig(target_modules=["2"]))
     with pytest.raises(ValueError, match="has an adapter already"):
         lora.add(model, peft.LoraConfig(target_modules=["2"]))
@@ -316,7 +322,17 @@ def test_damaged_and_foreign_adapters_are_refused(trained, tmp_path):
         FileNotFoundError, match=r"adapter_model\.safetensors is missing"
     ):
         lora.load(compressed(), tmp_path)
+    settings = tmp_path / "adapter_config.json"
+    before = settings.read_text()
     file = tmp_path / "adapter_model.safetensors"
+    file.touch()
+    for text in (before[:100], before.replace('"LORA"', '"FOO"')):
+        settings.write_text(text)
+        with pytest.raises(
+            DamagedFileError, match=r"adapter_config\.json in .* damaged"
+        ):
+            lora.load(compressed(), tmp_path)
+    settings.write_text(before)
     whole = (folder / file.name).read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DamagedFileError, match="is damaged"):
