@@ -125,9 +125,18 @@ def plain_form(model: nn.Module) -> nn.Module:
 
 
 def packed_layers(model: nn.Module) -> dict[str, Any]:
-    """Return the layers that have a `plain` method, a shared one under each name."""
+    """Return the layers that have a `plain` method, a shared one under each name.
+
+    Raises:
+        ExportError: if the layers around them are not in float32, as `plain()` is.
+    """
     modules = model.named_modules(remove_duplicate=False)
-    return {name: module for name, module in modules if hasattr(module, "plain")}
+    layers = {name: module for name, module in modules if hasattr(module, "plain")}
+    for name, parameter in model.named_parameters() if layers else ():
+        if parameter.dtype in (torch.float16, torch.bfloat16):
+            has = f"{name!r} is {parameter.dtype}: call model.float() first."
+            raise ExportError(f"a compressed model is exported in float32, and {has}")
+    return layers
 
 
 def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":

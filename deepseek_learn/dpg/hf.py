@@ -222,8 +222,13 @@ def prepare(model: Model) -> Model:
         The model, whose `save_pretrained` and `push_to_hub` now keep the packed weights.
 
     Raises:
+        TypeError: if `model` is not a model of transformers.
         ValueError: if `model` is not DPG-compressed.
     """
+    if not hasattr(model, "config"):
+        raise TypeError(
+            f"model must be a transformers model; got a {type(model).__name__}."
+        )
     before = getattr(model.config, "quantization_config", None)
     replaced = getattr(before, "replaced", ())
     config = DPGConfig(replaced=dict.fromkeys([*replaced, *settings_of(model)]))

@@ -302,3 +302,12 @@ def test_a_layer_with_two_names_is_stored_once(kind, tmp_path):
     assert made["same"] < 1e-4
     size = (made.folder / "model.onnx").stat().st_size
     assert size < dpg.bytes_of(small) + 6000
+
+
+def test_a_model_in_half_precision_is_told_to_be_float():
+    net = nn.Sequential(nn.Embedding(101, 64), nn.LayerNorm(64), nn.Linear(64, 64))
+    ids = torch.randint(101, (4, 7))
+    small = dpg.compress(net.eval().bfloat16(), [ids], bits=4).model
+    with pytest.raises(ExportError, match=r"is torch\.bfloat16: call model\.float\(\)"):
+        export.to_onnx(small, ids)
+    export.to_onnx(small.float(), ids)

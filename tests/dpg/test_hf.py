@@ -348,6 +348,8 @@ def test_what_is_wrong_is_named(tmp_path):
         hf.DPGConfig(4, levels=(4, 8))
     config = hf.DPGConfig(4, calibration=(batch for batch in [inputs("Llama")]))
     assert copy.deepcopy(config).calibration  # as transformers does
+    with pytest.raises(TypeError, match="must be a transformers model; got a Linear"):
+        hf.prepare(torch.nn.Linear(3, 3))
     model, auto = built("Llama")
     with pytest.raises(ValueError, match="must be DPG-compressed"):
         hf.prepare(model)
