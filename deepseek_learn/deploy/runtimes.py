@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..errors import require
+from .native import BuildError
 
 if TYPE_CHECKING:
     import onnx
@@ -79,6 +80,9 @@ def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> 
 
     Args:
         precision: the precision of all layers that are not INT8, "fp32" or "bf16".
+
+    Raises:
+        BuildError: if OpenVINO does not know an operator of the model, or a mode of it.
     """
     purpose = "running a model on OpenVINO"
     openvino = require("openvino", extra="deploy", purpose=purpose)
@@ -89,7 +93,14 @@ def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> 
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # else it rounds inputs of packed weights
     }
     core = openvino.Core()
-    model = core.read_model(_bytes(proto))
+    try:
+        model = core.read_model(_bytes(proto))
+    except RuntimeError as error:
+        # the last line sums up, and the line before is empty: "... failed for: Pad-18"
+        summary = str(error).strip().splitlines()[-1].removeprefix("-- ")
+        raise BuildError(
+            f"OpenVINO cannot read the model ({summary}): deploy it for 'cpp-cpu'."
+        ) from error
     names = [port.get_any_name() for port in model.inputs]
     request = core.compile_model(model, "CPU", settings).create_infer_request()
     return lambda x: [np.array(y) for y in request.infer(ordered(x, names)).values()]

@@ -356,6 +356,14 @@ class Pair(nn.Module):
         return self.line(a + b * self.each), a.sum(1)
 
 
+def test_a_model_that_openvino_cannot_read(tmp_path):
+    net = nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")
+    wizard = DeploymentWizard(net, torch.rand(1, 1, 8, 8))
+    with pytest.raises(native.BuildError, match=r"cannot read the model \(.*Pad-18"):
+        wizard.to("openvino", tmp_path / "out", precision="fp32", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
     x = {"a": torch.rand(3, 4), "b": torch.rand(3, 4)}
     given = Pair()
