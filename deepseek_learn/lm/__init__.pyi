@@ -8,9 +8,11 @@ from .experts import MixtureOfExperts as MixtureOfExperts
 from .experts import separate as separate
 from .generation import generate as generate
 from .generation import stream as stream
+from .grouped import GroupedQueryAttention as GroupedQueryAttention
 from .hybrid import HybridAttention as HybridAttention
 from .hybrid import attentions as attentions
 from .latent import LatentAttention as LatentAttention
 from .model import LanguageModel as LanguageModel
 from .model import MultiTokenPrediction as MultiTokenPrediction
+from .model import SandwichLayer as SandwichLayer
 from .sparse import SparseAttention as SparseAttention

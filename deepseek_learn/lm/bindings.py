@@ -7,16 +7,14 @@ call executes for a token. Keys are turned once, when they are stored, and not a
 token that attends to them.
 
 The models themselves remain the definition. A class of modules takes part if a function is
-registered for it with `binds`.
+registered for it with `binds` (see `room.py`).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..dpg.arena import Pool
 from ..dpg.layers import DPGLinear
 from ..errors import DeepSeekLearnError
 from . import decoder
@@ -24,89 +22,12 @@ from .cache import Cache
 from .cpp import hybrid
 from .cpp.program import Program
 from .experts import MLP, Experts, MixtureOfExperts, SeparateExperts
+from .grouped import GroupedQueryAttention
 from .hybrid import EntryIndexer, HybridAttention, WindowPooling
 from .latent import LatentAttention
-from .model import DecoderLayer
-from .rotary import angles
-
-# takes over what the model's own cache holds after the prompt of this length
-Take = Callable[[Any, int], None]
-_binders: dict[type[nn.Module], Callable[..., Any]] = {}
-
-
-def binds(kind: type[nn.Module]) -> Callable[[Callable], Callable]:
-    """Register a function that writes the operations of a class of modules.
-
-    The function is called with the module, a `Program` and a `Room`. The operations read
-    `room.normed` and add their result to `room.x`.
-    """
-
-    def decorator(function: Callable) -> Callable:
-        _binders[kind] = function
-        return function
-
-    return decorator
-
-
-class Room:
-    """The memory of a sequence that is being decoded.
-
-    Attributes:
-        x: the residual stream, `[hidden_size]`.
-        normed: the input to the current layer, `[hidden_size]`.
-        capacity: the largest number of tokens.
-        dtype: the dtype of the caches, float32 or bfloat16.
-        takes: functions that take over a prompt from the model's own cache.
-    """
-
-    def __init__(self, size: int, capacity: int, dtype: torch.dtype):
-        self.x, self.normed = torch.zeros(size), torch.zeros(size)
-        self.capacity, self.dtype = capacity, dtype
-        self.takes: list[Take] = []
-        self.caches: list[Tensor] = []
-        self._pool = Pool()
-        self._scratch: dict[tuple, Tensor] = {}
-        self._turns: dict[tuple, Tensor] = {}
-
-    def scratch(self, name: str, *shape: int) -> Tensor:
-        """Return memory that all layers share under this name."""
-        if (name, shape) not in self._scratch:
-            self._scratch[name, shape] = torch.zeros(shape)
-        return self._scratch[name, shape]
-
-    def cache(self, heads: int, width: int, length: int | None = None) -> Tensor:
-        """Return a new cache of shape `[heads, length, width]`.
-
-        The length is the capacity unless it is given.
-        """
-        length = self.capacity if length is None else length
-        cache = self._pool.zeros(heads, length, width, dtype=self.dtype)
-        self.caches.append(cache)
-        return cache
-
-    def turns(self, dim: int, parameters: dict) -> Tensor:
-        """Return the rotary cosines and sines, of shape `[capacity, dim/2, 2]`."""
-        key = (dim, *sorted(parameters.items()))
-        if key not in self._turns:
-            positions = torch.arange(self.capacity)[None]
-            self._turns[key] = torch.stack(angles(positions, dim, parameters), -1)[0]
-        return self._turns[key]
-
-
-def bind(module: nn.Module, program: Program, room: Room) -> None:
-    """Write the operations of a module.
-
-    Raises:
-        DeepSeekLearnError: if no function is registered for the class of the module.
-    """
-    binder = _binders.get(type(module))
-    if binder is None:
-        known = ", ".join(sorted(kind.__name__ for kind in _binders))
-        raise DeepSeekLearnError(
-            f"model contains {type(module).__name__}, which cannot be decoded this way; "
-            f"it may contain {known}."
-        )
-    binder(module, program, room)
+from .model import DecoderLayer, SandwichLayer
+from .room import Room, bind, binds
+from .rotary import rotate
 
 
 @binds(DecoderLayer)
@@ -117,13 +38,33 @@ def _block(module: DecoderLayer, program: Program, room: Room) -> None:
     bind(module.mlp, program, room)
 
 
+@binds(SandwichLayer)
+def _sandwich(module: SandwichLayer, program: Program, room: Room) -> None:
+    for before, layer, after in (
+        (module.input_layernorm, module.self_attn, module.post_attention_layernorm),
+        (
+            module.pre_feedforward_layernorm,
+            module.mlp,
+            module.post_feedforward_layernorm,
+        ),
+    ):
+        stream, branch = room.x, room.scratch("branch", len(room.x))
+        program.norm(stream, before, room.normed)
+        program.scale(branch, 0.0)
+        room.x = branch  # the layer adds its output to zeros, to be normalized
+        bind(layer, program, room)
+        room.x = stream
+        program.norm(branch, after, branch)
+        program.add(branch, stream)
+
+
 @binds(MLP)
 def _mlp(module: MLP, program: Program, room: Room) -> None:
     width = module.gate_proj.out_features
     gate_up = room.scratch("gate_up", 2 * width)
     gate, up = gate_up.split(width)
     program.linear([module.gate_proj, module.up_proj], room.normed, gate_up)
-    program.gate(gate, up, "silu", gate)
+    program.gate(gate, up, module.activation, gate)
     program.linear([module.down_proj], gate, room.x, add=True)
 
 
@@ -146,7 +87,8 @@ def _mixture(module: MixtureOfExperts, program: Program, room: Room) -> None:
         normalized=c.norm_topk_prob,
         groups=(c.n_group, c.topk_group, each) if limited else (1, 1, 1),
     )
-    bind(module.shared_experts, program, room)
+    if module.shared_experts is not None:
+        bind(module.shared_experts, program, room)
 
 
 def _weights(experts: nn.Module) -> list[tuple[Any, Any]]:
@@ -209,6 +151,47 @@ def _latent(module: LatentAttention, program: Program, room: Room) -> None:
     def take(cache_of_model: Cache, length: int) -> None:
         buffer = cache_of_model.vectors(module.layer, "latent")
         cache[0, :length] = buffer[0, :length]
+
+    room.takes.append(take)
+
+
+@binds(GroupedQueryAttention)
+def _grouped(module: GroupedQueryAttention, program: Program, room: Room) -> None:
+    c, dim, groups = module.config, module.config.head_dim, module.config.key_value_heads
+    if not isinstance(module.up, nn.Identity):
+        raise DeepSeekLearnError(
+            "a model with a latent cache cannot be decoded this way, because its keys "
+            "cannot be stored after the rotation."
+        )
+    turns, queries = room.turns(dim, c.rope(module.rope)), module.q_proj.out_features
+    both = room.scratch("qkv", queries + module.kv_proj.out_features)
+    program.linear([module.q_proj, module.kv_proj], room.normed, both)
+    q = both[:queries].view(-1, dim)
+    key, value = both[queries:].view(2, groups, dim)
+    if c.qk_norm:
+        program.norm(q, module.q_norm, q)
+        program.norm(key, module.k_norm, key)
+    program.rotate(q, turns, q)
+    program.rotate(key, turns, key)
+    # with a window, the newest token takes the place of the one that leaves it
+    length = min(module.window or room.capacity, room.capacity)
+    keys, values = (room.cache(groups, dim, length) for _ in range(2))
+    program.store(key, keys)
+    program.store(value, values)
+    output = room.scratch("heads", *q.shape)
+    program.attend(q, keys, values, output, module.scale)
+    program.linear([module.o_proj], output.flatten(), room.x, add=True)
+
+    def take(cache: Cache, tokens: int) -> None:
+        stored = cache.vectors(module.layer, "latent")[0]  # [S, r]
+        first = max(tokens - length, 0)
+        pair = stored[first:tokens].unflatten(1, (2, -1, dim))
+        key, value = pair.unbind(1)  # [S, G, dim]
+        cos, sin = turns[None, first:tokens].unbind(-1)
+        key = module.k_norm(key) if c.qk_norm else key
+        slots = torch.arange(first, tokens) % length
+        keys[:, slots] = rotate(key[None], (cos, sin))[0].transpose(0, 1).to(keys)
+        values[:, slots] = value.transpose(0, 1).to(values)
 
     room.takes.append(take)
 

@@ -1,6 +1,6 @@
-"""The configuration of a DeepSeek model.
+"""The configuration of a language model.
 
-The fields have the same names as in the config.json of the public reference.
+The fields have the same names as in the config.json of the public references.
 """
 
 import math
@@ -12,6 +12,8 @@ SPARSE = "sparse_attention"  # V3.2
 SLIDING = "sliding_attention"  # this and the next two: V4
 COMPRESSED_SPARSE = "compressed_sparse_attention"
 HEAVILY_COMPRESSED = "heavily_compressed_attention"
+GROUPED = "grouped_query_attention"  # Llama and its relatives
+WINDOWED = "windowed_grouped_query_attention"  # of the last `sliding_window` tokens
 HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
 # the default values for each model type of the reference
@@ -62,7 +64,15 @@ class Config:
             not (V2).
         rope_parameters: a dictionary with `rope_theta` and, for YaRN, `rope_type`,
             `factor` and other settings. V4 has two such dictionaries, under the keys
-            `"main"` and `"compress"`.
+            `"main"` and `"compress"`; Gemma has them under `"main"` and `"sliding"`.
+        num_key_value_heads: of grouped-query attention; None means one per query head.
+        qk_norm: whether each query and key is normalized before the rotation.
+        query_pre_attn_scalar: the attention scores are divided by its square root; None
+            means `head_dim`.
+        sandwich_norm: whether the outputs of attention and MLP are normalized, too.
+        embedding_scale: the factor of the embedding's vectors.
+        final_logit_softcapping: c in `c * tanh(logits / c)`; None leaves them as they are.
+        mlp_only_layers: further layers without a mixture of experts.
 
     Raises:
         ValueError: if sizes are incompatible or an option is unknown. The message names
@@ -96,7 +106,7 @@ class Config:
     index_n_heads: int = 8
     index_head_dim: int = 32
     index_topk: int = 64
-    # hybrid attention
+    # hybrid attention, and grouped-query attention
     head_dim: int = 64
     sliding_window: int = 64
     compress_rates: dict[str, Any] = field(
@@ -104,8 +114,20 @@ class Config:
     )
     o_groups: int = 2
     o_lora_rank: int = 64
+    # grouped-query attention, and what its models add
+    num_key_value_heads: int | None = None
+    attention_bias: bool = False  # of queries, keys and values
+    attention_out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    query_pre_attn_scalar: float | None = None
+    sandwich_norm: bool = False
+    hidden_act: str = "silu"
+    embedding_scale: float = 1.0
+    final_logit_softcapping: float | None = None
     # mixture of experts
     first_k_dense_replace: int = 1
+    mlp_only_layers: tuple[int, ...] = ()
     n_routed_experts: int = 16
     n_shared_experts: int = 1
     num_experts_per_tok: int = 2
@@ -134,6 +156,7 @@ class Config:
         for name, divisor, used in (
             ("num_attention_heads", "o_groups", hybrid),
             ("n_routed_experts", "n_group", routed),
+            ("num_attention_heads", "key_value_heads", {*kinds} & {GROUPED, WINDOWED}),
             ("qk_rope_head_dim", 2, True),
         ):
             size = getattr(self, name)
@@ -164,6 +187,16 @@ class Config:
         assert self.q_lora_rank is not None  # see `__post_init__`
         return self.q_lora_rank
 
+    @property
+    def key_value_heads(self) -> int:
+        """The number of key-value heads of grouped-query attention."""
+        return self.num_key_value_heads or self.num_attention_heads
+
+    def routed(self, layer: int) -> bool:
+        """Return whether a layer has a mixture of experts rather than a dense MLP."""
+        dense = layer < self.first_k_dense_replace or layer in self.mlp_only_layers
+        return not dense
+
     def _smallest_head(self) -> float:
         """Return the size of the smallest head that includes rotary channels.
 
@@ -181,8 +214,9 @@ class Config:
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
     def rope(self, kind: str) -> dict[str, Any]:
-        """Return the rotary parameters for the given kind, `"main"` or `"compress"`."""
-        return self.rope_parameters.get(kind, self.rope_parameters)
+        """Return the rotary parameters for `"main"`, `"compress"` or `"sliding"`."""
+        main = self.rope_parameters.get("main", self.rope_parameters)
+        return self.rope_parameters.get(kind, main)
 
     @classmethod
     def from_reference(cls, content: dict[str, Any]) -> "Config":

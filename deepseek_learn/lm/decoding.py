@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import decoder
+from . import bindings, decoder  # noqa: F401  # the former registers what `bind` calls
 from .attending import own_kernel
-from .bindings import Room, bind
+from .room import Room, bind
 from .cache import Cache
 from .cpp.program import Embedding, Linear, Program
 from .model import LanguageModel
@@ -73,11 +73,17 @@ class Decoding:
             zip(self._family.embeddings, (self._token, self._position), strict=False)
         ):
             self._program.lookup(layer, index, self._room.x, add=i > 0)
+        if self._family.scale != 1:
+            self._program.scale(self._room.x, self._family.scale)
         for block in self._family.blocks:
             bind(block, self._program, self._room)
         self._program.norm(self._room.x, self._family.norm, self._room.normed)
         self._logits = torch.zeros(self._family.head.out_features)
         self._program.linear([self._family.head], self._room.normed, self._logits)
+        if (cap := self._family.cap) is not None:
+            self._program.scale(self._logits, 1 / cap)
+            factor = torch.tensor([cap])
+            self._program.gate(self._logits, None, "tanh", self._logits, factor)
 
     @torch.inference_mode()
     def read(self, ids: Tensor) -> Tensor:
@@ -149,6 +155,8 @@ class _Family:
 
     Attributes:
         embeddings: of the token, and of its position if there is one; they are added.
+        scale: the factor of the token's embedding.
+        cap: c in `c * tanh(logits / c)`, or None.
         read: returns the last token's logits and the cache of the model itself.
     """
 
@@ -159,6 +167,8 @@ class _Family:
     norm: nn.RMSNorm | nn.LayerNorm
     head: Linear
     read: Callable[[Tensor], tuple[Tensor, Any]]
+    scale: float = 1.0
+    cap: float | None = None
 
 
 def _family(model: nn.Module) -> _Family:
@@ -178,10 +188,11 @@ def _latent(model: LanguageModel) -> _Family:
     def read(ids: Tensor) -> tuple[Tensor, Cache]:
         cache = Cache(model, 1, len(ids))
         hidden = model.hidden(model.step(ids[None], cache))
-        return head(hidden[:, -1])[0], cache
+        return model.logits(hidden[:, -1])[0], cache
 
     blocks = body.layers[: c.num_hidden_layers]
-    return _Family(*sizes, [body.embed_tokens], blocks, body.norm, head, read)
+    more = {"scale": c.embedding_scale, "cap": c.final_logit_softcapping}
+    return _Family(*sizes, [body.embed_tokens], blocks, body.norm, head, read, **more)
 
 
 def _plain(model: decoder.Decoder) -> _Family:

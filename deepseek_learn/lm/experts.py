@@ -26,8 +26,13 @@ from ..dpg.kernels import can_group, grouped, grouped_packed
 from ..dpg.layers import DPGLinear
 from ..dpg.packed import PackedMatrix
 from .config import Config
-from .latent import learning, linear
+from .latent import learning
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+}
 SCORES = {
     "sigmoid": torch.sigmoid,
     "softmax": lambda logits: logits.softmax(-1),
@@ -48,12 +53,15 @@ class MLP(nn.Module):
 
     def __init__(self, config: Config, hidden: int):
         super().__init__()
-        self.gate_proj = linear(config.hidden_size, hidden)
-        self.up_proj = linear(config.hidden_size, hidden)
-        self.down_proj = linear(hidden, config.hidden_size)
+        size, bias = config.hidden_size, config.mlp_bias
+        self.gate_proj = nn.Linear(size, hidden, bias=bias)
+        self.up_proj = nn.Linear(size, hidden, bias=bias)
+        self.down_proj = nn.Linear(hidden, size, bias=bias)
+        self.activation = config.hidden_act
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate = ACTIVATIONS[self.activation](self.gate_proj(x))
+        return self.down_proj(gate * self.up_proj(x))
 
 
 class Router(nn.Module):
@@ -329,9 +337,12 @@ class MixtureOfExperts(nn.Module):
         self.gate = Router(config)
         self.experts = Experts(config)
         shared = config.n_shared_experts * config.moe_intermediate_size
-        self.shared_experts = MLP(config, shared)
+        self.shared_experts = MLP(config, shared) if shared else None
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, 1)  # [N, d]
         routed = self.experts(flat, *self.gate(flat))  # [N, d]
-        return routed.view_as(x) + self.shared_experts(x)
+        routed = routed.view_as(x)
+        if self.shared_experts is None:
+            return routed
+        return routed + self.shared_experts(x)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
+from .grouped import GroupedQueryAttention  # noqa: F401  # registers it, too
 from .hybrid import attentions  # importing hybrid registers V4's attention
 from .latent import RMSNorm, linear
 from .rotary import angles
@@ -21,8 +22,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: Config, layer: int):
         super().__init__()
         self.self_attn = attentions[config.attention(layer)](config, layer)
-        routed = layer >= config.first_k_dense_replace
-        width = config.intermediate_size
+        routed, width = config.routed(layer), config.intermediate_size
         self.mlp = MixtureOfExperts(config) if routed else MLP(config, width)
         size, eps = config.hidden_size, config.rms_norm_eps
         self.input_layernorm = RMSNorm(size, eps=eps)
@@ -31,6 +31,30 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, step: Step) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), step)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class SandwichLayer(DecoderLayer):
+    """A block that normalizes the outputs of attention and MLP as well as their inputs.
+
+    Gemma Team 2024, "Gemma 2", arXiv 2408.00118, §2; also used by Gemma 3.
+
+    >>> from deepseek_learn import lm
+    >>> model = lm.LanguageModel(lm.Config(sandwich_norm=True))
+    >>> isinstance(model.model.layers[0], lm.SandwichLayer)
+    True
+    """
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__(config, layer)
+        size, eps = config.hidden_size, config.rms_norm_eps
+        self.pre_feedforward_layernorm = RMSNorm(size, eps=eps)
+        self.post_feedforward_layernorm = RMSNorm(size, eps=eps)
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(x), step)
+        x = x + self.post_attention_layernorm(attended)
+        fed = self.mlp(self.pre_feedforward_layernorm(x))
+        return x + self.post_feedforward_layernorm(fed)
 
 
 class MultiTokenPrediction(DecoderLayer):
@@ -79,7 +103,8 @@ class _Body(nn.Module):
         super().__init__()
         layers = config.num_hidden_layers
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(layers))
+        kind = SandwichLayer if config.sandwich_norm else DecoderLayer
+        self.layers = nn.ModuleList(kind(config, i) for i in range(layers))
         for ahead in range(config.num_nextn_predict_layers):
             self.layers.append(MultiTokenPrediction(config, layers + ahead))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -92,7 +117,8 @@ class LanguageModel(nn.Module):
 
     Its parameters have the same names as in `DeepseekV2ForCausalLM`,
     `DeepseekV3ForCausalLM` and `DeepseekV32ForCausalLM` of the public reference. Their
-    checkpoints can be loaded with `lm.load`.
+    checkpoints can be loaded with `lm.load`, and so can those of Llama, Qwen, Mistral
+    and Gemma (see `families.py`).
 
     Raises:
         ValueError: if the tokens have the wrong shape or dtype, or if a sequence is too
@@ -139,11 +165,21 @@ class LanguageModel(nn.Module):
         Returns:
             A tensor of shape `[B, T, vocab_size]`.
         """
-        return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
+        return self.logits(self.hidden(self.step(ids, cache, lengths)))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states, which have the shape `[..., hidden_size]`.
+
+        The result has the shape `[..., vocab_size]`.
+        """
+        logits, cap = self.lm_head(hidden), self.config.final_logit_softcapping
+        return logits if cap is None else cap * (logits / cap).tanh()
 
     def hidden(self, step: Step) -> Tensor:
         """Return the input to the head, a tensor of shape `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
+        if self.config.embedding_scale != 1:
+            x = x * self.config.embedding_scale
         # the layers after these predict further ahead; see `ahead`
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
@@ -194,8 +230,7 @@ class LanguageModel(nn.Module):
                 f"ids must not extend a sequence beyond {limit} tokens; got {new} new "
                 f"tokens after {past} cached ones."
             )
-        dim, kinds = c.qk_rope_head_dim, ("main", "compress")
-        rotary = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
+        rotary = self._rotary(positions)
         counts = torch.full_like(positions[:, 0], new) if lengths is None else lengths
         if counts.shape != (len(ids),) or ((counts < 0) | (counts > new)).any():
             raise ValueError(
@@ -207,6 +242,17 @@ class LanguageModel(nn.Module):
             cache.end = past + new  # of the longest row, padding included
             cache.advance(counts)  # by the real tokens of each row
         return Step(ids, positions, real, rotary, cache)
+
+    def _rotary(self, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the cosines and sines of each kind; equal parameters share theirs."""
+        dim, made = self.config.qk_rope_head_dim, {}
+        rotary = {}
+        for kind in ("main", "compress", "sliding"):
+            parameters = self.config.rope(kind)
+            if id(parameters) not in made:
+                made[id(parameters)] = angles(positions, dim, parameters)
+            rotary[kind] = made[id(parameters)]
+        return rotary
 
     def index_loss(self) -> Tensor | float:
         """Return the total loss of the indexers from the last forward pass.

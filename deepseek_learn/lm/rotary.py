@@ -5,8 +5,10 @@ r"""Rotary position embedding, which encodes positions as rotations of channel p
 
 As a result, the product of a query at :math:`p` and a key at :math:`q` depends on
 :math:`p-q` (Su et al. 2021, "RoFormer", arXiv 2104.09864). For sequences longer than
-those seen in training, YaRN slows down the slowly rotating pairs by `factor` (Peng et
-al. 2023, "YaRN", arXiv 2309.00071).
+those seen in training, all pairs may be slowed down by `factor` ("linear"; Chen et al.
+2023, "Extending context window", arXiv 2306.15595). YaRN (Peng et al. 2023, "YaRN",
+arXiv 2309.00071) and Llama 3 (Grattafiori et al. 2024, "The Llama 3 herd of models",
+arXiv 2407.21783) slow down the slowly rotating pairs only.
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
@@ -23,10 +25,29 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
     """
     base = parameters["rope_theta"]
     fast = base ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
-    if parameters.get("rope_type", "default") != "yarn":
-        return fast, 1.0
+    kind = parameters.get("rope_type", "default")
+    if kind == "linear":
+        return fast / parameters["factor"], 1.0
+    if kind == "llama3":
+        return _of_llama_3(fast, parameters), 1.0
+    return _of_yarn(fast, dim, parameters) if kind == "yarn" else (fast, 1.0)
+
+
+def _of_llama_3(fast: Tensor, parameters: dict) -> Tensor:
+    """Slow down by `factor` what turns less than `low_freq_factor` times in training.
+
+    What turns at least `high_freq_factor` times keeps its angle; between the two, the
+    share that keeps it grows linearly with the turns.
+    """
+    turns = parameters["original_max_position_embeddings"] * fast / (2 * math.pi)
+    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
+    share = ((turns - low) / (high - low)).clamp(0, 1)
+    return fast / parameters["factor"] * (1 - share) + fast * share
+
+
+def _of_yarn(fast: Tensor, dim: int, parameters: dict) -> tuple[Tensor, float]:
+    base, factor = parameters["rope_theta"], parameters["factor"]
     trained_length = parameters["original_max_position_embeddings"]
-    factor = parameters["factor"]
 
     def pair(turns: float) -> float:
         """Return the index of the pair that makes `turns` turns.
@@ -38,8 +59,11 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
 
     # pairs below `low` turn often and keep their angles; those above `high` turn less than
     # once in training and are slowed down by the factor; a ramp mixes the ones between
-    low = max(math.floor(pair(parameters.get("beta_fast") or 32)), 0)
-    high = min(math.ceil(pair(parameters.get("beta_slow") or 1)), dim - 1)
+    low = pair(parameters.get("beta_fast") or 32)
+    high = pair(parameters.get("beta_slow") or 1)
+    if parameters.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
     ramp = (torch.arange(dim // 2) - low) / (max(high - low, 0.001))
     slow_share = ramp.clamp(0, 1)
     scale = parameters.get("attention_factor")

@@ -50,7 +50,7 @@ class Sampler:
         The vectors have the shape `[..., D]`, and the distributions have the shape
         `[..., V]`.
         """
-        return self.of_logits(self.model.lm_head(hidden))
+        return self.of_logits(self.model.logits(hidden))
 
     def of_logits(self, logits: Tensor) -> Tensor:
         """Map logits of shape `[..., V]` to distributions of the same shape."""

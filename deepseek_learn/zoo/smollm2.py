@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from ..errors import MissingPackageError, require
 from ..installation import pip
 from ..lm import Config, LanguageModel
+from ..lm.config import GROUPED
+from ..lm.grouped import GroupedQueryAttention
 from ..lm.latent import linear
-from .nets.grouped_query import GROUPED, GroupedQueryAttention
 from .storage import check_weights
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ def _config(reader: "gguf.GGUFReader") -> Config:
         intermediate_size=metadata("feed_forward_length"),
         num_hidden_layers=layers,
         num_attention_heads=heads,
+        num_key_value_heads=metadata("attention.head_count_kv"),
         max_position_embeddings=metadata("context_length"),
         rms_norm_eps=metadata("attention.layer_norm_rms_epsilon"),
         rope_parameters={"rope_theta": metadata("rope.freq_base")},

@@ -35,21 +35,22 @@ typedef struct {  // turns the pairs (0, 1), (2, 3), ... of each head by the ang
   int64_t heads, dim, x_stride, y_stride;
 } step_rotate;
 
-typedef struct {  // writes the heads of the new token into a cache, [heads][capacity][width]
+typedef struct {  // writes the heads of the new token into a cache, [heads][length][width]; the
+                  // place of a token is its position modulo `length`
   const float* x;
   void* cache;
-  int64_t heads, dim, x_stride, head_stride, token_stride;
+  int64_t heads, dim, length, x_stride, head_stride, token_stride;
   int32_t bfloat16;
 } step_store;
 
-typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far, or over
-                  // the first *seen; sinks[h] is one more score, with the value 0
+typedef struct {  // y[h] = Σ_s softmax_s(scale q[h] · k[s]) v[s] over the tokens so far, at most
+                  // `length`, or over the first *seen; sinks[h] is one more score, with the value 0
   const float* q;  // [heads][key_dim]
   const void *keys, *values;  // the cache of `step_store`; `heads / groups` heads share a group
   float *y, *parts;           // [heads][value_dim]; [tasks][heads / groups][2 + value_dim]
   const int64_t* seen;        // or null
   const float* sinks;         // [heads] or null
-  int64_t heads, groups, key_dim, value_dim;
+  int64_t heads, groups, key_dim, value_dim, length;
   int64_t key_head, key_token, value_head, value_token;  // strides
   float scale;
   int32_t bfloat16;
@@ -59,7 +60,7 @@ typedef struct {  // y = f(x) * up * factor, element by element; up may be null,
   const float *x, *up, *factor;  // one number or is null
   float* y;
   int64_t n;
-  int32_t kind;  // 0: SiLU, 1: ReLU, 2: GELU
+  int32_t kind;  // 0: SiLU, 1: ReLU, 2: GELU, 3: GELU by tanh, 4: tanh, 5: x itself
 } step_gate;
 
 typedef struct {  // y += x

@@ -53,14 +53,14 @@ class Rotate(ctypes.Structure):
 
 class Store(ctypes.Structure):
     _fields_ = _fields(
-        "x cache", "heads dim x_stride head_stride token_stride", ("bfloat16", c_int32)
+        "x cache", "heads dim length x_stride head_stride token_stride", ("bfloat16", c_int32)
     )
 
 
 class Attend(ctypes.Structure):
     _fields_ = _fields(
         "q keys values y parts seen sinks",
-        "heads groups key_dim value_dim key_head key_token value_head value_token",
+        "heads groups key_dim value_dim length key_head key_token value_head value_token",
         ("scale", c_float),
         ("bfloat16", c_int32),
     )

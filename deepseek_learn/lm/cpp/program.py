@@ -34,7 +34,7 @@ from .operations import (
     Store,
 )
 
-ACTIVATIONS = ("silu", "relu", "gelu")
+ACTIVATIONS = ("silu", "relu", "gelu", "gelu_pytorch_tanh", "tanh", "identity")
 MOST_EXPERTS, MOST_GROUPS = 1024, 256  # arrays in `only_the_best_groups`
 SCORES = ("sigmoid", "softmax", "sqrtsoftplus")
 Linear = nn.Linear | DPGLinear
@@ -148,12 +148,13 @@ class Program:
         self.append(Dense, x, stack, y, *stack.shape, *strides, int(add))
 
     def norm(self, x: Tensor, layer: nn.RMSNorm | nn.LayerNorm, y: Tensor) -> None:
-        """y = layer(x)."""
+        """y = layer(x), where x is of shape `[n]`, or for each row of `[rows, n]`."""
         centered, bias = int(isinstance(layer, nn.LayerNorm)), None
         if isinstance(layer, nn.LayerNorm) and layer.bias is not None:
             bias = layer.bias.detach().float()
         weight = layer.weight.detach().float()
-        self.append(Norm, x, weight, bias, y, 1, len(x), layer.eps, centered)
+        rows, n = x.numel() // x.shape[-1], x.shape[-1]
+        self.append(Norm, x, weight, bias, y, rows, n, layer.eps, centered)
 
     def norm_heads(self, x: Tensor, eps: float, y: Tensor) -> None:
         """y_h = x_h divided by its root mean square, with both of shape `[H, d]`."""
@@ -169,12 +170,13 @@ class Program:
         self.append(Rotate, x, turns, y, *x.shape, x.stride(0), y.stride(0))
 
     def store(self, x: Tensor, cache: Tensor) -> None:
-        """cache[h, position] = x_h, with `x` of shape `[H, d]`.
+        """cache[h, position % length] = x_h, with `x` of shape `[H, d]`.
 
-        The cache has the shape `[H, capacity, d]` and is float32 or bfloat16.
+        The cache has the shape `[H, length, d]` and is float32 or bfloat16.
         """
+        sizes = (*x.shape, cache.shape[1])
         strides = (x.stride(0), cache.stride(0), cache.stride(1))
-        self.append(Store, x, cache, *x.shape, *strides, is_bfloat16(cache))
+        self.append(Store, x, cache, *sizes, *strides, is_bfloat16(cache))
 
     def attend(
         self,
@@ -190,19 +192,20 @@ class Program:
 
         Args:
             q, y: `[H, d]` and `[H, v]`, contiguous.
-            keys, values: `[G, capacity, d]` and `[G, capacity, v]`, float32 or bfloat16.
-                The heads are divided into G groups, which share keys and values.
+            keys, values: `[G, length, d]` and `[G, length, v]`, float32 or bfloat16.
+                The heads are divided into G groups, which share keys and values. If
+                `length` tokens were read, all of them are attended to.
             seen: how many vectors to attend to instead, an int64 tensor of one element.
             sinks: a score per head that takes part in the softmax, with the value 0.
         """
-        heads, (groups, capacity, value_dim) = len(q), values.shape
+        heads, (groups, length, value_dim) = len(q), values.shape
         tokens = self._library.step_tokens_of_a_task()
-        tasks = groups * -(-capacity // tokens)
+        tasks = groups * -(-length // tokens)
         parts = torch.empty(tasks, heads // groups, 2 + value_dim)
         sinks = None if sinks is None else sinks.detach().float()
         self.append(
             *(Attend, q, keys, values, y, parts, seen, sinks),
-            *(heads, groups, q.shape[1], value_dim),
+            *(heads, groups, q.shape[1], value_dim, length),
             *(keys.stride(0), keys.stride(1), values.stride(0), values.stride(1)),
             *(scale, is_bfloat16(keys)),
         )
@@ -215,8 +218,12 @@ class Program:
         y: Tensor,
         factor: Tensor | None = None,
     ) -> None:
-        """y = f(x) * up * factor, where f is "silu", "relu" or "gelu"."""
+        """y = f(x) * up * factor, where f is one of `ACTIVATIONS`."""
         self.append(Gate, x, up, factor, y, len(x), ACTIVATIONS.index(kind))
+
+    def scale(self, x: Tensor, factor: float) -> None:
+        """x = factor * x, with x of shape `[n]`."""
+        self.gate(x, None, "identity", x, torch.tensor([factor]))
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """y += x, with both of shape `[n]`."""

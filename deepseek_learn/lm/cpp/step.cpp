@@ -132,7 +132,7 @@ EACH_LEVEL void rotate(const step_rotate& r, int64_t position) {
 void store(const step_store& s, int64_t position) {
   for (int64_t h = 0; h < s.heads; h++) {
     const float* x = s.x + h * s.x_stride;
-    const int64_t start = h * s.head_stride + position * s.token_stride;
+    const int64_t start = h * s.head_stride + position % s.length * s.token_stride;
     if (!s.bfloat16) {
       std::memcpy(static_cast<float*>(s.cache) + start, x, s.dim * sizeof *x);
       continue;
@@ -156,6 +156,14 @@ EACH_LEVEL void gate(const step_gate& a) {
     for (int64_t i = 0; i < a.n; i++) a.y[i] = std::max(a.x[i], 0.0f);
   if (a.kind == 2)
     for (int64_t i = 0; i < a.n; i++) a.y[i] = a.x[i] * 0.5f * (1 + std::erf(a.x[i] * 0.70710678f));
+  if (a.kind == 3)
+    for (int64_t i = 0; i < a.n; i++) {
+      const float x = a.x[i], inner = 0.79788456f * (x + 0.044715f * x * x * x);
+      a.y[i] = x * 0.5f * (1 + std::tanh(inner));
+    }
+  if (a.kind == 4)
+    for (int64_t i = 0; i < a.n; i++) a.y[i] = std::tanh(a.x[i]);
+  if (a.kind == 5 && a.y != a.x) std::memcpy(a.y, a.x, a.n * sizeof *a.x);
   for (int64_t i = 0; i < a.n; i++) a.y[i] *= (a.up ? a.up[i] : 1.0f) * factor;
 }
 
@@ -292,7 +300,8 @@ int step_run(const step_operation* operations, int64_t count, int64_t position, 
       case STORE: store(*static_cast<const step_store*>(a), position); break;
       case ATTEND: {
         const step_attend& attention = *static_cast<const step_attend*>(a);
-        attend(attention, attention.seen ? *attention.seen : position + 1, threads);
+        const int64_t past = std::min(position + 1, attention.length);
+        attend(attention, attention.seen ? *attention.seen : past, threads);
         break;
       }
       case COMPRESS: compress(*static_cast<const step_compress*>(a), position); break;
