@@ -1,4 +1,4 @@
-"""Load checkpoints in the format of the public reference implementation.
+"""Load checkpoints in the format of the public reference implementations.
 
 A checkpoint is a folder with a config.json and one or more safetensors files.
 """
@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import DamagedFileError
-from .config import Config
+from .config import REFERENCES, Config
+from .families import FAMILIES, config_of, renamed
 from .model import LanguageModel
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,6 +29,10 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """Load the model in `folder` with all of its weights, in evaluation mode.
+
+    The model may be one of DeepSeek (V2, V3, V3.2), Llama, Qwen2, Qwen3, Qwen3-MoE,
+    Mistral, Mixtral or Gemma 3. Of a Gemma that also reads images, the part that reads
+    text is loaded.
 
     Args:
         folder: a folder that contains config.json and either model.safetensors or the
@@ -57,20 +62,32 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     """
     folder = Path(folder)
     content = _json(folder / "config.json")
-    config = Config.from_reference(content)
+    config = _config(content)
     weights: dict[str, Tensor] = {}
     for path in _shards(folder):
         weights |= _read(path, config)
-    matches = [match for name in weights if (match := LAYER.match(name))]
-    blocks = max((int(m[1]) + 1 for m in matches), default=0)
-    extra = max(blocks - config.num_hidden_layers, 0)
-    config = dataclasses.replace(config, num_nextn_predict_layers=extra)
+    if content["model_type"] in FAMILIES:
+        weights = renamed(weights, config)
+    else:
+        matches = [match for name in weights if (match := LAYER.match(name))]
+        blocks = max((int(m[1]) + 1 for m in matches), default=0)
+        extra = max(blocks - config.num_hidden_layers, 0)
+        config = dataclasses.replace(config, num_nextn_predict_layers=extra)
     with torch.device("meta"):  # allocate no memory, since the weights get replaced
         model = LanguageModel(config)
     if config.tie_word_embeddings:
         _tie(weights, folder)
     _fill(model, _stacked(weights), dtype, folder)
     return model.eval()
+
+
+def _config(content: dict) -> Config:
+    if (kind := content.get("model_type")) in FAMILIES:
+        return config_of(content)
+    if kind not in REFERENCES:
+        known = ", ".join((*REFERENCES, *FAMILIES))
+        raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
+    return Config.from_reference(content)
 
 
 def _json(path: Path) -> dict:
