@@ -1,6 +1,7 @@
 """Load checkpoints in the format of the public reference implementations.
 
-A checkpoint is a folder with a config.json and one or more safetensors files.
+A checkpoint is a folder with a config.json and one or more safetensors files, or a GGUF
+file.
 """
 
 import dataclasses
@@ -37,7 +38,8 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     Args:
         folder: a folder that contains config.json and either model.safetensors or the
             shards listed in model.safetensors.index.json. The experts may be stacked or
-            stored separately.
+            stored separately. Or a GGUF file of Llama, Mistral, Mixtral, Qwen2, Qwen3,
+            Qwen3-MoE or Gemma 3, whose weights are unpacked.
         dtype: the dtype of the model's weights. The routers always stay in float32.
 
     Raises:
@@ -61,6 +63,10 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     32
     """
     folder = Path(folder)
+    if folder.suffix == ".gguf":
+        from . import gguf
+
+        return _built(*gguf.read(folder), dtype, folder)
     content = _json(folder / "config.json")
     config = _config(content)
     weights: dict[str, Tensor] = {}
@@ -73,6 +79,12 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
         blocks = max((int(m[1]) + 1 for m in matches), default=0)
         extra = max(blocks - config.num_hidden_layers, 0)
         config = dataclasses.replace(config, num_nextn_predict_layers=extra)
+    return _built(config, weights, dtype, folder)
+
+
+def _built(
+    config: Config, weights: dict[str, Tensor], dtype: torch.dtype, folder: Path
+) -> LanguageModel:
     with torch.device("meta"):  # allocate no memory, since the weights get replaced
         model = LanguageModel(config)
     if config.tie_word_embeddings:

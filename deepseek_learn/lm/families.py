@@ -144,7 +144,7 @@ def _mixture(kind: str, c: dict[str, Any], layers: int) -> dict[str, Any]:
 def _layers(kind: str, c: dict[str, Any]) -> tuple[str, ...]:
     """Return the type of attention of each layer."""
     count, window = c["num_hidden_layers"], c.get("sliding_window")
-    if kind.startswith("qwen") and not c.get("use_sliding_window"):
+    if kind == "llama" or (kind[:4] == "qwen" and not c.get("use_sliding_window")):
         window = None
     if window is None:
         return (GROUPED,) * count
@@ -207,8 +207,27 @@ def renamed(weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     Raises:
         DamagedFileError: if a projection of keys has none of values.
     """
-    state = dict(_named(weights))
-    for name in [name for name in state if QUERY_KEY.fullmatch(name)]:
+    state = arranged(dict(_named(weights)), config, halves=True)
+    if config.sandwich_norm:  # Gemma's norms multiply by 1 + weight
+        for name in state:
+            if name.endswith("norm.weight"):
+                state[name] = state[name].float() + 1
+    return state
+
+
+def arranged(
+    state: dict[str, Tensor], config: Config, halves: bool
+) -> dict[str, Tensor]:
+    """Return a checkpoint's weights in our layout.
+
+    Args:
+        halves: whether a rotary pair is (i, i + dim/2) in the rows of queries and keys.
+
+    Raises:
+        DamagedFileError: if a projection of keys has none of values.
+    """
+    rows = [name for name in state if QUERY_KEY.fullmatch(name)] if halves else []
+    for name in rows:
         state[name] = _neighbors(state[name], config.head_dim)
     for name in list(state):
         if match := KEY.fullmatch(name):
@@ -216,10 +235,6 @@ def renamed(weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
             if (value := state.pop(f"{layer}v_proj.{what}", None)) is None:
                 raise DamagedFileError(f"{layer}v_proj.{what} is missing.")
             state[f"{layer}kv_proj.{what}"] = torch.cat([state.pop(name), value])
-    if config.sandwich_norm:  # Gemma's norms multiply by 1 + weight
-        for name in state:
-            if name.endswith("norm.weight"):
-                state[name] = state[name].float() + 1
     return state
 
 

@@ -28,6 +28,8 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
     kind = parameters.get("rope_type", "default")
     if kind == "linear":
         return fast / parameters["factor"], 1.0
+    if kind == "factors":  # one per pair, as GGUF stores Llama 3's
+        return fast / torch.tensor(parameters["factors"]), 1.0
     if kind == "llama3":
         return _of_llama_3(fast, parameters), 1.0
     return _of_yarn(fast, dim, parameters) if kind == "yarn" else (fast, 1.0)

