@@ -96,7 +96,7 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
 
     >>> import torch
     >>> from deepseek_learn import measure
-    >>> measure.peak_resident_bytes(lambda: torch.zeros(10_000_000).sum()) > 0
+    >>> measure.peak_resident_bytes(lambda: torch.ones(10_000_000).sum(), above=0) > 4e7
     True
     """
     before = resident_bytes()
