@@ -32,6 +32,7 @@ from .layers import DPGLayer
 
 BLOCK = 32  # weights that share a scale
 TYPES = {4: "Q4_0", 5: "Q5_0", 8: "Q8_0"}
+SIZES = {4: 18, 5: 22, 8: 34}  # bytes of a block
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 HALF = float(np.finfo(np.float16).max)
 
@@ -215,3 +216,32 @@ def blocks(codes: Codes, order: Tensor | None = None) -> np.ndarray:
         # one byte has the codes j and j + 16
         parts.append((q[..., :16] & 15) | (q[..., 16:] << 4))
     return np.concatenate(parts, -1).reshape(len(rows), -1)
+
+
+def codes_of(blocks: np.ndarray, bits: int) -> Codes:
+    """Return the codes in GGUF blocks, the inverse of `blocks`.
+
+    A float16 scale is rounded to bfloat16, which changes a weight by at most 1/256; the
+    scales of files that `to_gguf` wrote stay as they are.
+
+    Args:
+        blocks: uint8 of shape `[N, K / 32 * bytes]`, of the type Q4_0, Q5_0 or Q8_0.
+        bits: 4, 5 or 8.
+    """
+    rows = len(blocks)
+    parts = blocks.reshape(rows, -1, SIZES[bits])  # [N, K / 32, bytes]
+    scale = np.ascontiguousarray(parts[..., :2]).view("<f2")[..., 0]  # [N, K / 32]
+    if bits == 8:
+        q = parts[..., 2:] ^ 0x80
+    else:
+        low = parts[..., -16:]
+        q = np.concatenate([low & 15, low >> 4], -1)
+        if bits == 5:
+            high = np.unpackbits(parts[..., 2:6], axis=-1, bitorder="little")
+            q |= high << 4
+    return Codes(
+        torch.from_numpy(q.reshape(rows, -1)),
+        torch.from_numpy(scale.astype(np.float32)).bfloat16().T.contiguous(),
+        torch.full((rows,), bits),
+        q.shape[1] * BLOCK,
+    )

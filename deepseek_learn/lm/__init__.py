@@ -25,6 +25,7 @@ _LAZY = {
     "separate": "experts",
     "stream": "generation",
     "Decoder": "decoder",
+    "tokenizer": "vocabulary",
 }
 _MODULES = ("decoder",)
 

@@ -16,3 +16,4 @@ from .model import LanguageModel as LanguageModel
 from .model import MultiTokenPrediction as MultiTokenPrediction
 from .model import SandwichLayer as SandwichLayer
 from .sparse import SparseAttention as SparseAttention
+from .vocabulary import tokenizer as tokenizer

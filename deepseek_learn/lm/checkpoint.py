@@ -28,7 +28,9 @@ DERIVED = re.compile(r".*\.rotary_emb\.(\w*inv_freq|cos_cached|sin_cached)")
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
-def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
+def load(
+    folder: str | Path, dtype: torch.dtype = torch.float32, packed: bool = False
+) -> LanguageModel:
     """Load the model in `folder` with all of its weights, in evaluation mode.
 
     The model may be one of DeepSeek (V2, V3, V3.2), Llama, Qwen2, Qwen3, Qwen3-MoE,
@@ -39,15 +41,19 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
         folder: a folder that contains config.json and either model.safetensors or the
             shards listed in model.safetensors.index.json. The experts may be stacked or
             stored separately. Or a GGUF file of Llama, Mistral, Mixtral, Qwen2, Qwen3,
-            Qwen3-MoE or Gemma 3, whose weights are unpacked.
+            Qwen3-MoE or Gemma 3.
         dtype: the dtype of the model's weights. The routers always stay in float32.
+        packed: whether to keep the weights of a GGUF file packed, as those of
+            `dpg.compress`. Q4_0, Q5_0 and Q8_0 keep their codes, and their scales are
+            rounded to bfloat16; other types are rounded to 8 bits. By default, all
+            weights are unpacked.
 
     Raises:
         FileNotFoundError: if one of these files is missing.
         DamagedFileError: if a file is truncated, if weights are missing or unexpected,
             if the shape of a weight does not match the model, or if a dtype is not
             supported.
-        ValueError: if the model is not supported.
+        ValueError: if the model is not supported, or `packed` is True for a folder.
 
     >>> from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
     >>> from deepseek_learn import lm
@@ -66,7 +72,14 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     if folder.suffix == ".gguf":
         from . import gguf
 
-        return _built(*gguf.read(folder), dtype, folder)
+        config, weights = gguf.read(folder, packed)
+        if packed:
+            return gguf.build_packed(config, weights)
+        return _built(config, weights, dtype, folder)
+    if packed:
+        raise ValueError(
+            "packed must be False for a folder: compress its model with dpg.compress."
+        )
     content = _json(folder / "config.json")
     config = _config(content)
     weights: dict[str, Tensor] = {}

@@ -26,7 +26,7 @@ from ..dpg.kernels import can_group, grouped, grouped_packed
 from ..dpg.layers import DPGLinear
 from ..dpg.packed import PackedMatrix
 from .config import Config
-from .latent import learning
+from .latent import learning, linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,

@@ -5,22 +5,35 @@ the IQ types) into floats; this module maps its names and layout to ours. In fil
 architecture "llama", the rows of queries and keys already stand in pairs of neighbors, as
 in our rotary embedding; in the others they do not. Gemma's norms are stored with the 1
 that its other checkpoints leave out.
+
+The codes of Q4_0, Q5_0 and Q8_0 are also those of `dpg`, so a model can be packed without
+unpacking it. Reading moves whole rows of matrices, so a packed row travels as one *record*
+of bytes: its codes, its scales and its number of bits.
 """
 
 import dataclasses
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..dpg.assembly import assemble, packed_layer
+from ..dpg.codes import Codes
+from ..dpg.gguf import BLOCK, TYPES, codes_of
+from ..dpg.layers import DPGLayer
+from ..dpg.packed import pack_matrix
+from ..dpg.rounding import quantize
 from ..errors import DamagedFileError, require
 from .config import TRAINED, Config
+from .experts import separate
 from .families import arranged, config_of
+from .model import LanguageModel
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader
+    from gguf import GGUFReader, ReaderTensor
 
 KINDS = {  # a file's architecture → the model type of a config.json
     "llama": "llama",
@@ -53,36 +66,57 @@ LAYER = {  # the names of a layer's tensors in a file → in a checkpoint
     "ffn_down_exps": "mlp.experts.down_proj",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+STACKS = (".experts.gate_up_proj", ".experts.down_proj")
+OTHER_BITS = 8  # of what is stored in other types, when it is packed
+ROUTER = ".ffn_gate_inp"  # stays in float, as in the models
+REQUIRED = (  # what a file must say
+    *("embedding_length", "feed_forward_length", "block_count", "context_length"),
+    *("attention.head_count", "attention.layer_norm_rms_epsilon"),
+)
 SCALINGS = ("none", "linear", "yarn")
 FACTORS = "rope_freqs.weight"  # Llama 3's slowing down of each pair
 LARGEST_GEMMA = 62  # layers of Gemma 3 27B, whose scores are divided by another number
 
 
-def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
+def read(path: Path, packed: bool = False) -> tuple[Config, dict[str, Tensor]]:
     """Return the configuration in a file, and the weights in our layout.
+
+    Args:
+        packed: whether to return matrices as records of packed rows.
 
     Raises:
         DamagedFileError: if the file is truncated, or has a tensor of no known name.
         MissingPackageError: if the package gguf is not installed.
         ValueError: if the architecture or an option is not supported.
     """
-    gguf = require("gguf", extra="language", purpose="reading a GGUF file")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}.")
-    try:
-        reader = gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError) as error:
-        message = f"{path} is not a complete GGUF file: {error}"
-        raise DamagedFileError(message) from error
+    reader = opened(path)
     content = _content(reader, path)
     config = config_of(content)
-    weights = dict(_weights(reader, content["model_type"], path))
+    weights = dict(_weights(reader, content["model_type"], path, packed))
     if (factors := weights.pop(FACTORS, None)) is not None:
         base = {"rope_theta": config.rope_parameters["rope_theta"]}
         rope = base | {"rope_type": "factors", "factors": tuple(factors.tolist())}
         config = dataclasses.replace(config, rope_parameters=rope)
     halves = content["model_type"] not in ("llama", "mixtral")
     return config, arranged(weights, config, halves=halves)
+
+
+def opened(path: Path) -> "GGUFReader":
+    """Open a GGUF file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if the file is truncated.
+        MissingPackageError: if the package gguf is not installed.
+    """
+    gguf = require("gguf", extra="language", purpose="reading a GGUF file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}.")
+    try:
+        return gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError) as error:
+        message = f"{path} is not a complete GGUF file: {error}"
+        raise DamagedFileError(message) from error
 
 
 def _content(reader: "GGUFReader", path: Path) -> dict[str, Any]:
@@ -98,6 +132,8 @@ def _content(reader: "GGUFReader", path: Path) -> dict[str, Any]:
 
     def of(name: str, default: Any = None) -> Any:
         field = reader.fields.get(f"{architecture}.{name}")
+        if field is None and name in REQUIRED:
+            raise ValueError(f"{architecture}.{name} must be given in {path.name}.")
         value = default if field is None else field.contents()
         if isinstance(value, list):  # one for each layer
             if len({*value}) > 1:
@@ -153,15 +189,18 @@ def _rope(of: Any) -> dict[str, Any]:
 
 
 def _weights(
-    reader: "GGUFReader", kind: str, path: Path
+    reader: "GGUFReader", kind: str, path: Path, packed: bool
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield a file's tensors in float32, under the names of a checkpoint."""
+    """Yield a file's tensors under the names of a checkpoint, floats in float32."""
     from gguf.quants import dequantize
 
     pairs: dict[str, Tensor] = {}
     for tensor in reader.tensors:
-        data = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
         name, _, what = tensor.name.rpartition(".")
+        if packed and len(tensor.shape) > 1 and not name.endswith(ROUTER):
+            data = _records(tensor)
+        else:
+            data = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
         if tensor.name == FACTORS:
             yield FACTORS, data
             continue
@@ -185,3 +224,57 @@ def _weights(
             continue
         is_stack = ours.endswith("experts.down_proj")
         yield (ours if is_stack else f"{ours}.{what}"), data
+
+
+def _records(tensor: "ReaderTensor") -> Tensor:
+    """Return a matrix, or a stack of them, as records of its rows, [..., N, bytes]."""
+    from gguf.quants import dequantize
+
+    *shape, _ = tensor.data.shape
+    rows = tensor.data.reshape(-1, tensor.data.shape[-1])
+    bits = {name: bits for bits, name in TYPES.items()}.get(tensor.tensor_type.name)
+    if bits is None:
+        weight = torch.tensor(dequantize(rows, tensor.tensor_type))
+        codes = quantize(weight, OTHER_BITS, BLOCK)
+    else:
+        codes = codes_of(rows, bits)
+    scale = codes.scale.T.contiguous().view(torch.uint8)  # [N, 2 K / 32]
+    parts = [codes.codes, scale, codes.bits[:, None].to(torch.uint8)]
+    return torch.cat(parts, 1).view(*shape, -1)
+
+
+def _codes(records: Tensor, columns: int) -> Codes:
+    groups = ceil(columns / BLOCK)
+    codes, scale, bits = records.split([groups * BLOCK, 2 * groups, 1], 1)
+    scale = scale.contiguous().view(torch.bfloat16).T.contiguous()
+    return Codes(codes.contiguous(), scale, bits[:, 0].long(), columns)
+
+
+def build_packed(config: Config, state: dict[str, Tensor]) -> LanguageModel:
+    """Build a model with packed layers from weights that `read` returned as records."""
+    with torch.device("meta"):  # allocate no memory, since the weights get replaced
+        model = separate(LanguageModel(config))
+    for name in [name for name in state if name.endswith(STACKS)]:
+        stack, _, which = name.rpartition(".")
+        for index, records in enumerate(state.pop(name)):
+            state[f"{stack}.{index}.{which}.weight"] = records
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    missing = model.state_dict().keys() - state.keys() - tied
+    if wrong := missing or state.keys() - model.state_dict().keys():
+        what = "is missing" if missing else "has unexpected"
+        raise DamagedFileError(f"The file {what} weights: {min(wrong)}.")
+    new: dict[str, DPGLayer] = {}
+    for name, layer in model.named_modules():
+        records = state.get(f"{name}.weight")
+        if isinstance(layer, nn.Linear | nn.Embedding) and records is not None:
+            if records.dtype != torch.uint8:
+                continue  # a router
+            del state[f"{name}.weight"]
+            codes = _codes(records, layer.weight.shape[1])
+            new[name] = packed_layer(layer, pack_matrix(codes, layer.weight))
+    if config.tie_word_embeddings:
+        new["lm_head"] = packed_layer(model.lm_head, new["model.embed_tokens"].matrix)
+        new["lm_head"].tied = True
+    model = assemble(model, new)
+    model.load_state_dict(state, strict=False, assign=True)
+    return model.eval()

