@@ -157,7 +157,11 @@ def _latent(module: LatentAttention, program: Program, room: Room) -> None:
 
 @binds(GroupedQueryAttention)
 def _grouped(module: GroupedQueryAttention, program: Program, room: Room) -> None:
-    c, dim, groups = module.config, module.config.head_dim, module.config.key_value_heads
+    c, dim, groups = (
+        module.config,
+        module.config.head_dim,
+        module.config.key_value_heads,
+    )
     if not isinstance(module.up, nn.Identity):
         raise DeepSeekLearnError(
             "a model with a latent cache cannot be decoded this way, because its keys "

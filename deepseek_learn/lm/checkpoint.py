@@ -72,10 +72,9 @@ def load(
     if folder.suffix == ".gguf":
         from . import gguf
 
-        config, weights = gguf.read(folder, packed)
         if packed:
-            return gguf.build_packed(config, weights)
-        return _built(config, weights, dtype, folder)
+            return gguf.build_packed(*gguf.read(folder, packed=True))
+        return _built(*gguf.read(folder), dtype, folder)
     if packed:
         raise ValueError(
             "packed must be False for a folder: compress its model with dpg.compress."

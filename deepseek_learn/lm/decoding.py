@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from . import bindings, decoder  # noqa: F401  # the former registers what `bind` calls
 from .attending import own_kernel
-from .room import Room, bind
 from .cache import Cache
 from .cpp.program import Embedding, Linear, Program
 from .model import LanguageModel
+from .room import Room, bind
 
 
 class Decoding:
@@ -191,8 +191,8 @@ def _latent(model: LanguageModel) -> _Family:
         return model.logits(hidden[:, -1])[0], cache
 
     blocks = body.layers[: c.num_hidden_layers]
-    more = {"scale": c.embedding_scale, "cap": c.final_logit_softcapping}
-    return _Family(*sizes, [body.embed_tokens], blocks, body.norm, head, read, **more)
+    first, scale, cap = body.embed_tokens, c.embedding_scale, c.final_logit_softcapping
+    return _Family(*sizes, [first], blocks, body.norm, head, read, scale, cap)
 
 
 def _plain(model: decoder.Decoder) -> _Family:

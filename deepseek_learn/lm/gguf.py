@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..dpg.assembly import assemble, packed_layer
 from ..dpg.codes import Codes
 from ..dpg.gguf import BLOCK, TYPES, codes_of
-from ..dpg.layers import DPGLayer
+from ..dpg.layers import DPGLayer, DPGLinear
 from ..dpg.packed import pack_matrix
 from ..dpg.rounding import quantize
 from ..errors import DamagedFileError, require
@@ -238,7 +238,8 @@ def _records(tensor: "ReaderTensor") -> Tensor:
         codes = quantize(weight, OTHER_BITS, BLOCK)
     else:
         codes = codes_of(rows, bits)
-    scale = codes.scale.T.contiguous().view(torch.uint8)  # [N, 2 K / 32]
+    scale = codes.scale.T.flatten().view(torch.uint8)
+    scale = scale.view(len(rows), -1)  # [N, 2 K / 32]
     parts = [codes.codes, scale, codes.bits[:, None].to(torch.uint8)]
     return torch.cat(parts, 1).view(*shape, -1)
 
@@ -246,7 +247,7 @@ def _records(tensor: "ReaderTensor") -> Tensor:
 def _codes(records: Tensor, columns: int) -> Codes:
     groups = ceil(columns / BLOCK)
     codes, scale, bits = records.split([groups * BLOCK, 2 * groups, 1], 1)
-    scale = scale.contiguous().view(torch.bfloat16).T.contiguous()
+    scale = scale.flatten().view(torch.bfloat16).view(-1, groups).T.contiguous()
     return Codes(codes.contiguous(), scale, bits[:, 0].long(), columns)
 
 
@@ -258,23 +259,42 @@ def build_packed(config: Config, state: dict[str, Tensor]) -> LanguageModel:
         stack, _, which = name.rpartition(".")
         for index, records in enumerate(state.pop(name)):
             state[f"{stack}.{index}.{which}.weight"] = records
-    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    missing = model.state_dict().keys() - state.keys() - tied
-    if wrong := missing or state.keys() - model.state_dict().keys():
-        what = "is missing" if missing else "has unexpected"
-        raise DamagedFileError(f"The file {what} weights: {min(wrong)}.")
+    _check(model.state_dict(), state, config.tie_word_embeddings)
     new: dict[str, DPGLayer] = {}
     for name, layer in model.named_modules():
         records = state.get(f"{name}.weight")
-        if isinstance(layer, nn.Linear | nn.Embedding) and records is not None:
-            if records.dtype != torch.uint8:
-                continue  # a router
+        if not isinstance(layer, nn.Linear | nn.Embedding) or records is None:
+            continue
+        if records.dtype == torch.uint8:  # a router's are floats
             del state[f"{name}.weight"]
             codes = _codes(records, layer.weight.shape[1])
             new[name] = packed_layer(layer, pack_matrix(codes, layer.weight))
     if config.tie_word_embeddings:
-        new["lm_head"] = packed_layer(model.lm_head, new["model.embed_tokens"].matrix)
+        matrix = new["model.embed_tokens"].matrix
+        new["lm_head"] = DPGLinear(matrix, None)
         new["lm_head"].tied = True
     model = assemble(model, new)
     model.load_state_dict(state, strict=False, assign=True)
-    return model.eval()
+    return cast(LanguageModel, model.eval())
+
+
+def _check(wanted: dict[str, Tensor], state: dict[str, Tensor], is_tied: bool) -> None:
+    """Refuse weights that are missing, unexpected or of another shape.
+
+    Raises:
+        DamagedFileError: with the name of the first one.
+    """
+    missing = wanted.keys() - state.keys() - ({"lm_head.weight"} if is_tied else set())
+    if wrong := missing or state.keys() - wanted.keys():
+        what = "is missing" if missing else "has unexpected"
+        raise DamagedFileError(f"The file {what} weights: {min(wrong)}.")
+    for name, tensor in state.items():
+        *rows, last = wanted[name].shape
+        if tensor.dtype == torch.uint8:  # records
+            last = ceil(last / BLOCK) * (BLOCK + 2) + 1
+        if list(tensor.shape) != [*rows, last]:
+            got = list(tensor.shape)
+            raise DamagedFileError(
+                f"{name} must have shape {list(wanted[name].shape)}, as the file's "
+                f"metadata says; got {got[:-1]} rows of {got[-1]} values or bytes."
+            )

@@ -154,9 +154,7 @@ def _of_characters(reader: "GGUFReader", tokens: Sequence[str]) -> "Tokenizer":
     )
     prefix = _facts(reader, "add_space_prefix", True)
     before = [normalizers.Prepend(SPACE)] if prefix else []
-    built.normalizer = normalizers.Sequence(
-        [*before, normalizers.Replace(" ", SPACE)]
-    )
+    built.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", SPACE)])
     after = [decoders.Strip(" ", 1, 0)] if prefix else []
     built.decoder = decoders.Sequence(
         [

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deepseek_learn import dpg, lm
-from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.dpg.gguf_vocabulary import SPLITS
+from deepseek_learn.errors import DamagedFileError
 from tests.dpg.test_gguf import CONFIGS, TOKENS, built, byte_level, compressed, fast
 from tests.services import need
 
@@ -92,7 +92,7 @@ def write_mixture(model, architecture, path, type="Q8_0"):
             block = name.removesuffix("gate_up_proj")
             parts = {f"{block}gate_proj": gate, f"{block}up_proj": up}
         for key, rows in parts.items():
-            own = names.get_name(key, (".weight",)) or f"{names.get_name(key)}.weight"
+            own = f"{names.get_name(key.removesuffix('.weight'))}.weight"
             if architecture == "llama" and ("attn_q." in own or "attn_k." in own):
                 heads = rows.reshape(-1, 2, config.head_dim // 2, rows.shape[-1])
                 rows = heads.swapaxes(1, 2).reshape(rows.shape)
@@ -165,7 +165,9 @@ def of_characters(prefix):
     inner.train_from_iterator(["the lazy dog and the quick fox"] * 3, trainer)
     # the bytes are tokens of the model, not special ones
     facts = json.loads(inner.to_str())
-    facts["added_tokens"] = [t for t in facts["added_tokens"] if t["content"] in special]
+    facts["added_tokens"] = [
+        t for t in facts["added_tokens"] if t["content"] in special
+    ]
     return fast(tokenizers.Tokenizer.from_str(json.dumps(facts)))
 
 
@@ -199,8 +201,8 @@ def test_a_file_has_the_tokenizer_that_was_written(name, tmp_path):
 
 def test_a_token_before_each_text(tmp_path):
     written = byte_level()
-    written.backend_tokenizer.post_processor = (
-        tokenizers.processors.TemplateProcessing("<s> $A", None, [("<s>", 0)])
+    written.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        "<s> $A", None, [("<s>", 0)]
     )
     path = dpg.to_gguf(compressed(built("llama")), written, tmp_path / "model.gguf")
     assert lm.tokenizer(path)("the fox")["input_ids"] == written("the fox")["input_ids"]
@@ -261,6 +263,21 @@ def test_a_truncated_file(file, tmp_path, bytes, packed):
 def test_what_a_file_says_that_is_not_supported(file, changes, message):
     with pytest.raises(ValueError, match=message):
         lm.load(rewritten(file, **changes))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"llama.attention.head_count": 3}, "must have shape"),
+        ({"llama.feed_forward_length": 96}, "must have shape"),
+        ({"llama.block_count": 1}, "has unexpected weights"),
+        ({"llama.block_count": 3}, "is missing weights"),
+    ],
+)
+def test_weights_that_the_metadata_does_not_describe(file, changes, message, packed):
+    with pytest.raises(DamagedFileError, match=message):
+        lm.load(rewritten(file, **changes), packed=packed)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ class Rotate(ctypes.Structure):
 
 class Store(ctypes.Structure):
     _fields_ = _fields(
-        "x cache", "heads dim length x_stride head_stride token_stride", ("bfloat16", c_int32)
+        "x cache",
+        "heads dim length x_stride head_stride token_stride",
+        ("bfloat16", c_int32),
     )
 
 
