@@ -10,7 +10,7 @@ import torch
 from deepseek_learn.dpg import backend
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.lm import Cache, Config, Decoding, LanguageModel, generate, stream
-from deepseek_learn.lm.bindings import Room
+from deepseek_learn.lm.room import Room
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
     HEAVILY_COMPRESSED,
