@@ -10,13 +10,13 @@ import torch
 from deepseek_learn.dpg import backend
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.lm import Cache, Config, Decoding, LanguageModel, generate, stream
-from deepseek_learn.lm.room import Room
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
     HEAVILY_COMPRESSED,
     LATENT,
     SPARSE,
 )
+from deepseek_learn.lm.room import Room
 from deepseek_learn.lm.sampling import probabilities
 from deepseek_learn.lm.speculative import accepted
 
