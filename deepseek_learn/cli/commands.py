@@ -1,9 +1,8 @@
 """The `deepseek-learn` commands, each of which calls one public function."""
 
 import sys
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +13,7 @@ from .certificate import certificate
 from .federated import federated
 from .solve import solve
 from .submit import submit
+from .talk import chat
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(author, name="author")
@@ -21,6 +21,7 @@ app.add_typer(certificate, name="certificate")
 app.add_typer(federated, name="federated")
 app.add_typer(solve, name="solve")
 app.add_typer(submit, name="submit")
+app.command()(chat)
 
 
 @app.command()
@@ -56,52 +57,6 @@ def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
     typer.echo(frame.columns[0])
     for fact, value in frame.iloc[:, 0].items():
         typer.echo(f"  {fact}: {value}")
-
-
-@app.command()
-def chat(
-    what: Annotated[str, typer.Argument(help="zoo:NAME of a language model")],
-    prompt: Annotated[
-        str | None, typer.Option(help="continue this text, then exit")
-    ] = None,
-    kind: Annotated[str, typer.Option(help="poem, verse, prose or manual")] = "",
-    tokens: Annotated[
-        int | None, typer.Option(help="maximum number of new tokens")
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="0 for greedy decoding")] = 0.8,
-    top_p: Annotated[float, typer.Option(help="nucleus sampling threshold")] = 0.95,
-    seed: Annotated[
-        int | None, typer.Option(help="for reproducible output", min=0, max=2**63 - 1)
-    ] = None,
-    drafts: Annotated[bool, typer.Option(help="use speculative decoding")] = False,
-    fast: Annotated[
-        bool, typer.Option(help="compile the decoder with the system's C++ compiler")
-    ] = False,
-) -> None:
-    """Continue --prompt, or each line typed at the terminal, with a language model."""
-    from .. import zoo
-
-    source, _, name = what.partition(":")
-    if source != "zoo":
-        raise ValueError(f"the model must be zoo:NAME; got {what!r}.")
-    writer = zoo.writer(name)
-    options: dict[str, Any] = {
-        "max_new_tokens": tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-    }
-    options |= {"seed": seed, "speculative": drafts, "fast": fast}
-    for line in sys.stdin if prompt is None else [prompt]:
-        if prompt is None and not line.strip():
-            continue
-        start = line.rstrip("\n")
-        pieces = writer.stream(start, kind or None, **options)
-        first = next(pieces, "")  # raise any error before printing the prompt
-        typer.echo(start, nl=False)
-        for piece in chain([first], pieces):
-            typer.echo(piece, nl=False)
-            sys.stdout.flush()
-        typer.echo()
 
 
 @app.command("data")

@@ -10,6 +10,7 @@ from .. import lazy
 _LAZY = {
     "Cache": "cache",
     "Config": "config",
+    "Conversation": "conversation",
     "Decoding": "decoding",
     "GroupedQueryAttention": "grouped",
     "HybridAttention": "hybrid",

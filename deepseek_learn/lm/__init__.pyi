@@ -2,6 +2,7 @@ from . import decoder as decoder
 from .cache import Cache as Cache
 from .checkpoint import load as load
 from .config import Config as Config
+from .conversation import Conversation as Conversation
 from .decoder import Decoder as Decoder
 from .decoding import Decoding as Decoding
 from .experts import MixtureOfExperts as MixtureOfExperts

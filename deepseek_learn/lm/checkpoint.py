@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..bar import Bar
+from ..catalog import text
 from ..errors import DamagedFileError
 from .config import REFERENCES, Config
 from .families import FAMILIES, config_of, renamed
@@ -29,7 +31,11 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(
-    folder: str | Path, dtype: torch.dtype = torch.float32, packed: bool = False
+    folder: str | Path,
+    dtype: torch.dtype = torch.float32,
+    packed: bool = False,
+    *,
+    progress: bool = False,
 ) -> LanguageModel:
     """Load the model in `folder` with all of its weights, in evaluation mode.
 
@@ -47,6 +53,7 @@ def load(
             `dpg.compress`. Q4_0, Q5_0 and Q8_0 keep their codes, and their scales are
             rounded to bfloat16; other types are rounded to 8 bits. By default, all
             weights are unpacked.
+        progress: whether to show a progress bar.
 
     Raises:
         FileNotFoundError: if one of these files is missing.
@@ -73,8 +80,8 @@ def load(
         from . import gguf
 
         if packed:
-            return gguf.build_packed(*gguf.read(folder, packed=True))
-        return _built(*gguf.read(folder), dtype, folder)
+            return gguf.build_packed(*gguf.read(folder, packed=True, progress=progress))
+        return _built(*gguf.read(folder, progress=progress), dtype, folder)
     if packed:
         raise ValueError(
             "packed must be False for a folder: compress its model with dpg.compress."
@@ -82,8 +89,11 @@ def load(
     content = _json(folder / "config.json")
     config = _config(content)
     weights: dict[str, Tensor] = {}
-    for path in _shards(folder):
-        weights |= _read(path, config)
+    shards = _shards(folder)
+    with Bar(len(shards), progress, text("lm.bar")) as bar:
+        for path in shards:
+            weights |= _read(path, config)
+            bar.advance(1)
     if content["model_type"] in FAMILIES:
         weights = renamed(weights, config)
     else:

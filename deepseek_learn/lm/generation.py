@@ -1,6 +1,5 @@
 """Text generation for a batch of prompts, with optional speculative decoding."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from .cache import Cache
 from .model import LanguageModel
 from .prompts import padded, read_prompts, read_tokens
-from .sampling import Sampler, at, seeded
+from .sampling import Sampler, SamplingRules, at
 from .speculative import draft_ahead, verify
 
 
@@ -43,6 +42,8 @@ def stream(
     *,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    top_k: int | None = None,
+    repetition_penalty: float = 1.0,
     stop: Sequence[int] = (),
     seed: int | None = None,
     speculative: bool = False,
@@ -57,8 +58,10 @@ def stream(
     Args:
         prompts: a list of prompts, each a list or a tensor of tokens. A single prompt is
             passed as `[tokens]`.
-        temperature, top_p: see `sampling.probabilities`. A temperature of 0 means greedy
-            decoding.
+        temperature, top_p, top_k: see `sampling.probabilities`. A temperature of 0
+            means greedy decoding.
+        repetition_penalty: see `sampling.penalized`. It applies to the tokens of the
+            prompt and the new ones.
         stop: tokens that end a sequence. They are included in the output.
         seed: the seed for sampling. If None, every call samples differently.
         speculative: whether to use speculative decoding. The model's
@@ -77,9 +80,9 @@ def stream(
             integer.
         ValueError: if a prompt is empty, a sequence would exceed the maximum length, an
             option is out of range, the logits are not finite, or speculative decoding
-            is requested for a model that has no `MultiTokenPrediction` block. Also if
-            `fast` is requested for several prompts or with speculative decoding, or the
-            model is not on the CPU.
+            is requested for a model that has no `MultiTokenPrediction` block, or with a
+            repetition penalty. Also if `fast` is requested for several prompts or with
+            speculative decoding, or the model is not on the CPU.
         DeepSeekLearnError: if `fast` is requested for a model that cannot be decoded
             this way, or without a C++ compiler.
 
@@ -91,25 +94,27 @@ def stream(
     4
     """
     prompts, stop = read_prompts(prompts), read_tokens("stop", stop)
-    _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
+    rules = SamplingRules(temperature, top_p, top_k, repetition_penalty, seed)
+    _check(model, prompts, max_new_tokens, repetition_penalty, speculative)
     if fast:
         if speculative or len(prompts) > 1:
             raise ValueError(
                 f"fast must be False with speculative decoding or several prompts; got "
                 f"{len(prompts)} prompts and speculative={speculative}."
             )
-        sampler = Sampler(model, temperature, top_p, seeded("cpu", seed))
+        sampler = rules.sampler(model, "cpu")
         yield from _one_by_one(sampler, prompts[0], max_new_tokens, stop)
         return
     device = model.device
-    sampler = Sampler(model, temperature, top_p, seeded(device, seed))
+    sampler = rules.sampler(model, device)
     # 1. read the B prompts, padded to the longest (T), and sample the first token
     ids, lengths = padded(prompts, device)  # [B, T], [B]
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
+    seen = sampler.seen(prompts)  # [B, V]
     # use only the last real position: all logits would need T times as much memory
-    token = sampler.draw(sampler.distribution(at(hidden, last)))  # [B, 1]
+    token = sampler.draw(sampler.distribution(at(hidden, last), seen))  # [B, 1]
     if speculative:
         # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
@@ -129,7 +134,7 @@ def stream(
         if len(rows) < len(active):
             active = [active[i] for i in rows]
             cache.keep(torch.tensor(rows, device=device))
-            token = token[rows]
+            token, seen = token[rows], seen[rows]
             if speculative:
                 draft, q = draft[rows], q[rows]
         # 4. read the last token together with the draft, which saves time because the
@@ -137,7 +142,8 @@ def stream(
         inputs = torch.cat([token, draft], 1) if speculative else token
         step = model.step(inputs, cache)
         hidden = model.hidden(step)  # [B, 1 or 2, D]
-        p = sampler.distribution(hidden)  # [B, 1 or 2, V]
+        seen.scatter_(1, token, True)
+        p = sampler.distribution(hidden, seen[:, None])  # [B, 1 or 2, V]
         if not speculative:
             token = sampler.draw(p[:, 0])
             new_tokens = token.tolist()
@@ -161,9 +167,10 @@ def _one_by_one(
     from .decoding import Decoding
 
     decoding = Decoding(sampler.model, len(prompt) + budget)
-    logits = decoding.read(torch.tensor(prompt, dtype=torch.int64))
+    logits, seen = decoding.read(torch.tensor(prompt)), sampler.seen([prompt])
     while True:
-        token = sampler.draw(sampler.of_logits(logits[None])).tolist()
+        token = sampler.draw(sampler.of_logits(logits[None], seen)).tolist()
+        seen[0, token[0]] = True
         output, budget = _within(token[0], budget, stop)
         yield [output]
         if not budget:
@@ -185,9 +192,7 @@ def _check(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int | None,
+    repetition_penalty: float,
     speculative: bool,
 ) -> None:
     c = model.config
@@ -203,15 +208,6 @@ def _check(
     for fits, message in (
         (len(prompts), "prompts must contain at least one prompt; got none"),
         (
-            0 <= temperature < math.inf,
-            f"temperature must be 0 or more, and finite; got {temperature}",
-        ),
-        (0 < top_p <= 1, f"top_p must be above 0 and at most 1; got {top_p}"),
-        (
-            seed is None or -(2**63) <= seed < 2**64,
-            f"seed must be from -2**63 to 2**64 - 1, or None; got {seed}",
-        ),
-        (
             room > 0,
             f"prompts must be shorter than {longest + room} tokens; got {longest}",
         ),
@@ -222,6 +218,11 @@ def _check(
         (
             c.num_nextn_predict_layers or not speculative,
             "speculative must be False for a model without MultiTokenPrediction",
+        ),
+        (
+            repetition_penalty == 1 or not speculative,
+            f"repetition_penalty must be 1 with speculative decoding; got "
+            f"{repetition_penalty}",
         ),
     ):
         if not fits:

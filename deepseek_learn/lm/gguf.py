@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..bar import Bar
+from ..catalog import text
 from ..dpg.assembly import assemble, packed_layer
 from ..dpg.codes import Codes
 from ..dpg.gguf import BLOCK, TYPES, codes_of
@@ -78,11 +80,14 @@ FACTORS = "rope_freqs.weight"  # Llama 3's slowing down of each pair
 LARGEST_GEMMA = 62  # layers of Gemma 3 27B, whose scores are divided by another number
 
 
-def read(path: Path, packed: bool = False) -> tuple[Config, dict[str, Tensor]]:
+def read(
+    path: Path, packed: bool = False, progress: bool = False
+) -> tuple[Config, dict[str, Tensor]]:
     """Return the configuration in a file, and the weights in our layout.
 
     Args:
         packed: whether to return matrices as records of packed rows.
+        progress: whether to show a progress bar.
 
     Raises:
         DamagedFileError: if the file is truncated, or has a tensor of no known name.
@@ -92,7 +97,7 @@ def read(path: Path, packed: bool = False) -> tuple[Config, dict[str, Tensor]]:
     reader = opened(path)
     content = _content(reader, path)
     config = config_of(content)
-    weights = dict(_weights(reader, content["model_type"], path, packed))
+    weights = dict(_weights(reader, content["model_type"], path, packed, progress))
     if (factors := weights.pop(FACTORS, None)) is not None:
         base = {"rope_theta": config.rope_parameters["rope_theta"]}
         rope = base | {"rope_type": "factors", "factors": tuple(factors.tolist())}
@@ -189,13 +194,13 @@ def _rope(of: Any) -> dict[str, Any]:
 
 
 def _weights(
-    reader: "GGUFReader", kind: str, path: Path, packed: bool
+    reader: "GGUFReader", kind: str, path: Path, packed: bool, progress: bool
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield a file's tensors under the names of a checkpoint, floats in float32."""
     from gguf.quants import dequantize
 
     pairs: dict[str, Tensor] = {}
-    for tensor in reader.tensors:
+    for tensor in _watched(reader, progress):
         name, _, what = tensor.name.rpartition(".")
         if packed and len(tensor.shape) > 1 and not name.endswith(ROUTER):
             data = _records(tensor)
@@ -224,6 +229,15 @@ def _weights(
             continue
         is_stack = ours.endswith("experts.down_proj")
         yield (ours if is_stack else f"{ours}.{what}"), data
+
+
+def _watched(reader: "GGUFReader", progress: bool) -> Iterator["ReaderTensor"]:
+    """Yield a file's tensors, with a progress bar that counts their bytes."""
+    size = sum(int(tensor.n_bytes) for tensor in reader.tensors)
+    with Bar(size, progress, text("lm.bar")) as bar:
+        for tensor in reader.tensors:
+            yield tensor
+            bar.advance(int(tensor.n_bytes))
 
 
 def _records(tensor: "ReaderTensor") -> Tensor:

@@ -1,5 +1,7 @@
-"""Sampling of the next token: temperature and top-p."""
+"""Sampling of the next token: temperature, top-k, top-p and a repetition penalty."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,10 @@ from .model import LanguageModel
 
 
 def probabilities(
-    logits: Tensor, temperature: float = 1.0, top_p: float = 1.0
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int | None = None,
 ) -> Tensor:
     """Convert logits to the distribution from which the next token is sampled.
 
@@ -21,12 +26,18 @@ def probabilities(
         top_p: sample only from the smallest set of most likely tokens whose
             probabilities add up to at least this value (Holtzman et al. 2019, "The
             curious case of neural text degeneration", arXiv 1904.09751).
+        top_k: sample only from this many of the most likely tokens, before `top_p`
+            (Fan et al. 2018, "Hierarchical neural story generation", arXiv 1805.04833).
     """
     if not temperature:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
     # subtract the maximum so that a tiny temperature can only overflow to -inf
     logits = logits.float() - logits.amax(-1, keepdim=True).float()
-    p = (logits / temperature).softmax(-1)
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        values, kept = logits.topk(top_k)  # [..., k] each, so a tie keeps no more
+        logits = torch.full_like(logits, -math.inf).scatter(-1, kept, values)
+    p = logits.softmax(-1)
     if top_p < 1:
         ordered, index = p.sort(-1, descending=True)  # [..., V] each
         beyond = ordered.cumsum(-1) - ordered >= top_p  # never drops the first token
@@ -35,30 +46,107 @@ def probabilities(
     return p
 
 
+def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Make tokens that already occurred less likely.
+
+    Their logits are divided by the penalty where they are positive, and multiplied by it
+    elsewhere (Keskar et al. 2019, "CTRL: a conditional transformer language model for
+    controllable generation", arXiv 1909.05858).
+
+    Args:
+        logits: a tensor of shape `[..., V]`.
+        seen: a boolean tensor that broadcasts to this shape.
+        penalty: 1 changes nothing.
+    """
+    changed = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, changed, logits)
+
+
+@dataclass(frozen=True)
+class SamplingRules:
+    """How the next token is chosen; for each argument see `lm.stream`.
+
+    Raises:
+        ValueError: if an argument is out of range; the message names it.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for fits, message in (
+            (
+                0 <= self.temperature < math.inf,
+                f"temperature must be 0 or more, and finite; got {self.temperature}",
+            ),
+            (
+                0 < self.top_p <= 1,
+                f"top_p must be above 0 and at most 1; got {self.top_p}",
+            ),
+            (
+                self.top_k is None or self.top_k >= 1,
+                f"top_k must be at least 1, or None; got {self.top_k}",
+            ),
+            (
+                0 < self.repetition_penalty < math.inf,
+                f"repetition_penalty must be above 0, and finite; got "
+                f"{self.repetition_penalty}",
+            ),
+            (
+                self.seed is None or -(2**63) <= self.seed < 2**64,
+                f"seed must be from -2**63 to 2**64 - 1, or None; got {self.seed}",
+            ),
+        ):
+            if not fits:
+                raise ValueError(f"{message}.")
+
+    def sampler(self, model: LanguageModel, device: torch.device | str) -> "Sampler":
+        """Return a sampler by these rules, whose generator is on the device."""
+        generator = torch.Generator(device)
+        if self.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(self.seed)
+        return Sampler(model, self, generator)
+
+
 @dataclass(frozen=True)
 class Sampler:
     """A sampler that turns the model's hidden vectors into distributions and tokens."""
 
     model: LanguageModel
-    temperature: float
-    top_p: float
+    rules: SamplingRules
     generator: torch.Generator
 
-    def distribution(self, hidden: Tensor) -> Tensor:
+    def seen(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Return a mask of shape `[B, V]` that is True for the tokens of each prompt."""
+        shape = len(prompts), self.model.config.vocab_size
+        seen = torch.zeros(shape, dtype=torch.bool, device=self.generator.device)
+        for row, prompt in zip(seen, prompts, strict=True):
+            row[list(prompt)] = True
+        return seen
+
+    def distribution(self, hidden: Tensor, seen: Tensor | None = None) -> Tensor:
         """Map hidden vectors to next-token distributions.
 
         The vectors have the shape `[..., D]`, and the distributions have the shape
         `[..., V]`.
         """
-        return self.of_logits(self.model.logits(hidden))
+        return self.of_logits(self.model.logits(hidden), seen)
 
-    def of_logits(self, logits: Tensor) -> Tensor:
+    def of_logits(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
         """Map logits of shape `[..., V]` to distributions of the same shape."""
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "logits must be finite; got NaN or infinity (are the weights intact?)."
             )
-        return probabilities(logits, self.temperature, self.top_p)
+        rules = self.rules
+        if seen is not None and rules.repetition_penalty != 1:
+            logits = penalized(logits, seen, rules.repetition_penalty)
+        return probabilities(logits, rules.temperature, rules.top_p, rules.top_k)
 
     def draw(self, p: Tensor) -> Tensor:
         """Sample one token from each distribution.
@@ -66,12 +154,6 @@ class Sampler:
         `p` has the shape `[B, V]`, and the result has the shape `[B, 1]`.
         """
         return p.multinomial(1, generator=self.generator)
-
-
-def seeded(device: torch.device | str, seed: int | None) -> torch.Generator:
-    generator = torch.Generator(device)
-    generator.manual_seed(seed) if seed is not None else generator.seed()
-    return generator
 
 
 def at(hidden: Tensor, positions: Tensor) -> Tensor:

@@ -58,17 +58,16 @@ class Writer:
         max_new_tokens: int | None = None,
         temperature: float = 0.8,
         top_p: float = 0.95,
-        seed: int | None = None,
-        speculative: bool = False,
-        fast: bool = False,
+        **options: Any,
     ) -> Iterator[str]:
         """Yield the continuation of `text` piece by piece until the document ends.
 
         Args:
             max_new_tokens: the maximum number of new tokens; by default, as many as fit
                 in the context.
+            **options: the other options of `lm.stream`, such as `top_k` and `seed`.
 
-        For the other arguments and the exceptions, see `tokens` and `lm.stream`.
+        For the exceptions, see `tokens` and `lm.stream`.
         """
         prompt = self.tokens(text, kind)
         room = self.model.config.max_position_embeddings - len(prompt)
@@ -79,9 +78,7 @@ class Writer:
             temperature=temperature,
             top_p=top_p,
             stop=[self.tokenizer.token_to_id(END)],
-            seed=seed,
-            speculative=speculative,
-            fast=fast,
+            **options,
         )
         tokens: list[int] = []
         previous = ""
