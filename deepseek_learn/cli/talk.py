@@ -69,7 +69,8 @@ def chat(
         answer, is_continuation = _conversation(what, system, fast, stop, options)
     else:
         raise ValueError(
-            f"the model must be zoo:NAME, a folder or a .gguf file; got {what!r}."
+            f"the model must be zoo:NAME, or a folder or .gguf file that exists; got "
+            f"{what!r}."
         )
     for line in sys.stdin if prompt is None else [prompt]:
         if prompt is None and not line.strip():

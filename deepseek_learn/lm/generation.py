@@ -112,9 +112,9 @@ def stream(
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
-    seen = sampler.seen(prompts)  # [B, V]
+    history = sampler.history(prompts)  # [B, V]
     # use only the last real position: all logits would need T times as much memory
-    token = sampler.draw(sampler.distribution(at(hidden, last), seen))  # [B, 1]
+    token = sampler.draw(sampler.distribution(at(hidden, last), history))  # [B, 1]
     if speculative:
         # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
@@ -134,7 +134,7 @@ def stream(
         if len(rows) < len(active):
             active = [active[i] for i in rows]
             cache.keep(torch.tensor(rows, device=device))
-            token, seen = token[rows], seen[rows]
+            token, history = token[rows], history[rows]
             if speculative:
                 draft, q = draft[rows], q[rows]
         # 4. read the last token together with the draft, which saves time because the
@@ -142,8 +142,8 @@ def stream(
         inputs = torch.cat([token, draft], 1) if speculative else token
         step = model.step(inputs, cache)
         hidden = model.hidden(step)  # [B, 1 or 2, D]
-        seen.scatter_(1, token, True)
-        p = sampler.distribution(hidden, seen[:, None])  # [B, 1 or 2, V]
+        history.scatter_(1, token, True)
+        p = sampler.distribution(hidden, history[:, None])  # [B, 1 or 2, V]
         if not speculative:
             token = sampler.draw(p[:, 0])
             new_tokens = token.tolist()
@@ -167,10 +167,10 @@ def _one_by_one(
     from .decoding import Decoding
 
     decoding = Decoding(sampler.model, len(prompt) + budget)
-    logits, seen = decoding.read(torch.tensor(prompt)), sampler.seen([prompt])
+    logits, history = decoding.read(torch.tensor(prompt)), sampler.history([prompt])
     while True:
-        token = sampler.draw(sampler.of_logits(logits[None], seen)).tolist()
-        seen[0, token[0]] = True
+        token = sampler.draw(sampler.of_logits(logits[None], history)).tolist()
+        history[0, token[0]] = True
         output, budget = _within(token[0], budget, stop)
         yield [output]
         if not budget:

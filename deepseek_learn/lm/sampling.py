@@ -46,7 +46,7 @@ def probabilities(
     return p
 
 
-def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+def penalized(logits: Tensor, history: Tensor, penalty: float) -> Tensor:
     """Make tokens that already occurred less likely.
 
     Their logits are divided by the penalty where they are positive, and multiplied by it
@@ -55,11 +55,11 @@ def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
     Args:
         logits: a tensor of shape `[..., V]`.
-        seen: a boolean tensor that broadcasts to this shape.
+        history: a boolean tensor that broadcasts to this shape.
         penalty: 1 changes nothing.
     """
     changed = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(seen, changed, logits)
+    return torch.where(history, changed, logits)
 
 
 @dataclass(frozen=True)
@@ -121,31 +121,31 @@ class Sampler:
     rules: SamplingRules
     generator: torch.Generator
 
-    def seen(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def history(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Return a mask of shape `[B, V]` that is True for the tokens of each prompt."""
         shape = len(prompts), self.model.config.vocab_size
-        seen = torch.zeros(shape, dtype=torch.bool, device=self.generator.device)
-        for row, prompt in zip(seen, prompts, strict=True):
+        history = torch.zeros(shape, dtype=torch.bool, device=self.generator.device)
+        for row, prompt in zip(history, prompts, strict=True):
             row[list(prompt)] = True
-        return seen
+        return history
 
-    def distribution(self, hidden: Tensor, seen: Tensor | None = None) -> Tensor:
+    def distribution(self, hidden: Tensor, history: Tensor | None = None) -> Tensor:
         """Map hidden vectors to next-token distributions.
 
         The vectors have the shape `[..., D]`, and the distributions have the shape
         `[..., V]`.
         """
-        return self.of_logits(self.model.logits(hidden), seen)
+        return self.of_logits(self.model.logits(hidden), history)
 
-    def of_logits(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
+    def of_logits(self, logits: Tensor, history: Tensor | None = None) -> Tensor:
         """Map logits of shape `[..., V]` to distributions of the same shape."""
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "logits must be finite; got NaN or infinity (are the weights intact?)."
             )
         rules = self.rules
-        if seen is not None and rules.repetition_penalty != 1:
-            logits = penalized(logits, seen, rules.repetition_penalty)
+        if history is not None and rules.repetition_penalty != 1:
+            logits = penalized(logits, history, rules.repetition_penalty)
         return probabilities(logits, rules.temperature, rules.top_p, rules.top_k)
 
     def draw(self, p: Tensor) -> Tensor:

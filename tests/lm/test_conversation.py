@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import cli, lm
 from deepseek_learn.dpg import backend
-from deepseek_learn.lm.sampling import penalized, probabilities
+from deepseek_learn.lm.sampling import Sampler, penalized, probabilities
 
 from .references import scatter
 
@@ -26,9 +26,9 @@ def tokenizer(template: str | None = TEMPLATE):
     built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     built.decoder = decoders.ByteLevel()
     built.add_special_tokens([AddedToken(role) for role in ROLES])
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=built)
-    made.chat_template = template
-    return made
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=built)
+    fast.chat_template = template
+    return fast
 
 
 def model(limit=256):
@@ -48,9 +48,9 @@ def model(limit=256):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    made = model()
-    scatter(made)
-    made.save_pretrained(folder)
+    llama = model()
+    scatter(llama)
+    llama.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 
@@ -135,13 +135,13 @@ def test_what_was_read_is_not_read_again(loaded, monkeypatch):
         return step(ids, *rest)
 
     monkeypatch.setattr(loaded, "step", counted)
-    # without a template, the next text continues the last reply
-    conversation = lm.Conversation(loaded, tokenizer(None))
-    reply = "".join(conversation.say("abc", 2))
-    assert read == [3, 1]
-    if "\ufffd" not in reply:
-        list(conversation.say("de", 1))
-        assert read[2:] == [3]  # the last token of the reply, and the two new ones
+    words = tokenizer(None)  # the next text continues the last reply
+    letter = torch.tensor([words("z")["input_ids"]])
+    monkeypatch.setattr(Sampler, "draw", lambda sampler, p: letter)
+    conversation = lm.Conversation(loaded, words)
+    assert "".join(conversation.say("abc", 2)) == "zz"
+    assert "".join(conversation.say("de", 1)) == "z"
+    assert read == [3, 1, 3]  # at last: what ended the reply, and the two new ones
 
 
 def test_a_reply_that_is_not_read_to_its_end(loaded):
@@ -161,7 +161,7 @@ def test_a_reply_that_is_not_read_to_its_end(loaded):
     ("text", "options", "said"),
     [
         (" ", {}, "text must not be blank"),
-        ("a", {"stop": [""]}, "stop must not be blank; got ''"),
+        ("a", {"stop": [""]}, "stop must not contain an empty text"),
         ("a", {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 252; got 0"),
         ("a", {"max_new_tokens": 253}, "max_new_tokens must be from 1 to 252; got 253"),
         ("a" * 254, {}, "capacity of 256 tokens; got 257"),

@@ -120,7 +120,7 @@ def test_the_command_line_reads_lines():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fashion_net"], "a folder or a .gguf file; got 'fashion_net'"),
+        (["fashion_net"], "a folder or .gguf file that exists; got 'fashion_net'"),
         (["zoo:fashion_net", "--system", "x"], "--system is only for a folder or a"),
         ([".", "--kind", "verse"], "--kind is only for zoo:NAME; got 'verse'"),
         (["zoo:fashion_net"], "'fashion_net' is not one"),
