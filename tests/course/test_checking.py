@@ -82,6 +82,16 @@ def test_class_with_given_methods_is_untouched_until_one_changes():
     assert not is_untouched(define(body + "return 1", "A"), starter)
 
 
+def test_another_number_in_the_starter_is_an_answer():
+    def answer(code):
+        return define(f"def f(x):\n    {code}\n", "f")
+
+    starter = answer("return [x * 2 for _ in range(3)]")
+    assert is_untouched(answer("return [x * 2 for _ in range(3)]  # hm"), starter)
+    assert not is_untouched(answer("return [x * 4 for _ in range(3)]"), starter)
+    assert not is_untouched(answer("return [x * 2 for _ in range(5)]"), starter)
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -12,7 +12,7 @@ from deepseek_learn.leaderboard.entry import read
 from deepseek_learn.leaderboard.grouping import GroupingTrack
 from deepseek_learn.leaderboard.racing import run_once
 from deepseek_learn.leaderboard.samplers import SamplersTrack
-from deepseek_learn.leaderboard.source import check_source
+from deepseek_learn.leaderboard.source import check_source, original_line, stripped
 from deepseek_learn.leaderboard.track import RaceResult
 from deepseek_learn.sandbox import isolation
 
@@ -55,6 +55,19 @@ def layers():
 def group(source: str, layers) -> float:
     runner = GroupingTrack(calibration=16, images=32)
     return run_once(runner, entry("grouping", source), layers, SEED, None).score
+
+
+def test_a_line_of_the_stripped_code_is_found_in_the_source():
+    source = b'"""Prose."""\n\n# more\nimport math\n\n\n@staticmethod\ndef f():\n'
+    source += b'    """Prose."""\n    return (\n        1\n    )\n'
+    # import math, an empty line, the decorator, its function, return
+    lines = stripped(source).splitlines()
+    found = {text.strip(): original_line(source, i + 1) for i, text in enumerate(lines)}
+    assert found["import math"] == 4
+    assert found["@staticmethod"] == found["def f():"] == 8
+    assert found["return 1"] == 10
+    assert original_line(source, 99) == 10
+    assert original_line(b"", 3) == 3
 
 
 def test_a_syntax_error_names_its_line(tmp_path):

@@ -13,6 +13,7 @@ from deepseek_learn.tuner import (
     knee,
     nondominated_rank,
 )
+from deepseek_learn.tuner.pareto import scaled
 
 
 def cloud(n, m, seed=0):
@@ -95,6 +96,14 @@ def test_infinite_values_can_be_compared():
 def test_no_points_have_no_crowding_and_no_volume():
     assert crowding_distance(np.empty((0, 2))).shape == (0,)
     assert hypervolume(np.empty((0, 2)), [1, 1]) == 0
+
+
+def test_scaling_uses_all_of_the_range_and_keeps_each_digit():
+    x = np.array([[3e-9, 5e8], [-7e-9, np.inf], [1e-9, 0.0]])
+    result, exponents = scaled(x)
+    largest = np.abs(np.where(np.isfinite(result), result, 0)).max(0)
+    assert ((largest >= 0.5) & (largest < 1)).all()
+    assert (np.ldexp(result, exponents) == x).all()
 
 
 def test_points_beyond_the_reference_add_nothing():

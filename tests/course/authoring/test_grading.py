@@ -290,6 +290,19 @@ def test_code_is_limited(tmp_path, monkeypatch):
     assert "d.py: ValueError: a file has at most" in ann.unreadable[1]
 
 
+def test_files_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "FILES", 3)
+    (tmp_path / "ann").mkdir()
+    for name in "abcd":
+        (tmp_path / "ann" / f"{name}.py").write_text("answer = 1")
+    ann = submissions.read(tmp_path)[0]
+    assert [cells[0].id for cells in ann.notebooks] == [
+        "a-answer",
+        "b-answer",
+        "c-answer",
+    ]
+
+
 def test_lines_of_jupyter_are_removed_in_one_pass():
     """A million empty lines took hours with a regular expression."""
     assert submissions.without_magic("a\n %time\n\n!ls\nb") == "a\n\n\n\nb"

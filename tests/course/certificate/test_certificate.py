@@ -37,6 +37,7 @@ from deepseek_learn.course.certificate.running import run_graded, run_project
 from deepseek_learn.course.certificate.scoring import Interval
 from deepseek_learn.course.certificate.tasks import Draw, draw, tasks
 from deepseek_learn.course.certificate.tasks.own import UNPACKED
+from deepseek_learn.course.certificate.templates.project import features
 from deepseek_learn.course.problems import get
 from deepseek_learn.errors import UnknownNameError
 
@@ -304,12 +305,20 @@ def test_the_baseline_takes_the_nearest_mean():
     assert scoring.baseline(Draw(texts, y, ["aaac", "zzzx"], np.array([0, 1]))) == 1
 
 
+def test_the_template_counts_every_pair_of_neighboring_letters():
+    rows = features(["abc", "aa", "a", ""])
+    assert sorted(rows[0][rows[0] > 0]) == [0.5, 0.5]
+    assert rows[1].max() == 1
+    assert not rows[2:].any()
+
+
 def test_own_data_is_split_by_group(tmp_path):
     groups = np.repeat(np.arange(20), 15)
     x = np.stack([groups, np.arange(300)], 1).astype(float)
     data = draw("own", 1, archive(x=x, y=groups % 2, groups=groups))
     assert not set(data.x[:, 0]) & set(data.test_x[:, 0])
     assert len(data.x) + len(data.test_x) == 300
+    assert len(np.unique(data.test_x[:, 0])) == 7  # a third of the twenty groups
     texts = np.array([f"text {i}" for i in range(300)])
     assert (
         draw("own", 1, archive(x=texts, y=groups % 2, groups=groups)).x[0][:4] == "text"

@@ -327,6 +327,16 @@ def test_too_few_or_no_good_parts(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_exactly_as_many_good_parts_as_the_rate_needs_are_enough(tmp_path):
+    good = parts("cast", 37, size=SIZE, seed=1).images
+    for i, image in enumerate(good):
+        save(tmp_path / "good", f"{i}.png", image)
+    assert learn(tmp_path / "good", rate=0.05).alarm.rate == 0.05
+    (tmp_path / "good" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"at least 37 good parts.*got 36"):
+        learn(tmp_path / "good", rate=0.05)
+
+
 def test_a_bad_image_among_the_good_ones_is_noticed(folder, tmp_path):
     (folder / "good" / "0.png").write_bytes(b"")
     with pytest.raises(PartError, match=r"'0.png' is not an image"):

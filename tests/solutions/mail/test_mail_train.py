@@ -1,6 +1,9 @@
 """The two votes of the reader, their sum, and its border."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -95,6 +98,16 @@ def test_half_of_the_mails_are_disturbed():
     text = "some words about cheap watches that nobody wants " * 4
     changed = [train.disturb(text, rng) != text for _ in range(300)]
     assert 0.3 < np.mean(changed) < 0.6
+
+
+def test_what_is_found_and_lost_is_counted_per_kind(monkeypatch):
+    """Of four unwanted emails three are found; of two wanted ones, one is lost."""
+    logits = torch.eye(2)[[1, 1, 1, 0, 1, 0]]
+    labels = torch.tensor([1, 1, 1, 1, 0, 0])
+    monkeypatch.setattr(train, "predict", lambda model, test: (logits, labels))
+    days = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=6)})
+    found = train.measure(None, SimpleNamespace(frame=days))["all"]
+    assert (found["found"]["value"], found["lost"]["value"]) == (0.75, 0.5)
 
 
 def test_rates_resample_days():

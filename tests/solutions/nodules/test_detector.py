@@ -61,6 +61,14 @@ def test_the_loss_is_the_one_of_the_paper():
     assert torch.isfinite(train.loss(torch.randn(1, 5, 8, 8, 8), empty))
 
 
+def test_a_single_center_is_not_divided_by_more_than_one():
+    target = torch.zeros(1, 6, 1, 1, 1)
+    target[:, 0] = target[:, 5] = 1
+    prediction = torch.tensor([0.0, 1, 2, 3, 4]).reshape(1, 5, 1, 1, 1)
+    expected = 0.5**2 * np.log(2) + (1 + 2 + 3 + 4) / 4
+    assert train.loss(prediction, target).item() == pytest.approx(expected)
+
+
 def test_crops_are_the_same_by_index_and_turn_with_their_nodules():
     gray = np.full((80, 80, 80), 50, np.uint8)
     nodules = np.array([[40.0, 30, 50, 8]])

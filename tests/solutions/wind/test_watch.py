@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import __version__, cli, solutions
 from deepseek_learn.solutions.wind.reasons import Neighbors
+from deepseek_learn.solutions.wind.report import lost_time
 from deepseek_learn.solutions.wind.scada import STEP, ScadaError
 from deepseek_learn.solutions.wind.solution import WindFarm
 from deepseek_learn.solutions.wind.watch import watch
@@ -35,6 +37,26 @@ def ran(frame, tmp_path_factory):
     result = CliRunner().invoke(cli.app, command)
     assert result.exit_code == 0, result.output
     return folder / "out", result.output
+
+
+def test_lost_time_counts_stops_in_wind_and_absent_records(farm):
+    days = np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]")
+    gauge = np.arange(10.0)[None]  # moves each step: never stuck
+    watched = SimpleNamespace(
+        start=2,
+        expected_kw=np.array([[0, 0, 100, 100, 1000, 1000, 1000, 0, 200, 200.0]]),
+        scada=replace(
+            farm,
+            turbines=("T1",),
+            time=days,
+            rated_kw=2000.0,
+            wind=gauge,
+            # 100 kW are 5 % of the rated power, no wind yet; 400 kW are still a stop
+            power=np.array([[0, 0, 0, 0, 400, 401, -1, 0, 10, np.nan]]),
+        ),
+    )
+    lost = lost_time(watched, 0)
+    assert lost == {"stopped": 3 / 8, "stuck": 0.0, "absent": 1 / 8}
 
 
 def test_a_loss_is_found_and_named(ran):
