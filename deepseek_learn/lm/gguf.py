@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..bar import Bar
 from ..catalog import text
+from ..dpg.arena import gather
 from ..dpg.assembly import assemble, packed_layer
 from ..dpg.codes import Codes
 from ..dpg.gguf import BLOCK, TYPES, codes_of
@@ -288,6 +289,7 @@ def build_packed(config: Config, state: dict[str, Tensor]) -> LanguageModel:
         new["lm_head"] = DPGLinear(matrix, None)
         new["lm_head"].tied = True
     model = assemble(model, new)
+    gather(model)
     model.load_state_dict(state, strict=False, assign=True)
     return cast(LanguageModel, model.eval())
 
