@@ -40,7 +40,7 @@ AMX void dense_amx(const Tile& t, int rows) {
   int m = 0;
   for (; m + 16 <= rows; m += 16) {
     const int8_t* x8 = t.x8 + m * t.x8_stride;
-    const float *sx = t.sx + m * t.sx_stride, *group_sums = t.group_sums + m * t.sx_stride;
+    const float *sx = t.sx + m, *group_sums = t.group_sums + m;
     __m512 total[16];
     UNROLL
     for (int i = 0; i < 16; i++) total[i] = _mm512_loadu_ps(t.result[m + i]);
@@ -53,10 +53,10 @@ AMX void dense_amx(const Tile& t, int rows) {
       const __m512 scale = load_scale(t, g);
       UNROLL
       for (int i = 0; i < 16; i++) {  // the same computation as in add_group
-        const __m512 group_sum = _mm512_set1_ps(group_sums[i * t.sx_stride + g]);
+        const __m512 group_sum = _mm512_set1_ps(group_sums[g * t.sx_stride + i]);
         const __m512 codes = _mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i]));
         const __m512 value = _mm512_sub_ps(codes, _mm512_mul_ps(zero, group_sum));
-        const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(sx[i * t.sx_stride + g]));
+        const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(sx[g * t.sx_stride + i]));
         total[i] = _mm512_add_ps(total[i], _mm512_mul_ps(factor, value));
       }
     }

@@ -37,7 +37,7 @@ AVX2 inline void add_group_avx2(const Tile& t, const __m256i (&sum)[2][M], int f
         _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16));
     for (int m = 0; m < M; m++) {
       float* result = t.result[first + m] + 8 * half;
-      const int64_t of_group = (first + m) * t.sx_stride + g;
+      const int64_t of_group = g * t.sx_stride + first + m;
       const float offset = t.zero * t.group_sums[of_group];
       const __m256 value =
           _mm256_sub_ps(_mm256_cvtepi32_ps(sum[half][m]), _mm256_set1_ps(offset));

@@ -60,7 +60,7 @@ typedef struct {
 namespace {
 
 constexpr int ROWS = 16, LINE = 64;  // a line of a plane: 16 weight rows, 64 bytes
-constexpr int PANEL = 64;    // activation rows for which the codes are expanded once
+constexpr int PANEL = 192;   // activation rows for which the codes are expanded once
 constexpr int CHUNK = 1024;  // values of k expanded at a time: 16 KiB of codes fit in L1
 constexpr int AHEAD = 8192;  // bytes between what is read and what is prefetched into L2
 constexpr int FEW = 4;       // for at most this many rows of x, codes stay in registers
@@ -72,7 +72,7 @@ struct Tile {
   const uint8_t* codes;      // [k/4][16][4] bytes, if the planes have been expanded
   const uint16_t* scale;     // [groups][scale_stride], starting at the first weight row
   const int8_t* x8;          // [activation rows][x8_stride], starting at the first k
-  const float *sx, *group_sums;  // [activation rows][sx_stride], starting at the first group
+  const float *sx, *group_sums;  // [groups][sx_stride], starting at the first activation row
   int64_t scale_stride, x8_stride, sx_stride, groups, G;
   float zero;
   float (*result)[ROWS];  // [activation rows][16], the sum over g in the equation
@@ -121,7 +121,7 @@ int best_level() {
 struct Call {
   int64_t M, padded_K, G, x8_stride, ldy;
   const int8_t* x8;              // [M][x8_stride]
-  const float *sx, *group_sums;  // [M][padded_K / G]
+  const float *sx, *group_sums;  // [padded_K / G][M]
   const float* bias;             // [N] or null
   float* y;                      // [M][ldy]
   const Level* level;
@@ -172,8 +172,7 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
     t.codes = codes;
     t.scale = s.scale + g * s.rows + block * ROWS, t.scale_stride = s.rows;
     t.x8 = c.x8 + m0 * c.x8_stride + g * c.G, t.x8_stride = c.x8_stride;
-    t.sx = c.sx + m0 * groups + g, t.group_sums = c.group_sums + m0 * groups + g;
-    t.sx_stride = groups;
+    t.sx = c.sx + g * c.M + m0, t.group_sums = c.group_sums + g * c.M + m0, t.sx_stride = c.M;
     t.groups = std::min(at_once, groups - g), t.G = c.G;
     t.zero = s.zero;
     t.result = result;
@@ -223,7 +222,7 @@ int64_t stride(int64_t padded_K) { return padded_K + 64; }  // powers of 2 cause
 
 struct Activations {
   int8_t* x8;              // [M][stride]
-  float *sx, *group_sums;  // [M][padded_K / G]
+  float *sx, *group_sums;  // [padded_K / G][M]
 };
 
 Activations activations(void* scratch, int64_t M, int64_t padded_K, int64_t G) {
@@ -261,14 +260,13 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
     if (!known(segments[i])) return BAD_SEGMENT;
   threads = std::max(threads, 1);
 
-  const int64_t groups = padded_K / G;
   const Activations a = activations(scratch, M, padded_K, G);
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(threads) if (threads > 1 && M > FEW)
 #endif
   for (int64_t m = 0; m < M; m++)
-    quantize_row(x + m * ldx, K, padded_K, G, a.x8 + m * stride(padded_K), a.sx + m * groups,
-                 a.group_sums + m * groups);
+    quantize_row(x + m * ldx, K, padded_K, G, a.x8 + m * stride(padded_K), a.sx + m,
+                 a.group_sums + m, M);
 
   const Call call{M,    padded_K,     G,    stride(padded_K), ldy,     a.x8,
                   a.sx, a.group_sums, bias, y,                &LEVELS[level], threads};

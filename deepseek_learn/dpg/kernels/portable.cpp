@@ -15,7 +15,7 @@ namespace {
 // Computes x8, and for each group its sx and the sum of its x8, for one row of x. In a group that
 // contains NaN or Inf, sx is NaN, so all outputs of the row are NaN.
 EACH_LEVEL void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
-                             float* sx, float* group_sums) {
+                             float* sx, float* group_sums, int64_t sx_stride) {
   const float integers = 12582912.0f;  // 1.5 * 2^23; adding it rounds to integers, ties to even
   std::memset(x8, 0, padded_K);
   for (int64_t g = 0; g < padded_K / G; g++, x += G, x8 += G) {
@@ -35,7 +35,7 @@ EACH_LEVEL void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_
       const int32_t integer = int32_t((x[k] / step + integers) - integers);
       x8[k] = int8_t(integer), sum += integer;
     }
-    sx[g] = finite ? step : NAN, group_sums[g] = float(sum);
+    sx[g * sx_stride] = finite ? step : NAN, group_sums[g * sx_stride] = float(sum);
   }
 }
 
@@ -102,7 +102,7 @@ void dense_portable(const Tile& t, int rows) {
           code[r][k + lane] = t.codes[ROWS * (g * t.G + k) + 4 * r + lane];
     for (int m = 0; m < rows; m++) {
       for (int64_t k = 0; k < t.G; k++) x8[k] = t.x8[m * t.x8_stride + g * t.G + k];
-      const float offset = t.zero * t.group_sums[m * t.sx_stride + g];
+      const float offset = t.zero * t.group_sums[g * t.sx_stride + m];
       int32_t sum[ROWS] = {};
       for (int r = 0; r < ROWS; r++)
         for (int64_t k = 0; k < t.G; k++) sum[r] += code[r][k] * x8[k];
@@ -111,7 +111,7 @@ void dense_portable(const Tile& t, int rows) {
         float scale;
         std::memcpy(&scale, &bits, 4);
         // the difference is exact (< 24 bits)
-        t.result[m][r] += scale * t.sx[m * t.sx_stride + g] * (float(sum[r]) - offset);
+        t.result[m][r] += scale * t.sx[g * t.sx_stride + m] * (float(sum[r]) - offset);
       }
     }
   }

@@ -17,7 +17,7 @@ VNNI inline __m512 load_scale(const Tile& t, int64_t g) {
 
 VNNI inline __m512 add_group(const Tile& t, __m512 total, __m512i sum, __m512 scale, int64_t m,
                              int64_t g) {
-  const int64_t of_group = m * t.sx_stride + g;
+  const int64_t of_group = g * t.sx_stride + m;
   const __m512 offset = _mm512_set1_ps(t.zero * t.group_sums[of_group]);
   const __m512 value = _mm512_sub_ps(_mm512_cvtepi32_ps(sum), offset);
   const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(t.sx[of_group]));
@@ -97,17 +97,22 @@ void from_planes_vnni(const Tile& t, int rows) {
 #undef CASE
 }
 
-// Multiplies expanded codes by M rows of x, starting at row `first`.
-template <int M>
+// Multiplies expanded codes by M rows of x, starting at row `first`. Eight rows have eight
+// independent sums, which hide the latency of dpbusd, and all of their totals stay in registers.
+template <int M, int GROUP>
 VNNI void codes_vnni(const Tile& t, int first) {
-  constexpr int CHAINS = M == 1 ? 4 : 2;  // independent sums hide instruction latency
-  const int8_t* x8 = t.x8 + first * t.x8_stride;
+  constexpr int CHAINS = M == 1 ? 4 : M < 8 ? 2 : 1;
+  const __m512 zero = _mm512_set1_ps(t.zero);
+  const uint8_t* codes = t.codes;
+  __m512 totals[M];
+  for (int m = 0; m < M; m++) totals[m] = _mm512_loadu_ps(t.result[first + m]);
   for (int64_t g = 0; g < t.groups; g++) {
+    const int8_t* x8 = t.x8 + first * t.x8_stride + g * GROUP;
     __m512i sum[CHAINS][M] = {};
-    for (int64_t k = g * t.G; k < (g + 1) * t.G; k += 32)
+    for (int64_t k = 0; k < GROUP; k += 32)
       UNROLL
-      for (int j = 0; j < 8; j++) {
-        const __m512i code = _mm512_load_si512(t.codes + ROWS * (k + 4 * j));
+      for (int j = 0; j < 8; j++, codes += LINE) {
+        const __m512i code = _mm512_load_si512(codes);
         UNROLL
         for (int m = 0; m < M; m++) {
           const __m512i x = _mm512_set1_epi32(four(x8 + m * t.x8_stride + k + 4 * j));
@@ -115,19 +120,30 @@ VNNI void codes_vnni(const Tile& t, int first) {
         }
       }
     const __m512 scale = load_scale(t, g);
-    for (int m = 0; m < M; m++) {
+    const int64_t of_group = g * t.sx_stride + first;
+    UNROLL
+    for (int m = 0; m < M; m++) {  // as in add_group; fused, as the product is exact
       for (int i = 1; i < CHAINS; i++) sum[0][m] = _mm512_add_epi32(sum[0][m], sum[i][m]);
-      float* result = t.result[first + m];
-      const __m512 old = _mm512_loadu_ps(result);
-      _mm512_storeu_ps(result, add_group(t, old, sum[0][m], scale, first + m, g));
+      const __m512 group_sum = _mm512_set1_ps(t.group_sums[of_group + m]);
+      const __m512 value = _mm512_fnmadd_ps(zero, group_sum, _mm512_cvtepi32_ps(sum[0][m]));
+      const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(t.sx[of_group + m]));
+      totals[m] = _mm512_add_ps(totals[m], _mm512_mul_ps(factor, value));
     }
   }
+  for (int m = 0; m < M; m++) _mm512_storeu_ps(t.result[first + m], totals[m]);
+}
+
+template <int GROUP>
+void rows_of_groups(const Tile& t, int rows, int m) {
+  for (; m + 8 <= rows; m += 8) codes_vnni<8, GROUP>(t, m);
+  for (; m + 4 <= rows; m += 4) codes_vnni<4, GROUP>(t, m);
+  for (; m < rows; m++) codes_vnni<1, GROUP>(t, m);
 }
 
 void rows_vnni(const Tile& t, int rows, int m) {
-  for (; m + 8 <= rows; m += 8) codes_vnni<8>(t, m);
-  for (; m + 4 <= rows; m += 4) codes_vnni<4>(t, m);
-  for (; m < rows; m++) codes_vnni<1>(t, m);
+  if (t.G == 32) rows_of_groups<32>(t, rows, m);
+  if (t.G == 64) rows_of_groups<64>(t, rows, m);
+  if (t.G == 128) rows_of_groups<128>(t, rows, m);
 }
 
 void dense_vnni(const Tile& t, int rows) { rows_vnni(t, rows, 0); }
