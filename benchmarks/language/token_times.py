@@ -1,7 +1,7 @@
 """Seconds for a prompt and for a token after it, of llama.cpp and of a packed model."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deploying.backends import peer_python
@@ -12,12 +12,10 @@ PACKAGES = ("xllamacpp==2026.10.*",)
 NEW, FIRST = 64, 100  # tokens that are written, and the number of the first one
 
 
-class Peer:
-    """llama.cpp, waiting for requests."""
+class Process:
+    """An engine in a process of its own, waiting for requests."""
 
-    def __init__(self, file: Path, threads: int, context: int):
-        python = peer_python(PEER, *PACKAGES)
-        command = [python, BENCHMARKS / WORKER, file, str(threads), str(context)]
+    def __init__(self, command: Sequence[str | Path], library: str):
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -26,23 +24,23 @@ class Peer:
             text=True,
         )
         if self._answer() != ["ready"]:
-            raise Skip("llama.cpp does not start here")
+            raise Skip(f"{library} does not start here")
 
     def times(self, read: int) -> tuple[float, float]:
         """The seconds of a prompt, and of a token after it."""
-        self._write(f"{read} {NEW}")
-        prompt, token = map(float, self._answer())
+        prompt, token = map(float, self.ask(f"{read} {NEW}"))
         return prompt, token
 
     def grown(self) -> int:
         """The bytes by which its memory has grown."""
-        self._write("memory")
-        return int(self._answer()[0])
+        return int(self.ask("memory")[0])
 
-    def _write(self, line: str) -> None:
+    def ask(self, line: str) -> list[str]:
+        """The words of its answer to one line."""
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> list[str]:
         assert self.process.stdout is not None
@@ -50,6 +48,15 @@ class Peer:
 
     def close(self) -> None:
         self.process.communicate()
+
+
+class Peer(Process):
+    """llama.cpp."""
+
+    def __init__(self, file: Path, threads: int, context: int):
+        python = peer_python(PEER, *PACKAGES)
+        command = [python, BENCHMARKS / WORKER, file, str(threads), str(context)]
+        super().__init__(command, "llama.cpp")
 
 
 class Ours:
