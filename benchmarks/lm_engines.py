@@ -18,10 +18,10 @@ activations to int8 as well; CTranslate2 in int8, the fewest bits that it has on
 Weights of ours, llama.cpp and the int4 exports take 4 to 5 bits; the row of bytes says it
 exactly.
 
-Contexts: 128, 512, 1,024, 2,048 and 4,096 tokens of SmolLM2, 128, 512 and 4,096 of the large
-one. One round: each engine in turn reads a prompt and continues it by 64 tokens, then ours
-does. No prompt begins as an earlier one did. A ratio is the median over the rounds of the
-ratio within a round, with the quartiles as interval. One thread: processor time. Two
+Contexts: 128, 512, 1,024, 2,048 and 4,096 tokens of SmolLM2, 128, 512 and 4,096 of the
+large one. One round: each engine in turn reads a prompt and continues it by 64 tokens, then
+ours does. No prompt begins as an earlier one did. A ratio is the median over the rounds of
+the ratio within a round, with the quartiles as interval. One thread: processor time. Two
 threads: time by the clock. A peer's token includes choosing the next one, greedily, of
 which ours has none (0.02 ms); llama.cpp's times are those of `lm_speed.py`. "The fastest"
 is, of all peers, the one with the smallest median in that very row.
