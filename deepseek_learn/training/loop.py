@@ -6,7 +6,7 @@ and then decays (`wsd`). The forward pass runs in bfloat16 if the processor supp
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -97,6 +97,7 @@ def fit(
     checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
+    on_epoch: Callable[[int, dict[str, float]], object] | None = None,
 ) -> Fit:
     """Train `model` in place and restore the weights of the best epoch.
 
@@ -120,6 +121,11 @@ def fit(
             uninterrupted run. The settings must be those of the interrupted run: its
             functions are compared by name, its data by their number only.
         seed: the seed for the order of the examples, augmentation and dropout.
+        on_epoch: a function that is called after each epoch, when the checkpoint has
+            been written, with the number of the epoch and its row of `history`, for
+            example to log it. A resumed run calls it for the remaining epochs only, and
+            under `torchrun` only the process with rank 0 does. What it raises ends the
+            run.
 
     Raises:
         DamagedFileError: if `checkpoint` is not a checkpoint of this run. The model is
@@ -141,6 +147,22 @@ def fit(
     >>> logits, labels = training.predict(net, digits.test)
     >>> training.accuracy(logits, labels) > 0.8
     True
+
+    To log with TensorBoard or MLflow, which are not installed with this package::
+
+        writer = torch.utils.tensorboard.SummaryWriter("runs/digits")
+
+        def log(epoch, row):
+            for name, value in row.items():
+                writer.add_scalar(name, value, epoch)
+
+        training.fit(net, digits.train, epochs=5, on_epoch=log)
+
+        with mlflow.start_run():
+            training.fit(
+                net, digits.train, epochs=5,
+                on_epoch=lambda epoch, row: mlflow.log_metrics(row, step=epoch),
+            )
     """
     # 1. prepare the batches and the settings that identify this run
     recipe, limits = recipe or Recipe(), limits or Limits()
@@ -192,6 +214,8 @@ def fit(
             state.record(row, time.process_time() - cpu)
             if path and not group.rank:
                 state.save(path)
+            if on_epoch and not group.rank:
+                on_epoch(epoch, dict(row))
             stopped = group.broadcast(state.stop(epochs, limits))
     # 5. restore the best weights
     state.restore_best()

@@ -116,6 +116,28 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(
     pd.testing.assert_frame_equal(run.history[columns], expected.history[columns])
 
 
+def test_each_epoch_is_reported_once_even_over_a_resumed_run(tmp_path):
+    path, seen = tmp_path / "run.checkpoint", []
+
+    def stop_after_two(epoch, row):
+        assert path.exists()  # the epoch is safe before anything is said of it
+        seen.append((epoch, row))
+        if epoch == 2:
+            raise RuntimeError("the log is full")
+
+    options = {"validation": blobs(64, 1), "epochs": 4, "checkpoint": path}
+    with pytest.raises(RuntimeError, match="the log is full"):
+        train(network(), **options, on_epoch=stop_after_two)
+    run = train(
+        network(), **options, on_epoch=lambda epoch, row: seen.append((epoch, row))
+    )
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
+    rows = run.history.to_dict("records")
+    assert [row for _, row in seen] == rows
+    seen[0][1]["loss"] = 0.0  # a caller's copy
+    assert run.history["loss"].iloc[0] == rows[0]["loss"]
+
+
 def test_an_epoch_may_be_a_random_part_of_the_data():
     seen = []
 
