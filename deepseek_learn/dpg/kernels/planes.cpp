@@ -132,11 +132,10 @@ struct Call {
 void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int rows,
            const float (*result)[ROWS]) {
   const int32_t* order = s.order + block * ROWS;
-  bool consecutive = order[0] >= 0, padding = false;
-  for (int r = 0; r < ROWS; r++) {
-    consecutive &= order[r] == order[0] + r;
-    padding |= order[r] < 0;
-  }
+  __builtin_prefetch(order + 4 * ROWS);  // for later blocks, which begin far apart in time
+  int32_t gaps = 0, signs = 0;
+  for (int r = 0; r < ROWS; r++) gaps |= order[r] - order[0] - r, signs |= order[r];
+  const bool padding = signs < 0, consecutive = gaps == 0 && !padding;
   float bias[ROWS] = {};
   for (int r = 0; c.bias && r < ROWS; r++)
     if (order[r] >= 0) bias[r] = c.bias[order[r]];
