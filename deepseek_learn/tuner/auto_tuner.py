@@ -13,9 +13,9 @@ from .deadline import TimedOut, deadline
 from .ending import Ending
 from .engine import optuna, quiet
 from .errors import ObjectiveError, TunerError
-from .goals import not_finite, read_goals, read_returned
+from .goals import check_names, not_finite, read_goals, read_returned
 from .progress import advancing, progress_bar
-from .space import check_config, read_space, suggest
+from .space import Space, check_config, define, misfits, read_space, suggest
 from .storage import Storage, answering, open_storage, open_study
 from .study import Study
 from .trial import NotFinite, Trial
@@ -38,7 +38,9 @@ class AutoTuner:
             `trial.report(epoch, error=…, …)` allows a pruner to stop the trial early.
         space: a dictionary of hyperparameters. Each value is `[choices]`, `(low, high)`
             (integers if both bounds are integers), `(low, high, "log")` or an Optuna
-            distribution.
+            distribution. For a conditional space, pass a function `space(trial)` that
+            calls `suggest_float`, `suggest_int` and `suggest_categorical` of Optuna's
+            trial; which ones it calls may depend on the values so far.
         minimize, maximize: the names of the objectives to minimize and to maximize. At
             least one objective is required.
         limits: a dictionary of upper bounds on returned numbers. Configurations that
@@ -97,12 +99,26 @@ class AutoTuner:
     >>> study = tuner.run(trials=20, progress=False)
     >>> len(study.trials), sorted(study.knee().config)
     (20, ['width', 'x'])
+
+    A space in which only one optimizer has a momentum:
+
+    >>> def conditional(trial):
+    ...     kind = trial.suggest_categorical("optimizer", ["sgd", "adamw"])
+    ...     trial.suggest_float("lr", 1e-4, 1, log=True)
+    ...     if kind == "sgd":
+    ...         trial.suggest_float("momentum", 0.5, 0.99)
+    >>> def objective(trial):
+    ...     return {"error": trial["lr"] + abs(trial.get("momentum", 0.5) - 0.9)}
+    >>> tuner = AutoTuner(objective, conditional, minimize=["error"], seed=0)
+    >>> study = tuner.run(trials=20, progress=False)
+    >>> sorted(study.space)
+    ['lr', 'momentum', 'optimizer']
     """
 
     def __init__(
         self,
         objective: Callable[[Trial], Mapping[str, Any]],
-        space: Mapping[str, Any],
+        space: Space,
         minimize: Iterable[str] = (),
         maximize: Iterable[str] = (),
         limits: Mapping[str, float] | None = None,
@@ -116,6 +132,7 @@ class AutoTuner:
             raise TypeError(f"objective must be a function; got {objective!r}.")
         self.objective, self.pruner = objective, pruner
         self.space = read_space(space)
+        self._define = space if callable(space) else None
         self.goals = read_goals(minimize, maximize, limits, self.space)
         _check_parts(sampler, pruner, len(self.goals.names))
         self.sampler = sampler or _default_sampler(seed)
@@ -135,7 +152,8 @@ class AutoTuner:
         already been tried or queued is not queued again.
 
         Raises:
-            ValueError: if a value lies outside the space.
+            ValueError: if a value lies outside the space. If the space is a function,
+                the trial fails instead, and `Study.failures` shows why.
         """
         with quiet(), answering("the study"):
             fixed = check_config(self.space, config)
@@ -230,6 +248,9 @@ class AutoTuner:
     ) -> list[float]:
         optuna_trial.set_user_attr("worker", identity())
         config = self._propose(optuna_trial)
+        if wrong := misfits(optuna_trial):
+            reason = f"space(trial) does not accept the queued values of {wrong}"
+            raise _note(optuna_trial, "wrong configuration", reason)
         trial = Trial(optuna_trial, config, self.goals, self.pruner)
         try:
             with deadline(timeout):
@@ -257,6 +278,10 @@ class AutoTuner:
         return [results[name].value for name in self.goals.names]
 
     def _propose(self, optuna_trial: "optuna.Trial") -> dict[str, Any]:
+        if self._define is not None:
+            config = define(self._define, optuna_trial)
+            check_names(self.goals, config)
+            return config
         try:
             return {
                 n: suggest(optuna_trial, n, entry) for n, entry in self.space.items()

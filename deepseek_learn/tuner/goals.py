@@ -85,13 +85,23 @@ def read_goals(
         raise ValueError(
             f"minimize and maximize must name each objective once; got {duplicates} twice."
         )
+    check_names(goals, hyperparameters)
+    return goals
+
+
+def check_names(goals: Goals, hyperparameters: Iterable[str]) -> None:
+    """Check that each column of `Study.to_frame` gets a name of its own.
+
+    Raises:
+        ValueError: if a name is used twice.
+    """
     conflicts = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
+    conflicts |= {*hyperparameters} & {*RESERVED}
     if conflicts:
         raise ValueError(
             f"objectives and limits must not have the name of a hyperparameter or of a "
             f"column in the study's table; got {sorted(conflicts)}."
         )
-    return goals
 
 
 def _names(argument: str, names: Iterable[str]) -> tuple[str, ...]:

@@ -1,40 +1,80 @@
 """Convert the user's search space to Optuna distributions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .engine import optuna
+from .errors import TunerError
 
 Number = optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution
 Distribution = Number | optuna.distributions.CategoricalDistribution
+Space = Mapping[str, Any] | Callable[["optuna.Trial"], object]
 ACCEPTED = (
     'a list of choices, (low, high), (low, high, "log") or an Optuna distribution'
 )
 
 
-def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
+def read_space(space: Space) -> dict[str, Distribution]:
     """Convert the user's search space to a dictionary of Optuna distributions.
+
+    Returns:
+        The distributions, or an empty dictionary if `space` is a function.
 
     Raises:
         ValueError: if an entry is invalid. The message shows the entry and lists the
             accepted forms.
     """
+    if callable(space):
+        return {}
     if not isinstance(space, Mapping) or not space:
         raise ValueError(
             f"space must be a dictionary of at least one hyperparameter, where each "
-            f"value is {ACCEPTED}; got {space!r}."
+            f"value is {ACCEPTED}, or a function of a trial; got {space!r}."
         )
     return {name: read_entry(name, entry) for name, entry in space.items()}
+
+
+def define(
+    space: Callable[["optuna.Trial"], object], trial: "optuna.Trial"
+) -> dict[str, Any]:
+    """Let a function suggest the hyperparameters of a trial, and return them.
+
+    Raises:
+        TunerError: if the function raises an error or suggests nothing.
+    """
+    try:
+        space(trial)
+    except optuna.TrialPruned:
+        raise
+    except Exception as error:
+        raise TunerError(
+            f"space(trial) raised {type(error).__name__}: {error}"
+        ) from error
+    if not trial.params:
+        raise TunerError("space(trial) must suggest at least one hyperparameter.")
+    return dict(trial.params)
+
+
+def misfits(trial: "optuna.Trial") -> list[str]:
+    """Return the queued values that the function of the space does not accept."""
+    queued = trial.system_attrs.get("fixed_params", {})
+    return [
+        name
+        for name, value in queued.items()
+        if name not in trial.params or not _inside(trial.distributions[name], value)
+    ]
 
 
 def check_config(
     space: Mapping[str, Distribution], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Check that `config` lies in the space, and return it as a plain dictionary.
+
+    An empty space, that of a function, accepts any names and values for now.
 
     Raises:
         ValueError: if `config` is empty, or if one of its hyperparameters is unknown or
@@ -44,6 +84,8 @@ def check_config(
         raise ValueError("config must contain at least one hyperparameter; got none.")
     config = {name: _plain(value) for name, value in config.items()}
     for name, value in config.items():
+        if not space:
+            continue
         if name not in space:
             raise ValueError(
                 f"config contains {name!r}, which is not in the space: {sorted(space)}."
@@ -56,7 +98,12 @@ def check_config(
 
 
 def configurations(space: Mapping[str, Distribution]) -> float:
-    """Return the number of configurations, which is inf for a continuous range."""
+    """Return the number of configurations, which is inf for a continuous range.
+
+    It is also inf for an empty space, that of a function.
+    """
+    if not space:
+        return math.inf
     return math.prod(_values(distribution) for distribution in space.values())
 
 

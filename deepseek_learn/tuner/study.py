@@ -15,6 +15,7 @@ from .export import write_config
 from .goals import Goals
 from .importance import FEWEST, importances, steadiness
 from .results import SearchResults, Solution
+from .sampler import common_space
 from .space import Distribution
 from .storage import Storage, answering, open_storage
 
@@ -31,7 +32,9 @@ class Study(SearchResults):
     Attributes:
         name: the name of the study in its storage.
         goals: the objectives and limits.
-        space: the search space, with an Optuna distribution for each hyperparameter.
+        space: the search space, with an Optuna distribution for each hyperparameter. If
+            it is a function, these are the hyperparameters of the trials so far, except
+            those whose range differs between trials.
         trials: Optuna's records of the finished trials, in order of trial number.
         end_reason: why the search ended early: "interrupted" (by Ctrl-C),
             "exhausted" (every configuration was tried) or "stalled" (see `patience` in
@@ -54,6 +57,8 @@ class Study(SearchResults):
         entries = attributes["space"].items()
         space = {name: cast(Distribution, read(entry)) for name, entry in entries}
         trials = study.get_trials(deepcopy=False, states=tuple(tables.STATES))
+        if not space:  # that of a function
+            space = cast(dict[str, Distribution], common_space(trials))
         goals = Goals.of(attributes["goals"])
         return cls(study.study_name, goals, space, tuple(trials), end_reason)
 
