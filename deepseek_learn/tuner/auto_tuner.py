@@ -248,7 +248,7 @@ class AutoTuner:
     ) -> list[float]:
         optuna_trial.set_user_attr("worker", identity())
         config = self._propose(optuna_trial)
-        if wrong := misfits(optuna_trial):
+        if self._define is not None and (wrong := misfits(optuna_trial)):
             reason = f"space(trial) does not accept the queued values of {wrong}"
             raise _note(optuna_trial, "wrong configuration", reason)
         trial = Trial(optuna_trial, config, self.goals, self.pruner)
@@ -278,16 +278,19 @@ class AutoTuner:
         return [results[name].value for name in self.goals.names]
 
     def _propose(self, optuna_trial: "optuna.Trial") -> dict[str, Any]:
+        # `_search` would mistake a ValueError or an AssertionError for a lost trial
         if self._define is not None:
             config = define(self._define, optuna_trial)
-            check_names(self.goals, config)
+            try:
+                check_names(self.goals, config)
+            except ValueError as error:
+                raise TunerError(str(error)) from None
             return config
         try:
             return {
                 n: suggest(optuna_trial, n, entry) for n, entry in self.space.items()
             }
         except (ValueError, AssertionError) as error:
-            # `_search` would mistake these exceptions for a lost trial
             raise TunerError(f"the sampler failed: {error}") from error
 
     def _snapshot(self, end_reason: str) -> Study:

@@ -59,9 +59,10 @@ def define(
     return dict(trial.params)
 
 
-def misfits(trial: "optuna.Trial") -> list[str]:
+def misfits(trial: Any) -> list[str]:
     """Return the queued values that the function of the space does not accept."""
-    queued = trial.system_attrs.get("fixed_params", {})
+    record = trial.study.get_trials(deepcopy=False)[trial.number]
+    queued = record.system_attrs.get("fixed_params", {})
     return [
         name
         for name, value in queued.items()
