@@ -88,11 +88,11 @@ bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; A
 	@$(BIN)/python benchmarks/harness/all.py $(ARGS)
 
 # A speed row needs three readings of different hours; none is ever overwritten.
-SPEED := attention_cost.py dpg_memory.py+--speed dpg_time.py lm_speed.py \
+SPEED := attention_cost.py dpg_memory.py+--speed dpg_time.py lm_speed.py lm_engines.py \
          lm_weights.py+--speed deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed factory_line.py+--speed \
          nodules_deployed.py+--speed industries.py+--speed
-bench-speed: $(DEV)  ## one more reading of the speed rows (about two hours, on a quiet machine); again an hour later
+bench-speed: $(DEV)  ## one more reading of the speed rows (about four hours, on a quiet machine); again an hour later
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 SUDO ?=

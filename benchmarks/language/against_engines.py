@@ -25,6 +25,7 @@ from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
 
 CONTEXTS = {SMOLLM2: (128, 512, 1024, 2048, 4096), LARGE: (128, 512, 4096)}
+DETAILS = (1024,)  # contexts whose rows are details, to keep the ledger short
 TARGET, PROMPT = 0.6, 512
 WORKER = BENCHMARKS / "language/engines.py"
 
@@ -127,7 +128,8 @@ def rows_after(name: str, read: int, threads: int, ways: dict) -> Iterator[Row]:
             note = f"{1e3 * medians['ours']:.2f} against {1e3 * medians[label]:.2f} ms"
             begin = f"{name}, {what} {read}, {where}: time over"
             if label == order[0]:
-                target = TARGET if part or read == PROMPT else None
+                decides = read not in DETAILS if part else read == PROMPT
+                target = TARGET if decides else None
                 facts = {"target": target, "note": f"{label}: {note}"}
                 row_of_best = row(
                     f"{begin} the fastest's", "ratio", quartiles(ratios), **facts
